@@ -1,0 +1,26 @@
+//! Kubernetes objects as Backstay uses them: the facts about every type, and the pure rules over them.
+//!
+//! An object is a `serde_json::Value`; what is known about its type is data in [`schema`] and [`resources`],
+//! which decoding, defaulting, patching, server-side apply, validation, discovery, OpenAPI and tables all read.
+//! No I/O, no clock, no randomness: they come in as arguments.
+
+pub mod canonical;
+pub mod decode;
+pub mod defaults;
+pub mod ident;
+pub mod index;
+pub mod managed;
+pub mod meta;
+pub mod patch;
+pub mod quantity;
+pub mod resources;
+pub mod schema;
+pub mod selector;
+pub mod status;
+pub mod strategy;
+pub mod table;
+pub mod validation;
+
+pub use ident::{GroupVersionKind, ObjectKey};
+pub use index::Index;
+pub use status::{Reason, Status};

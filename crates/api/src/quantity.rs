@@ -1,0 +1,1 @@
+//! `resource.Quantity`: parsing, canonical text, comparison.

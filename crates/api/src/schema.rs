@@ -1,0 +1,138 @@
+//! What is known about the shape of every type: fields, their types, how lists and maps merge.
+//!
+//! One structure for built-in kinds (read from generated facts) and for custom resources (from their structural
+//! schema), so that decoding, strategic merge, server-side apply and OpenAPI need to know only this.
+//! Strategic-merge and server-side-apply keys differ in many lists, so both are kept.
+
+use std::collections::BTreeMap;
+
+/// All types of one API, or of one custom resource.
+#[derive(Debug, Default)]
+pub struct Schema {
+    structs: Vec<Struct>,
+    by_name: BTreeMap<String, StructId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StructId(usize);
+
+/// An object with named fields.
+#[derive(Clone, Debug, Default)]
+pub struct Struct {
+    /// Name as in the API description without the `io.k8s...` prefix, such as `apps.v1.DaemonSetSpec`.
+    pub name: String,
+    pub fields: BTreeMap<String, Field>,
+    /// Server-side apply owns it as a whole (`x-kubernetes-map-type: atomic`).
+    pub atomic: bool,
+    /// Fields that are not listed are kept as they are (`x-kubernetes-preserve-unknown-fields`).
+    pub preserve_unknown: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Field {
+    pub ty: Type,
+    /// The API description lists it as required, which also means that Go always writes it.
+    pub required: bool,
+    /// Tag in the protobuf form; 0 where there is none.
+    pub tag: u32,
+    pub patch: PatchStrategy,
+}
+
+/// How strategic merge patch treats a field. Source: `patchStrategy` and `patchMergeKey`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PatchStrategy {
+    /// Lists merge by `merge_key`, or as sets of primitives where there is no key; otherwise they are replaced.
+    pub merge: bool,
+    pub retain_keys: bool,
+    pub merge_key: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Type {
+    Scalar(Scalar),
+    Struct {
+        id: StructId,
+    },
+    List {
+        element: Box<Type>,
+        kind: ListKind,
+    },
+    /// String keys.
+    Map {
+        value: Box<Type>,
+        atomic: bool,
+    },
+    /// Any JSON: `RawExtension`, `FieldsV1`, JSON-schema defaults, unstructured parts of custom resources.
+    Any,
+}
+
+/// How server-side apply treats a list. Source: `x-kubernetes-list-type` and `-list-map-keys`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListKind {
+    Atomic,
+    Set,
+    Map { keys: Vec<String> },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scalar {
+    String,
+    Bool,
+    Int32,
+    Int64,
+    Double,
+    /// Base64 in JSON.
+    Bytes,
+    /// RFC 3339, whole seconds.
+    Time,
+    /// RFC 3339 with six digits.
+    MicroTime,
+    /// Go duration text.
+    Duration,
+    Quantity,
+    IntOrString,
+}
+
+impl Schema {
+    /// Adds an empty struct, or finds the one of that name; fill it through [`Schema::struct_mut`].
+    pub fn declare(&mut self, name: &str) -> StructId {
+        if let Some(id) = self.by_name.get(name) {
+            return *id;
+        }
+        let id = StructId(self.structs.len());
+        self.structs.push(Struct { name: name.to_string(), ..Struct::default() });
+        self.by_name.insert(name.to_string(), id);
+        id
+    }
+
+    pub fn find(&self, name: &str) -> Option<StructId> {
+        self.by_name.get(name).copied()
+    }
+
+    pub fn get(&self, id: StructId) -> &Struct {
+        &self.structs[id.0]
+    }
+
+    pub fn struct_mut(&mut self, id: StructId) -> &mut Struct {
+        &mut self.structs[id.0]
+    }
+
+    /// The field of a struct type; `None` for other types and for unknown names.
+    pub fn field(&self, ty: &Type, name: &str) -> Option<&Field> {
+        match ty {
+            Type::Struct { id } => self.get(*id).fields.get(name),
+            _ => None,
+        }
+    }
+}
+
+/// The schema of all built-in kinds, read once from the generated facts.
+pub fn builtin() -> &'static Schema {
+    todo!("schema facts")
+}
+
+/// The type of a built-in kind.
+pub fn type_of(gvk: &crate::GroupVersionKind) -> Option<Type> {
+    let _ = gvk;
+    todo!("schema facts")
+}
