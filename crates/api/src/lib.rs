@@ -9,6 +9,7 @@ pub mod decode;
 pub mod defaults;
 pub mod ident;
 pub mod index;
+pub mod inputs;
 pub mod managed;
 pub mod meta;
 pub mod patch;
@@ -23,4 +24,5 @@ pub mod validation;
 
 pub use ident::{GroupVersionKind, ObjectKey};
 pub use index::Index;
+pub use inputs::{Clock, Entropy};
 pub use status::{Reason, Status};
