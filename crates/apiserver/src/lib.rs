@@ -1,1 +1,5 @@
-//! TODO
+//! A Kubernetes API over any Store.
+
+pub mod identity;
+
+pub use identity::UserInfo;
