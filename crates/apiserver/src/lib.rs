@@ -1,5 +1,8 @@
 //! A Kubernetes API over any Store.
 
 pub mod identity;
+pub mod kubeconfig;
+pub mod listen;
+pub mod pki;
 
 pub use identity::UserInfo;
