@@ -1,1 +1,30 @@
-fn main() {}
+//! The project's own chores: `cargo xtask <chore>`.
+
+mod ci;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask <chore>
+
+  ci      everything CI runs: set-up, format, lints, tidy, tests, docs
+  tidy    the rules that compilers do not check: arrows between crates, sizes, words";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let result = match (arguments.next().as_deref(), arguments.collect::<Vec<_>>().as_slice()) {
+        (Some("ci"), []) => ci::run(),
+        (Some("tidy"), []) => tidy::run(),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
