@@ -1,1 +1,3 @@
-//! TODO
+//! Pure planners: each takes what was seen and a time, and returns what to do and what it waits for.
+
+pub mod garbage;
