@@ -1,5 +1,7 @@
 //! Which objects are legal, and the words in which Kubernetes says why one is not.
 
+pub mod names;
+
 use serde_json::Value;
 
 use crate::resources::Resource;

@@ -1,0 +1,8 @@
+//! Label selectors (as text and as objects) and field selectors.
+
+mod fields;
+mod labels;
+mod parse;
+
+pub use fields::{FieldSelector, FieldTerm};
+pub use labels::{LabelSelector, Operator, Requirement, object_text};
