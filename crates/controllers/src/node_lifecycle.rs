@@ -1,0 +1,289 @@
+//! Node lifecycle: which conditions, taints and labels a node must have, given when it was last heard of.
+//!
+//! Source: the node lifecycle controller of `kube-controller-manager` 1.36 (grace periods, reasons, messages, taints).
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use backstay_api::meta;
+
+/// A node that was heard of is given up after so long without a sign of life (`--node-monitor-grace-period`).
+pub const GRACE: SignedDuration = SignedDuration::from_secs(50);
+/// A node that never reported is given up after so long (`--node-startup-grace-period`).
+pub const STARTUP_GRACE: SignedDuration = SignedDuration::from_secs(60);
+
+/// Conditions that a silent node loses, in the order in which they are written.
+const REPORTED: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
+
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+/// The taints this planner owns, with the condition status that brings each of them.
+const CONDITION_TAINTS: [(&str, &str, &str); 6] = [
+    ("Ready", "False", NOT_READY),
+    ("Ready", "Unknown", UNREACHABLE),
+    ("MemoryPressure", "True", "node.kubernetes.io/memory-pressure"),
+    ("DiskPressure", "True", "node.kubernetes.io/disk-pressure"),
+    ("NetworkUnavailable", "True", "node.kubernetes.io/network-unavailable"),
+    ("PIDPressure", "True", "node.kubernetes.io/pid-pressure"),
+];
+const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+
+/// The last sign of life of one node, by our own clock: clocks of nodes are not trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    sign: String,
+    at: Timestamp,
+}
+
+impl Heard {
+    /// Takes in what a node and its lease show; the time moves only when they changed.
+    pub fn update(heard: Option<&Heard>, node: &Value, lease: Option<&Value>, now: Timestamp) -> Heard {
+        let renewed = lease.map(|lease| meta::str_at(lease, &["spec", "renewTime"])).unwrap_or("");
+        let heartbeat = condition(node, "Ready").map(|ready| meta::str_at(ready, &["lastHeartbeatTime"])).unwrap_or("");
+        let status = condition(node, "Ready").map(|ready| meta::str_at(ready, &["status"])).unwrap_or("");
+        // Our own verdict is no sign of life.
+        let status = if status == "Unknown" { "" } else { status };
+        let sign = format!("{renewed} {heartbeat} {status}");
+        match heard {
+            Some(heard) if heard.sign == sign || (status.is_empty() && same_times(&heard.sign, &sign)) => heard.clone(),
+            _ => Heard { sign, at: now },
+        }
+    }
+}
+
+fn same_times(old: &str, new: &str) -> bool {
+    let times = |sign: &str| sign.rsplit_once(' ').map(|(times, _)| times.to_string());
+    times(old) == times(new)
+}
+
+/// What to write to a node; `None` where it is as it should be.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// The whole new `spec.taints`.
+    pub taints: Option<Vec<Value>>,
+    /// The whole new `status.conditions`.
+    pub conditions: Option<Vec<Value>>,
+    /// Labels to add.
+    pub labels: Vec<(&'static str, String)>,
+    /// The node is not ready: the `Ready` condition of its pods must become `False`.
+    pub pods_not_ready: bool,
+    /// When the node is given up if nothing is heard until then.
+    pub recheck_at: Option<Timestamp>,
+}
+
+/// Plans for one node.
+pub fn plan(node: &Value, heard: &Heard, now: Timestamp) -> Plan {
+    let grace = if condition(node, "Ready").is_some() { GRACE } else { STARTUP_GRACE };
+    let deadline = heard.at + grace;
+    let silent = now >= deadline;
+    let old = meta::list_at(node, &["status", "conditions"]);
+    let conditions = if silent { unknown(node, old, now) } else { old.to_vec() };
+    let taints = taints(node, &conditions, now);
+    let ready = status_of(&conditions, "Ready");
+    Plan {
+        pods_not_ready: ready.is_some_and(|status| status != "True"),
+        taints: (taints != meta::list_at(node, &["spec", "taints"])).then_some(taints),
+        conditions: (conditions != old).then_some(conditions),
+        labels: labels(node),
+        recheck_at: (!silent).then_some(deadline),
+    }
+}
+
+fn condition<'a>(node: &'a Value, kind: &str) -> Option<&'a Value> {
+    meta::list_at(node, &["status", "conditions"]).iter().find(|one| one["type"] == kind)
+}
+
+fn status_of<'a>(conditions: &'a [Value], kind: &str) -> Option<&'a str> {
+    conditions.iter().find(|one| one["type"] == kind).and_then(|one| one["status"].as_str())
+}
+
+/// The conditions of a node that is not heard of any more.
+fn unknown(node: &Value, old: &[Value], now: Timestamp) -> Vec<Value> {
+    let created = meta::str_at(node, &["metadata", "creationTimestamp"]);
+    let mut conditions = old.to_vec();
+    for kind in REPORTED {
+        match conditions.iter_mut().find(|one| one["type"] == kind) {
+            Some(one) if one["status"] != "Unknown" => {
+                one["status"] = json!("Unknown");
+                one["reason"] = json!("NodeStatusUnknown");
+                one["message"] = json!("Kubelet stopped posting node status.");
+                one["lastTransitionTime"] = json!(seconds(now));
+            }
+            Some(_) => {}
+            None => conditions.push(json!({
+                "type": kind,
+                "status": "Unknown",
+                "reason": "NodeStatusNeverUpdated",
+                "message": "Kubelet never posted node status.",
+                "lastHeartbeatTime": created,
+                "lastTransitionTime": seconds(now),
+            })),
+        }
+    }
+    conditions
+}
+
+/// The node's own taints as they stand, then those that follow from its conditions.
+fn taints(node: &Value, conditions: &[Value], now: Timestamp) -> Vec<Value> {
+    let old = meta::list_at(node, &["spec", "taints"]);
+    // A node without conditions has not reported yet: it keeps the taints it was admitted with.
+    let wanted = match conditions.is_empty() {
+        true => return with_unschedulable(node, old.to_vec(), now),
+        false => wanted_taints(conditions),
+    };
+    let mut taints: Vec<Value> = old
+        .iter()
+        .filter(|taint| !is_ours(taint) || wanted.iter().any(|(key, effect)| matches(taint, key, effect)))
+        .cloned()
+        .collect();
+    for (key, effect) in wanted {
+        if !taints.iter().any(|taint| matches(taint, key, effect)) {
+            taints.push(json!({ "key": key, "effect": effect, "timeAdded": seconds(now) }));
+        }
+    }
+    with_unschedulable(node, taints, now)
+}
+
+fn with_unschedulable(node: &Value, mut taints: Vec<Value>, now: Timestamp) -> Vec<Value> {
+    let unschedulable = node["spec"]["unschedulable"] == true;
+    let position = taints.iter().position(|taint| matches(taint, UNSCHEDULABLE, "NoSchedule"));
+    match (unschedulable, position) {
+        (true, None) => {
+            taints.push(json!({ "key": UNSCHEDULABLE, "effect": "NoSchedule", "timeAdded": seconds(now) }));
+        }
+        (false, Some(position)) => {
+            taints.remove(position);
+        }
+        _ => {}
+    }
+    taints
+}
+
+fn wanted_taints(conditions: &[Value]) -> Vec<(&'static str, &'static str)> {
+    let holds = |kind: &str, status: &str| status_of(conditions, kind) == Some(status);
+    let scheduling = CONDITION_TAINTS.iter().filter(|(kind, status, _)| holds(kind, status));
+    let mut wanted: Vec<(&str, &str)> = scheduling.map(|(_, _, key)| (*key, "NoSchedule")).collect();
+    let executing = CONDITION_TAINTS.iter().filter(|(kind, status, _)| *kind == "Ready" && holds(kind, status));
+    wanted.extend(executing.map(|(_, _, key)| (*key, "NoExecute")));
+    wanted
+}
+
+fn is_ours(taint: &Value) -> bool {
+    let key = taint["key"].as_str().unwrap_or_default();
+    CONDITION_TAINTS.iter().any(|(_, _, ours)| *ours == key)
+}
+
+fn matches(taint: &Value, key: &str, effect: &str) -> bool {
+    taint["key"] == key && taint["effect"] == effect
+}
+
+/// The labels that older manifests select by follow the ones of today.
+fn labels(node: &Value) -> Vec<(&'static str, String)> {
+    [("kubernetes.io/os", "beta.kubernetes.io/os"), ("kubernetes.io/arch", "beta.kubernetes.io/arch")]
+        .into_iter()
+        .filter_map(|(from, to)| {
+            let value = meta::label(node, from)?;
+            (meta::label(node, to) != Some(value)).then(|| (to, value.to_string()))
+        })
+        .collect()
+}
+
+/// As `metav1.Time` writes it: whole seconds.
+fn seconds(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("in range")
+    }
+
+    fn node(conditions: &[(&str, &str)], taints: &[(&str, &str)]) -> Value {
+        let conditions: Vec<Value> =
+            conditions.iter().map(|(kind, status)| json!({ "type": kind, "status": status })).collect();
+        let taints: Vec<Value> = taints.iter().map(|(key, effect)| json!({ "key": key, "effect": effect })).collect();
+        json!({ "metadata": { "name": "n" }, "spec": { "taints": taints }, "status": { "conditions": conditions } })
+    }
+
+    fn show(plan: &Plan) -> String {
+        let taints = plan.taints.as_ref().map(|taints| {
+            let texts = taints.iter().map(|taint| {
+                let key = taint["key"].as_str().unwrap_or_default();
+                format!("{}:{}", key.trim_start_matches("node.kubernetes.io/"), taint["effect"].as_str().unwrap_or("?"))
+            });
+            format!("taints [{}]", texts.collect::<Vec<_>>().join(" "))
+        });
+        let conditions = plan.conditions.as_ref().map(|conditions| {
+            let texts = conditions.iter().map(|one| format!("{}={}", one["type"], one["status"]).replace('"', ""));
+            format!("conditions [{}]", texts.collect::<Vec<_>>().join(" "))
+        });
+        [taints, conditions].into_iter().flatten().collect::<Vec<_>>().join("; ")
+    }
+
+    fn check(node: Value, silent_for: i64, expected: &str) {
+        let heard = Heard::update(None, &node, None, at(0));
+        assert_eq!(show(&plan(&node, &heard, at(silent_for))), expected, "{node}");
+    }
+
+    #[test]
+    fn conditions_bring_and_take_taints() {
+        check(node(&[("Ready", "True")], &[]), 1, "");
+        check(node(&[], &[("node.kubernetes.io/not-ready", "NoSchedule")]), 1, "");
+        check(
+            node(&[("Ready", "True")], &[("node.kubernetes.io/not-ready", "NoSchedule"), ("x", "NoExecute")]),
+            1,
+            "taints [x:NoExecute]",
+        );
+        check(node(&[("Ready", "False")], &[]), 1, "taints [not-ready:NoSchedule not-ready:NoExecute]");
+        check(
+            node(&[("Ready", "True"), ("DiskPressure", "True")], &[("x", "NoSchedule")]),
+            1,
+            "taints [x:NoSchedule disk-pressure:NoSchedule]",
+        );
+    }
+
+    #[test]
+    fn a_silent_node_is_given_up() {
+        check(node(&[("Ready", "True")], &[]), 49, "");
+        check(
+            node(&[("Ready", "True"), ("Custom", "True")], &[]),
+            50,
+            "taints [unreachable:NoSchedule unreachable:NoExecute]; conditions [Ready=Unknown Custom=True \
+             MemoryPressure=Unknown DiskPressure=Unknown PIDPressure=Unknown]",
+        );
+        check(node(&[], &[]), 59, "");
+        check(
+            node(&[], &[]),
+            60,
+            "taints [unreachable:NoSchedule unreachable:NoExecute]; conditions [Ready=Unknown MemoryPressure=Unknown \
+             DiskPressure=Unknown PIDPressure=Unknown]",
+        );
+    }
+
+    #[test]
+    fn only_the_node_itself_gives_a_sign_of_life() {
+        let seen = node(&[("Ready", "True")], &[]);
+        let lease = |time: &str| json!({ "spec": { "renewTime": time } });
+        let first = Heard::update(None, &seen, Some(&lease("a")), at(0));
+        assert_eq!(Heard::update(Some(&first), &seen, Some(&lease("a")), at(10)), first);
+        assert_eq!(Heard::update(Some(&first), &seen, Some(&lease("b")), at(10)).at, at(10));
+        let given_up = node(&[("Ready", "Unknown")], &[]);
+        assert_eq!(Heard::update(Some(&first), &given_up, Some(&lease("a")), at(60)), first, "our own verdict");
+        let verdict = Heard::update(Some(&first), &given_up, Some(&lease("b")), at(61));
+        assert_eq!(verdict.at, at(61), "back again");
+    }
+
+    #[test]
+    fn cordoned_nodes_and_old_labels() {
+        let mut seen = node(&[("Ready", "True")], &[]);
+        seen["spec"]["unschedulable"] = json!(true);
+        seen["metadata"]["labels"] = json!({ "kubernetes.io/os": "linux" });
+        let heard = Heard::update(None, &seen, None, at(0));
+        let plan = plan(&seen, &heard, at(1));
+        assert_eq!(show(&plan), "taints [unschedulable:NoSchedule]");
+        assert_eq!(plan.labels, [("beta.kubernetes.io/os", "linux".to_string())]);
+    }
+}
