@@ -26,6 +26,10 @@ pub struct Struct {
     pub atomic: bool,
     /// Fields that are not listed are kept as they are (`x-kubernetes-preserve-unknown-fields`).
     pub preserve_unknown: bool,
+    /// Defaults in the API description. Server-side apply needs them where the key of a list element is left out, as
+    /// `protocol` of a port; everything else is defaulted by [`crate::defaults`]. A required field that is not listed
+    /// has the zero value of its type.
+    pub defaults: BTreeMap<String, serde_json::Value>,
 }
 
 #[derive(Clone, Debug)]
@@ -62,7 +66,8 @@ pub enum Type {
         value: Box<Type>,
         atomic: bool,
     },
-    /// Any JSON: `RawExtension`, `FieldsV1`, JSON-schema defaults, unstructured parts of custom resources.
+    /// Any JSON that server-side apply owns as a whole: `RawExtension`, `FieldsV1`, JSON-schema defaults. (Unstructured
+    /// parts of custom resources, where every field has an owner, are structs that preserve unknown fields.)
     Any,
 }
 
