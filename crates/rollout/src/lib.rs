@@ -8,7 +8,6 @@ pub mod history;
 pub mod pause;
 pub mod restart;
 pub mod revisions;
-pub mod selector;
 pub mod status;
 pub mod tabs;
 pub mod undo;

@@ -1,51 +1,30 @@
 //! What a `resourceFieldRef` of an environment variable comes to, from the container's own requests and limits.
 
 use backstay_api::meta;
+use backstay_api::quantity::Quantity;
 use serde_json::Value;
+
+use crate::go;
 
 /// The amount divided by the divisor, rounded up. What is not set counts as 0.
 pub(super) fn of_resource(container: &Value, field: &Value) -> Option<String> {
     let (list, name) = meta::str_at(field, &["resource"]).split_once('.')?;
-    let amount = meta::value_at(container, &["resources", list, name]).map_or(Some(0), milli)?;
-    let divisor = field.get("divisor").map_or(Some(0), milli)?;
-    let divisor = if divisor == 0 { 1000 } else { divisor };
-    if name == "cpu" {
-        return Some(divided_up(amount, divisor).to_string());
-    }
-    Some(divided_up(divided_up(amount, 1000), divided_up(divisor, 1000)).to_string())
+    let amount = quantity(meta::value_at(container, &["resources", list, name]))?;
+    let divisor = Some(quantity(field.get("divisor"))?).filter(|divisor| !divisor.is_zero());
+    let divisor = divisor.unwrap_or_else(|| Quantity::from_int(1));
+    let value = match name {
+        "cpu" => divided_up(amount.to_milli(), divisor.to_milli()),
+        _ => divided_up(amount.to_int(), divisor.to_int()),
+    };
+    Some(value.to_string())
 }
 
-fn divided_up(amount: i128, divisor: i128) -> i128 {
-    (amount + divisor - 1).div_euclid(divisor)
+fn quantity(value: Option<&Value>) -> Option<Quantity> {
+    value.map_or(Some(Quantity::ZERO), |value| Quantity::parse(&go::plain(value)).ok())
 }
 
-/// A quantity in thousandths, rounded up.
-fn milli(quantity: &Value) -> Option<i128> {
-    let text = crate::go::plain(quantity);
-    let end = text.find(|c: char| !(c.is_ascii_digit() || ".+-".contains(c))).unwrap_or(text.len());
-    let (number, suffix) = text.split_at(end);
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let scale = i32::try_from(fraction.len()).ok()?;
-    let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
-    let (factor, exponent) = factor(suffix)?;
-    let exponent = exponent - scale + 3;
-    let scaled = digits.checked_mul(factor)?;
-    let power = 10i128.checked_pow(exponent.unsigned_abs())?;
-    if exponent < 0 { Some(divided_up(scaled, power)) } else { scaled.checked_mul(power) }
-}
-
-/// A suffix as a factor and a power of ten.
-fn factor(suffix: &str) -> Option<(i128, i32)> {
-    const BINARY: [&str; 6] = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
-    const DECIMAL: [(&str, i32); 10] =
-        [("n", -9), ("u", -6), ("m", -3), ("", 0), ("k", 3), ("M", 6), ("G", 9), ("T", 12), ("P", 15), ("E", 18)];
-    if let Some(power) = BINARY.iter().position(|binary| *binary == suffix) {
-        return Some((1 << (10 * (power + 1)), 0));
-    }
-    if let Some((_, exponent)) = DECIMAL.iter().find(|(decimal, _)| *decimal == suffix) {
-        return Some((1, *exponent));
-    }
-    Some((1, suffix.strip_prefix(['e', 'E'])?.parse().ok()?))
+fn divided_up(amount: i64, divisor: i64) -> i128 {
+    (i128::from(amount) + i128::from(divisor) - 1).div_euclid(i128::from(divisor))
 }
 
 #[cfg(test)]

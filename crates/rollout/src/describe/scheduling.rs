@@ -4,7 +4,7 @@ use backstay_api::meta;
 use serde_json::Value;
 
 use super::Writer;
-use crate::selector;
+use backstay_api::selector::object_text;
 
 /// `key=value:Effect op=Exists for 30s` lines in order of their keys, or `<none>`.
 pub fn tolerations(out: &mut Writer, title: &str, tolerations: &[Value]) {
@@ -59,7 +59,7 @@ pub fn topology_spread(out: &mut Writer, constraints: &[Value], space: &str) {
         let policy = meta::str_at(constraint, &["whenUnsatisfiable"]);
         let skew = meta::int_at(constraint, &["maxSkew"]).unwrap_or(0);
         let selector = meta::value_at(constraint, &["labelSelector"])
-            .map(|selector| format!(" for selector {}", selector::text_or_none(selector)))
+            .map(|selector| format!(" for selector {}", object_text(selector)))
             .unwrap_or_default();
         out.write(0, &format!("{key}:{policy} when max skew {skew} is exceeded{selector}\n"));
     }
