@@ -22,6 +22,13 @@ pub struct Key {
     pub name: Arc<str>,
 }
 
+impl Key {
+    /// The key of an object; `namespace` is `""` for cluster-scoped ones.
+    pub fn new(resource: &str, namespace: &str, name: &str) -> Self {
+        Self { resource: resource.into(), namespace: namespace.into(), name: name.into() }
+    }
+}
+
 /// An object's final JSON but for its `resourceVersion`, which is known only when it is committed.
 #[derive(Clone, Debug)]
 pub struct Encoded {
@@ -85,6 +92,29 @@ pub struct Range {
     pub resource: Arc<str>,
     pub namespace: Option<Arc<str>>,
     pub name: Option<Arc<str>>,
+}
+
+impl Range {
+    /// Everything of a resource.
+    pub fn all(resource: &str) -> Self {
+        Self { resource: resource.into(), namespace: None, name: None }
+    }
+
+    /// Everything of a resource in one namespace.
+    pub fn within(resource: &str, namespace: &str) -> Self {
+        Self { namespace: Some(namespace.into()), ..Self::all(resource) }
+    }
+
+    /// One key.
+    pub fn one(key: &Key) -> Self {
+        Self { resource: key.resource.clone(), namespace: Some(key.namespace.clone()), name: Some(key.name.clone()) }
+    }
+
+    pub fn contains(&self, key: &Key) -> bool {
+        self.resource == key.resource
+            && self.namespace.as_ref().is_none_or(|namespace| *namespace == key.namespace)
+            && self.name.as_ref().is_none_or(|name| *name == key.name)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

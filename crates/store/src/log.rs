@@ -1,0 +1,248 @@
+//! The shared event logs: one bounded window per resource, a cursor per watcher.
+//!
+//! A watcher of configmaps does not wake for every pod; yet every watcher's progress follows the global revision.
+//! Events are appended before the state that contains them is published, and seen by watchers only afterwards, so that
+//! whoever hears of a revision can read it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+
+use crate::{Event, Range, Revision, StoreError, Watch};
+
+/// How much of each resource's past is kept for watchers.
+#[derive(Clone, Copy, Debug)]
+pub struct LogLimits {
+    pub events_max: usize,
+    /// Of the events' values and their encoded watch lines.
+    pub bytes_max: usize,
+}
+
+impl Default for LogLimits {
+    /// 16,384 events are three for each pod of a fleet of 5,000 nodes; 64 MiB are as many of about 2 KB, and what a
+    /// server can spare for its busiest resource.
+    fn default() -> Self {
+        Self { events_max: 16_384, bytes_max: 64 << 20 }
+    }
+}
+
+/// All logs of a store.
+pub struct Logs {
+    limits: LogLimits,
+    by_resource: RwLock<BTreeMap<Arc<str>, Arc<Log>>>,
+    /// Events up to here may be gone from every log; raised under the write lock of `by_resource`.
+    floor: AtomicU64,
+    /// Watchers may see events up to here.
+    visible: AtomicU64,
+    stopped: AtomicBool,
+}
+
+/// The newest events of one resource.
+struct Log {
+    window: Mutex<Window>,
+    wake: Notify,
+}
+
+struct Window {
+    events: VecDeque<Arc<Event>>,
+    /// How many events have been dropped: the number of the first one in `events`.
+    dropped: u64,
+    /// Events up to this revision may have been dropped.
+    floor: Revision,
+    bytes: usize,
+}
+
+impl Logs {
+    /// Empty logs of a store whose newest commit is `revision`.
+    pub fn new(revision: Revision, limits: LogLimits) -> Self {
+        Self {
+            limits,
+            by_resource: RwLock::default(),
+            floor: AtomicU64::new(revision),
+            visible: AtomicU64::new(revision),
+            stopped: AtomicBool::new(false),
+        }
+    }
+
+    /// Appends events without showing them yet.
+    pub fn append(&self, events: &[Arc<Event>]) {
+        for event in events {
+            self.log(&event.entry.key.resource).append(event, self.limits);
+        }
+    }
+
+    /// Shows everything up to `revision` and wakes the watchers of the resources that `events` touched.
+    pub fn show(&self, revision: Revision, events: &[Arc<Event>]) {
+        self.visible.store(revision, Ordering::Release);
+        let mut touched: Vec<&Arc<str>> = events.iter().map(|event| &event.entry.key.resource).collect();
+        touched.sort_unstable();
+        touched.dedup();
+        touched.into_iter().for_each(|resource| self.log(resource).wake.notify_waiters());
+    }
+
+    pub fn visible(&self) -> Revision {
+        self.visible.load(Ordering::Acquire)
+    }
+
+    /// The oldest revision from which a watch of any resource can start.
+    pub fn oldest(&self) -> Revision {
+        let logs = read(&self.by_resource);
+        let floors = logs.values().map(|log| log.lock().floor);
+        floors.max().unwrap_or(0).max(self.floor.load(Ordering::Acquire))
+    }
+
+    pub fn compact(&self, revision: Revision) {
+        let revision = revision.min(self.visible());
+        let logs = self.by_resource.write().unwrap_or_else(PoisonError::into_inner);
+        self.floor.fetch_max(revision, Ordering::AcqRel);
+        logs.values().for_each(|log| log.lock().compact(revision));
+    }
+
+    /// Watchers get the events that are there, then `Unavailable`.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        read(&self.by_resource).values().for_each(|log| log.wake.notify_waiters());
+    }
+
+    pub fn watch(self: &Arc<Self>, range: Range, from: Revision) -> Result<LogWatch, StoreError> {
+        let newest = self.visible();
+        if from > newest {
+            return Err(StoreError::Future { asked: from, newest });
+        }
+        let log = self.log(&range.resource);
+        let next = log.lock().position_after(from)?;
+        Ok(LogWatch { logs: self.clone(), log, range, next, passed: from })
+    }
+
+    fn log(&self, resource: &Arc<str>) -> Arc<Log> {
+        if let Some(log) = read(&self.by_resource).get(resource) {
+            return log.clone();
+        }
+        let mut logs = self.by_resource.write().unwrap_or_else(PoisonError::into_inner);
+        let floor = self.floor.load(Ordering::Acquire);
+        logs.entry(resource.clone()).or_insert_with(|| Arc::new(Log::new(floor))).clone()
+    }
+}
+
+impl Log {
+    fn new(floor: Revision) -> Self {
+        let window = Window { events: VecDeque::new(), dropped: 0, floor, bytes: 0 };
+        Self { window: Mutex::new(window), wake: Notify::new() }
+    }
+
+    fn append(&self, event: &Arc<Event>, limits: LogLimits) {
+        let mut window = self.lock();
+        window.bytes += weight(event);
+        window.events.push_back(event.clone());
+        while window.events.len() > limits.events_max || (window.bytes > limits.bytes_max && window.events.len() > 1) {
+            window.drop_first();
+        }
+    }
+
+    /// No code that holds the lock can leave the window half-changed by a panic.
+    fn lock(&self) -> std::sync::MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Window {
+    fn drop_first(&mut self) {
+        if let Some(event) = self.events.pop_front() {
+            self.dropped += 1;
+            self.bytes -= weight(&event);
+            self.floor = event.entry.revision;
+        }
+    }
+
+    fn compact(&mut self, revision: Revision) {
+        while self.events.front().is_some_and(|event| event.entry.revision <= revision) {
+            self.drop_first();
+        }
+        self.floor = self.floor.max(revision);
+    }
+
+    /// The number of the first event after a revision.
+    fn position_after(&self, revision: Revision) -> Result<u64, StoreError> {
+        if revision < self.floor {
+            return Err(StoreError::Compacted { asked: revision, oldest: self.floor });
+        }
+        let passed = self.events.partition_point(|event| event.entry.revision <= revision);
+        Ok(self.dropped + passed as u64)
+    }
+
+    fn get(&self, number: u64) -> Option<&Arc<Event>> {
+        self.events.get(usize::try_from(number.checked_sub(self.dropped)?).ok()?)
+    }
+}
+
+/// What an event costs to keep: its value, as much again for its watch line, and the small things around them.
+fn weight(event: &Event) -> usize {
+    2 * event.entry.value.len() + 512
+}
+
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A cursor into the log of one resource.
+pub struct LogWatch {
+    logs: Arc<Logs>,
+    log: Arc<Log>,
+    range: Range,
+    /// The number of the next event to look at.
+    next: u64,
+    /// Everything up to here has been returned or did not concern the range.
+    passed: Revision,
+}
+
+#[async_trait]
+impl Watch for LogWatch {
+    async fn next(&mut self) -> Result<Arc<Event>, StoreError> {
+        loop {
+            if let Some(event) = self.try_next()? {
+                return Ok(event);
+            }
+            let log = self.log.clone();
+            let mut woken = std::pin::pin!(log.wake.notified());
+            // Registered before the second look: what is shown from here on wakes us.
+            woken.as_mut().enable();
+            if let Some(event) = self.try_next()? {
+                return Ok(event);
+            }
+            woken.await;
+        }
+    }
+
+    fn try_next(&mut self) -> Result<Option<Arc<Event>>, StoreError> {
+        // Read in this order: what was stopped or shown before is in the window.
+        let stopped = self.logs.stopped.load(Ordering::Acquire);
+        let visible = self.logs.visible();
+        let window = self.log.lock();
+        if self.next < window.dropped {
+            return Err(StoreError::Compacted { asked: self.passed, oldest: window.floor });
+        }
+        while let Some(event) = window.get(self.next).filter(|event| event.entry.revision <= visible) {
+            self.next += 1;
+            self.passed = event.entry.revision;
+            if self.range.contains(&event.entry.key) {
+                return Ok(Some(event.clone()));
+            }
+        }
+        self.passed = self.passed.max(visible);
+        match stopped {
+            true => Err(StoreError::Unavailable { reason: "the store is closed".into() }),
+            false => Ok(None),
+        }
+    }
+
+    fn progress(&self) -> Revision {
+        let visible = self.logs.visible();
+        let window = self.log.lock();
+        let unseen =
+            self.next < window.dropped || window.get(self.next).is_some_and(|event| event.entry.revision <= visible);
+        if unseen { self.passed } else { self.passed.max(visible) }
+    }
+}
