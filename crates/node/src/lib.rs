@@ -1,1 +1,6 @@
-//! TODO
+//! The agent: what runs the pods of one node, or of thousands of simulated ones.
+//!
+//! [`lifecycle`] decides, purely; `runtime` is the port to whatever runs containers; the drivers stand between
+//! them and the API server. Knows nothing of the server's inside: it speaks through a `kube::Client`.
+
+pub mod lifecycle;

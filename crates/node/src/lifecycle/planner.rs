@@ -1,0 +1,359 @@
+//! The decision: which actions a pod needs now, in a stated order, and what it waits for.
+//!
+//! Order: stops before starts; init containers in order, sidecars before the containers that follow them; containers
+//! in the order of the spec; probes last.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::facts::{Container, Pod, RestartPolicy};
+use super::observed::{ContainerRecord, Observed};
+use super::probe::{self, ProbeKind};
+use super::restart;
+use super::status;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    pub actions: Vec<Action>,
+    /// The whole `status` of the pod as this node sees it.
+    pub status: Value,
+    pub waiting: Vec<WaitingOn>,
+    /// When to plan again even if nothing changes.
+    pub recheck_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Make the pod's directory, volumes and cgroup.
+    PrepareSandbox,
+    /// Start an attempt. `backoff_seconds` is to be kept in its record.
+    StartContainer { container: String, attempt: u32, backoff_seconds: i64 },
+    /// Run `preStop`, send the stop signal, and kill what still runs at `deadline`.
+    StopContainer { container: String, id: String, deadline: Timestamp, why: StopReason },
+    /// Run a probe and record its result.
+    Probe { container: String, id: String, kind: ProbeKind },
+    /// Everything has stopped and the pod is to go: drop containers, volumes, cgroup and directory.
+    RemoveSandbox,
+    /// Nothing of the pod is left here: delete its object, with grace 0, if it still has this uid.
+    DeletePod { uid: String },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// The pod is being deleted.
+    Deleted,
+    /// The pod has reached a final phase; this container has no more to do.
+    PodFinished,
+    DeadlineExceeded,
+    /// This probe has failed too often.
+    Unhealthy(ProbeKind),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WaitingOn {
+    /// The sandbox could not be prepared; tried again at `until`.
+    Setup { message: String, until: Timestamp },
+    /// The container could not be made; tried again at `until`.
+    StartRetry { container: String, until: Timestamp },
+    /// `CrashLoopBackOff`.
+    BackOff { container: String, delay_seconds: i64, until: Timestamp },
+    /// Containers wait for this init container.
+    Init { container: String },
+    /// A container is being stopped and is killed at `until`.
+    Stopping { container: String, until: Timestamp },
+}
+
+/// What to do about the pod now.
+pub fn plan(pod: &Pod, seen: &Observed, now: Timestamp) -> Plan {
+    let mut planner = Planner { pod, seen, now, actions: Vec::new(), waiting: Vec::new(), recheck_at: None };
+    let end = planner.decide();
+    let reported = status::report(pod, seen, &planner.waiting, end, now);
+    let Planner { actions, waiting, recheck_at, .. } = planner;
+    Plan { actions, status: reported, waiting, recheck_at }
+}
+
+/// How a pod ends, if it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    No,
+    /// Deleted, or said to be final by the server.
+    Terminating,
+    /// All containers are done and none will be started again.
+    Finished,
+    DeadlineExceeded,
+}
+
+struct Planner<'a> {
+    pod: &'a Pod,
+    seen: &'a Observed,
+    now: Timestamp,
+    actions: Vec<Action>,
+    waiting: Vec<WaitingOn>,
+    recheck_at: Option<Timestamp>,
+}
+
+/// Whether what follows a container may start.
+enum Step {
+    Done,
+    Pending,
+    /// An init container has failed and will not be tried again.
+    Failed,
+}
+
+impl<'a> Planner<'a> {
+    fn decide(&mut self) -> End {
+        if let Some(grace) = self.pod.deletion_grace_seconds {
+            self.terminate(StopReason::Deleted, grace);
+            return End::Terminating;
+        }
+        if self.pod.is_terminal() {
+            self.stop_all(StopReason::PodFinished, self.pod.grace_seconds);
+            return End::Terminating;
+        }
+        if self.deadline_exceeded() {
+            self.stop_all(StopReason::DeadlineExceeded, self.pod.grace_seconds);
+            return End::DeadlineExceeded;
+        }
+        if self.seen.sandbox.is_none() {
+            self.prepare();
+            return End::No;
+        }
+        self.run()
+    }
+
+    fn prepare(&mut self) {
+        match &self.seen.setup_error {
+            Some(error) if restart::retry_setup(error) > self.now => {
+                let until = restart::retry_setup(error);
+                self.waiting.push(WaitingOn::Setup { message: error.message.clone(), until });
+                self.recheck(until);
+            }
+            _ => self.actions.push(Action::PrepareSandbox),
+        }
+    }
+
+    fn run(&mut self) -> End {
+        let pod = self.pod;
+        if !pod.containers.is_empty() && pod.containers.iter().all(|container| self.is_done(container)) {
+            return self.finish();
+        }
+        self.restart_unhealthy();
+        match self.init_containers() {
+            Step::Pending => {}
+            Step::Failed => return self.finish(),
+            Step::Done => pod.containers.iter().for_each(|container| self.container(container)),
+        }
+        self.probes(&ProbeKind::ALL);
+        End::No
+    }
+
+    /// Everything but sidecars is done: they stop, last started first.
+    fn finish(&mut self) -> End {
+        self.actions.clear();
+        self.stop_all(StopReason::PodFinished, self.pod.grace_seconds);
+        End::Finished
+    }
+
+    /// Has exited and will not be started again.
+    fn is_done(&self, container: &Container) -> bool {
+        let exit = self.seen.latest(&container.name).and_then(ContainerRecord::exit);
+        exit.is_some_and(|exit| !self.pod.restart_policy.restarts_after(exit.exit_code))
+    }
+
+    fn restart_unhealthy(&mut self) {
+        for container in self.pod.all_containers() {
+            let Some((kind, probe)) = probe::fatal(container, self.seen) else { continue };
+            let grace = probe.grace_seconds.unwrap_or(self.pod.grace_seconds);
+            self.stop(container, StopReason::Unhealthy(kind), self.now + seconds(grace));
+        }
+    }
+
+    fn init_containers(&mut self) -> Step {
+        let pod = self.pod;
+        let begun = pod.containers.iter().any(|container| self.seen.latest(&container.name).is_some());
+        for container in &pod.init_containers {
+            let step = if container.sidecar {
+                self.sidecar(container)
+            } else if begun {
+                Step::Done
+            } else {
+                self.init_container(container)
+            };
+            match step {
+                // Once the containers run, a sidecar that has fallen over comes back beside them.
+                Step::Pending if container.sidecar && begun => {}
+                Step::Pending => {
+                    self.waiting.push(WaitingOn::Init { container: container.name.clone() });
+                    return Step::Pending;
+                }
+                Step::Failed => return Step::Failed,
+                Step::Done => {}
+            }
+        }
+        Step::Done
+    }
+
+    fn init_container(&mut self, container: &Container) -> Step {
+        let Some(record) = self.seen.latest(&container.name) else { return self.start_first(container) };
+        match record.exit() {
+            None => Step::Pending,
+            Some(exit) if exit.exit_code == 0 => Step::Done,
+            Some(_) if self.pod.restart_policy == RestartPolicy::Never => Step::Failed,
+            Some(_) => self.start_again(container),
+        }
+    }
+
+    fn sidecar(&mut self, container: &Container) -> Step {
+        match self.seen.latest(&container.name) {
+            None => self.start_first(container),
+            Some(record) if record.exit().is_some() => self.start_again(container),
+            Some(_) if probe::is_started(container, self.seen) => Step::Done,
+            Some(_) => Step::Pending,
+        }
+    }
+
+    fn container(&mut self, container: &Container) {
+        match self.seen.latest(&container.name) {
+            None => self.start_first(container),
+            Some(record) if record.exit().is_some() && !self.is_done(container) => self.start_again(container),
+            Some(_) => Step::Pending,
+        };
+    }
+
+    fn start_first(&mut self, container: &Container) -> Step {
+        if !self.retry_later(container) {
+            self.start(container, 0, 0);
+        }
+        Step::Pending
+    }
+
+    fn start_again(&mut self, container: &Container) -> Step {
+        let Some(record) = self.seen.latest(&container.name) else { return Step::Pending };
+        let Some(exit) = record.exit() else { return Step::Pending };
+        let backoff = restart::backoff(record, exit);
+        let until = restart::due(exit, backoff);
+        if until > self.now {
+            let (container, delay_seconds) = (container.name.clone(), backoff.delay_seconds);
+            self.waiting.push(WaitingOn::BackOff { container, delay_seconds, until });
+            self.recheck(until);
+        } else if !self.retry_later(container) {
+            self.start(container, record.attempt.saturating_add(1), backoff.next_delay_seconds);
+        }
+        Step::Pending
+    }
+
+    /// The last attempt made no container, and it is too early to try again.
+    fn retry_later(&mut self, container: &Container) -> bool {
+        let Some(error) = self.seen.start_errors.get(&container.name) else { return false };
+        let until = restart::retry_start(error);
+        if until <= self.now {
+            return false;
+        }
+        self.waiting.push(WaitingOn::StartRetry { container: container.name.clone(), until });
+        self.recheck(until);
+        true
+    }
+
+    fn start(&mut self, container: &Container, attempt: u32, backoff_seconds: i64) {
+        self.actions.push(Action::StartContainer { container: container.name.clone(), attempt, backoff_seconds });
+    }
+
+    fn terminate(&mut self, why: StopReason, grace: i64) {
+        if self.stop_all(why, grace) {
+            self.probes(&[ProbeKind::Readiness]);
+        } else if self.seen.sandbox.is_some() || !self.seen.containers.is_empty() {
+            self.actions.push(Action::RemoveSandbox);
+        } else {
+            self.actions.push(Action::DeletePod { uid: self.pod.uid.clone() });
+        }
+    }
+
+    /// Stops what runs: containers and plain init containers together, then sidecars, last started first.
+    /// Returns whether anything still runs.
+    fn stop_all(&mut self, why: StopReason, grace: i64) -> bool {
+        let pod = self.pod;
+        let deadline = self.deadline(grace);
+        let plain = pod.all_containers().filter(|container| !container.sidecar);
+        let running: Vec<&Container> = plain.filter(|container| self.seen.is_running(&container.name)).collect();
+        for container in &running {
+            self.stop(container, why, deadline);
+        }
+        !running.is_empty() || self.stop_sidecars(why, grace)
+    }
+
+    fn stop_sidecars(&mut self, why: StopReason, grace: i64) -> bool {
+        let pod = self.pod;
+        let deadline = self.deadline(grace);
+        let sidecars = pod.init_containers.iter().rev().filter(|container| container.sidecar);
+        let mut running = sidecars.filter(|container| self.seen.is_running(&container.name));
+        match running.next() {
+            Some(container) => {
+                self.stop(container, why, deadline);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The grace counts from when this node began to end the pod.
+    fn deadline(&self, grace: i64) -> Timestamp {
+        (self.seen.termination_began.unwrap_or(self.now) + seconds(grace)).max(self.now)
+    }
+
+    /// Asks for a stop, unless one is under way that ends no later.
+    fn stop(&mut self, container: &Container, why: StopReason, deadline: Timestamp) {
+        let Some(record) = self.seen.latest(&container.name).filter(|record| record.is_running()) else { return };
+        let until = self.seen.stopping.get(&record.id).copied();
+        match until {
+            Some(until) if until <= deadline => {
+                self.waiting.push(WaitingOn::Stopping { container: container.name.clone(), until });
+            }
+            _ => {
+                let (container, id) = (container.name.clone(), record.id.clone());
+                self.actions.push(Action::StopContainer { container, id, deadline, why });
+            }
+        }
+    }
+
+    fn probes(&mut self, kinds: &[ProbeKind]) {
+        for container in self.pod.all_containers() {
+            let Some(record) = self.seen.latest(&container.name) else { continue };
+            for kind in kinds {
+                match probe::due(container, *kind, self.seen) {
+                    Some(at) if at <= self.now => {
+                        let (container, id) = (container.name.clone(), record.id.clone());
+                        self.actions.push(Action::Probe { container, id, kind: *kind });
+                    }
+                    Some(at) => self.recheck(at),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    fn deadline_exceeded(&mut self) -> bool {
+        let (Some(limit), Some(start)) = (self.pod.active_deadline_seconds, self.pod.start_time()) else {
+            return false;
+        };
+        let until = start + seconds(limit);
+        if until > self.now {
+            self.recheck(until);
+        }
+        until <= self.now
+    }
+
+    fn recheck(&mut self, at: Timestamp) {
+        self.recheck_at = Some(self.recheck_at.map_or(at, |earlier| earlier.min(at)));
+    }
+}
+
+/// Any container of the pod still runs.
+pub fn any_running(pod: &Pod, seen: &Observed) -> bool {
+    pod.all_containers().any(|container| seen.is_running(&container.name))
+}
+
+fn seconds(count: i64) -> Duration {
+    Duration::from_secs(count.max(0).unsigned_abs())
+}
