@@ -33,6 +33,9 @@ const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 pub struct Heard {
     sign: String,
     at: Timestamp,
+    /// How long the node's lease says it is good for. A kubelet's 40 s are less than [`GRACE`]; a fleet of simulated
+    /// nodes, which renews thousands of leases from one process, asks for more.
+    lease: SignedDuration,
 }
 
 impl Heard {
@@ -44,9 +47,11 @@ impl Heard {
         // Our own verdict is no sign of life.
         let status = if status == "Unknown" { "" } else { status };
         let sign = format!("{renewed} {heartbeat} {status}");
+        let lease = lease.and_then(|lease| meta::int_at(lease, &["spec", "leaseDurationSeconds"])).unwrap_or(0);
+        let lease = SignedDuration::from_secs(lease);
         match heard {
             Some(heard) if heard.sign == sign || (status.is_empty() && same_times(&heard.sign, &sign)) => heard.clone(),
-            _ => Heard { sign, at: now },
+            _ => Heard { sign, at: now, lease },
         }
     }
 }
@@ -74,7 +79,7 @@ pub struct Plan {
 /// Plans for one node.
 pub fn plan(node: &Value, heard: &Heard, now: Timestamp) -> Plan {
     let grace = if condition(node, "Ready").is_some() { GRACE } else { STARTUP_GRACE };
-    let deadline = heard.at + grace;
+    let deadline = heard.at + grace.max(heard.lease);
     let silent = now >= deadline;
     let old = meta::list_at(node, &["status", "conditions"]);
     let conditions = if silent { unknown(node, old, now) } else { old.to_vec() };
@@ -274,6 +279,15 @@ mod tests {
         assert_eq!(Heard::update(Some(&first), &given_up, Some(&lease("a")), at(60)), first, "our own verdict");
         let verdict = Heard::update(Some(&first), &given_up, Some(&lease("b")), at(61));
         assert_eq!(verdict.at, at(61), "back again");
+    }
+
+    #[test]
+    fn a_lease_that_lasts_longer_than_the_grace_period_is_believed() {
+        let seen = node(&[("Ready", "True")], &[]);
+        let lease = json!({ "spec": { "renewTime": "a", "leaseDurationSeconds": 3600 } });
+        let heard = Heard::update(None, &seen, Some(&lease), at(0));
+        assert_eq!(plan(&seen, &heard, at(3599)).conditions, None);
+        assert!(plan(&seen, &heard, at(3600)).conditions.is_some());
     }
 
     #[test]
