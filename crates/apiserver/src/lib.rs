@@ -4,5 +4,6 @@ pub mod identity;
 pub mod kubeconfig;
 pub mod listen;
 pub mod pki;
+pub mod tokens;
 
 pub use identity::UserInfo;

@@ -106,6 +106,14 @@ impl Authority {
     }
 }
 
+/// The public key of a pair, PEM.
+///
+/// # Errors
+/// What is wrong with a key that cannot be read.
+pub fn public_key_pem(pair: &Pair) -> Result<String, String> {
+    KeyPair::from_pem(&pair.key_pem).map(|key| key.public_key_pem()).map_err(|error| error.to_string())
+}
+
 /// An hour back for clocks that are behind.
 fn set_validity(params: &mut CertificateParams, now: Timestamp, days: i64) {
     params.not_before = date(now - 1.hour());

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use jiff::{Timestamp, ToSpan};
 
 pub use files::write_private;
-pub use issue::{Authority, Pair, Subject};
+pub use issue::{Authority, Pair, Subject, public_key_pem};
 
 /// Lifetimes in days. A leaf is renewed when less than a third of its time is left.
 const CA_DAYS: i64 = 3650;
@@ -49,19 +49,23 @@ impl Pki {
     /// # Errors
     /// A file that exists but cannot be used is an error, never silently replaced: clients trust the authority.
     pub fn open(dir: &Path, hosts: &[String], now: Timestamp) -> Result<Self, PkiError> {
-        files::private_dir(dir)?;
-        let authority = match files::load(dir, "ca")? {
-            Some(pair) => Authority::from_pair(pair).map_err(|error| broken(dir, "ca.crt", error))?,
-            None => {
-                let authority = Authority::generate(now, CA_DAYS)?;
-                files::store(dir, "ca", authority.pair())?;
-                authority
-            }
-        };
+        let pair = open_pair(dir, "ca", || Ok(Authority::generate(now, CA_DAYS)?.pair().clone()))?;
+        let authority = Authority::from_pair(pair).map_err(|error| broken(dir, "ca.crt", error))?;
         let server = leaf(dir, "server", &authority, &Subject::server(hosts), now)?;
         let admin = leaf(dir, "admin", &authority, &Subject::client("backstay-admin", &["system:masters"]), now)?;
         Ok(Self { authority, server, admin })
     }
+}
+
+/// The pair of that name; the first time, a new one that is kept.
+pub fn open_pair(dir: &Path, name: &str, make: impl FnOnce() -> Result<Pair, PkiError>) -> Result<Pair, PkiError> {
+    files::private_dir(dir)?;
+    if let Some(pair) = files::load(dir, name)? {
+        return Ok(pair);
+    }
+    let pair = make()?;
+    files::store(dir, name, &pair)?;
+    Ok(pair)
 }
 
 /// The leaf of that name: the one on disk if it still fits, else a new one.
