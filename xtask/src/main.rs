@@ -1,6 +1,7 @@
 //! The project's own chores: `cargo xtask <chore>`.
 
 mod ci;
+mod facts;
 mod tidy;
 
 use std::process::ExitCode;
@@ -8,12 +9,14 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: cargo xtask <chore>
 
   ci      everything CI runs: set-up, format, lints, tidy, tests, docs
+  facts   writes what the API knows of its types: crates/api/src/facts/types.tsv
   tidy    the rules that compilers do not check: arrows between crates, sizes, words";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let result = match (arguments.next().as_deref(), arguments.collect::<Vec<_>>().as_slice()) {
         (Some("ci"), []) => ci::run(),
+        (Some("facts"), []) => facts::run(),
         (Some("tidy"), []) => tidy::run(),
         _ => {
             eprintln!("{USAGE}");

@@ -1,5 +1,9 @@
 //! The resources that a server serves: names, scope, verbs, subresources, short names and categories.
 
+mod facts;
+
+use std::sync::LazyLock;
+
 use crate::GroupVersionKind;
 
 /// One served resource of one group and version, as discovery tells it.
@@ -20,6 +24,9 @@ pub struct Resource {
     /// Where objects of this resource are kept: the same for all versions of one resource, and for the two groups of
     /// Event. As in `apps/daemonsets`.
     pub storage: String,
+    /// What objects are kept as, wherever they came in: the events of both groups are core events, and a custom
+    /// resource has one stored version. `None`: never kept (reviews), or computed (component statuses).
+    pub stored_as: Option<GroupVersionKind>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,5 +54,13 @@ impl Resource {
 
 /// All built-in resources, in discovery order.
 pub fn builtin() -> &'static [Resource] {
-    todo!("resource facts")
+    static RESOURCES: LazyLock<Vec<Resource>> = LazyLock::new(facts::read);
+    &RESOURCES
+}
+
+/// The built-in resource of a kind.
+pub fn of_kind(gvk: &GroupVersionKind) -> Option<&'static Resource> {
+    builtin()
+        .iter()
+        .find(|resource| resource.kind == gvk.kind && resource.version == gvk.version && resource.group == gvk.group)
 }

@@ -4,7 +4,10 @@
 //! schema), so that decoding, strategic merge, server-side apply and OpenAPI need to know only this.
 //! Strategic-merge and server-side-apply keys differ in many lists, so both are kept.
 
+mod facts;
+
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 /// All types of one API, or of one custom resource.
 #[derive(Debug, Default)]
@@ -21,6 +24,8 @@ pub struct StructId(usize);
 pub struct Struct {
     /// Name as in the API description without the `io.k8s...` prefix, such as `apps.v1.DaemonSetSpec`.
     pub name: String,
+    /// Has an `apiVersion` and a `kind` of its own, such as `apps.v1.DaemonSet`.
+    pub kind: bool,
     pub fields: BTreeMap<String, Field>,
     /// Server-side apply owns it as a whole (`x-kubernetes-map-type: atomic`).
     pub atomic: bool,
@@ -30,16 +35,24 @@ pub struct Struct {
     /// `protocol` of a port; everything else is defaulted by [`crate::defaults`]. A required field that is not listed
     /// has the zero value of its type.
     pub defaults: BTreeMap<String, serde_json::Value>,
+    /// Messages that exist only in the protobuf form, by tag: JSON has their fields right here.
+    pub inlined: Vec<(u32, StructId)>,
 }
 
 #[derive(Clone, Debug)]
 pub struct Field {
     pub ty: Type,
-    /// The API description lists it as required, which also means that Go always writes it.
+    /// The API description lists it as required.
     pub required: bool,
-    /// Tag in the protobuf form; 0 where there is none.
+    /// Go writes it even if it is empty: as `""`, `0`, `{}`, or as `null` where the zero value is nil.
+    pub written: bool,
+    /// A pointer in Go: absent and zero are two things, and zero is written.
+    pub pointer: bool,
+    /// Tag in the protobuf form; 0 where there is none, or where the field is in an inlined message.
     pub tag: u32,
     pub patch: PatchStrategy,
+    /// Go's name of the type where it does not follow from `ty`, such as `v1.PullPolicy`. Error messages say it.
+    pub go_type: Option<&'static str>,
 }
 
 /// How strategic merge patch treats a field. Source: `patchStrategy` and `patchMergeKey`.
@@ -122,6 +135,11 @@ impl Schema {
         &mut self.structs[id.0]
     }
 
+    /// The names of all structs with an `apiVersion` and a `kind` of their own, in order.
+    pub fn kinds(&self) -> impl Iterator<Item = &str> {
+        self.by_name.iter().filter(|(_, id)| self.get(**id).kind).map(|(name, _)| name.as_str())
+    }
+
     /// The field of a struct type; `None` for other types and for unknown names.
     pub fn field(&self, ty: &Type, name: &str) -> Option<&Field> {
         match ty {
@@ -133,11 +151,21 @@ impl Schema {
 
 /// The schema of all built-in kinds, read once from the generated facts.
 pub fn builtin() -> &'static Schema {
-    todo!("schema facts")
+    static SCHEMA: LazyLock<Schema> = LazyLock::new(facts::read);
+    &SCHEMA
 }
 
-/// The type of a built-in kind.
+/// The type of a built-in kind, of a kind that only subresources take (`Eviction`, `TokenRequest`), or of
+/// `DeleteOptions` in any group.
 pub fn type_of(gvk: &crate::GroupVersionKind) -> Option<Type> {
-    let _ = gvk;
-    todo!("schema facts")
+    let id = builtin().find(&type_name(gvk)?)?;
+    builtin().get(id).kind.then_some(Type::Struct { id })
+}
+
+/// The name that the type of a built-in kind would have: `apps.v1.DaemonSet`.
+pub fn type_name(gvk: &crate::GroupVersionKind) -> Option<String> {
+    match gvk.kind.as_str() {
+        "DeleteOptions" | "Status" => Some(format!("meta.v1.{}", gvk.kind)),
+        _ => Some(format!("{}.{}.{}", facts::short_group(&gvk.group)?, gvk.version, gvk.kind)),
+    }
 }
