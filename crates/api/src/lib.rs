@@ -22,6 +22,9 @@ pub mod strategy;
 pub mod table;
 pub mod validation;
 
+#[cfg(test)]
+mod testing;
+
 pub use ident::{GroupVersionKind, ObjectKey};
 pub use index::Index;
 pub use inputs::{Clock, Entropy};

@@ -61,6 +61,8 @@ pub struct PatchStrategy {
     /// Lists merge by `merge_key`, or as sets of primitives where there is no key; otherwise they are replaced.
     pub merge: bool,
     pub retain_keys: bool,
+    /// An object is replaced, where it would be merged otherwise (`spec.selector` of a PodDisruptionBudget).
+    pub replace: bool,
     pub merge_key: Option<String>,
 }
 

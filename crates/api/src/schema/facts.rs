@@ -129,7 +129,7 @@ fn patch_strategy(text: &str) -> PatchStrategy {
         None => (text, None),
     };
     let has = |strategy: &str| strategies.split(',').any(|word| word == strategy);
-    PatchStrategy { merge: has("merge"), retain_keys: has("retainKeys"), merge_key }
+    PatchStrategy { merge: has("merge"), retain_keys: has("retainKeys"), replace: has("replace"), merge_key }
 }
 
 #[cfg(test)]

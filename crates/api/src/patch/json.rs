@@ -1,0 +1,144 @@
+//! JSON patch (RFC 6902).
+
+use json_patch::PatchOperation;
+use serde_json::{Map, Value};
+
+use super::words::{json_error, json_kind};
+use crate::status::Details;
+use crate::{Reason, Status};
+
+/// As in Kubernetes: a patch with more operations is refused before any of them runs.
+const OPERATIONS_MAX: usize = 10_000;
+
+/// Applies a JSON patch.
+///
+/// # Errors
+/// `BadRequest` if the patch is no list of objects, `RequestEntityTooLarge` for more than 10,000 operations, and the
+/// wordless 422 of Kubernetes for everything that cannot be applied, operations that do not exist included.
+pub fn json_patch(object: &Value, patch: &[u8]) -> Result<Value, Status> {
+    let operations = parse(patch)?;
+    if operations.len() > OPERATIONS_MAX {
+        return Err(Status::new(
+            Reason::RequestEntityTooLarge,
+            format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}", operations.len()),
+        ));
+    }
+    let operations: Vec<PatchOperation> =
+        operations.into_iter().map(operation).collect::<Option<_>>().ok_or_else(unprocessable)?;
+    let mut patched = object.clone();
+    json_patch::patch_unsafe(&mut patched, &operations).map_err(|_| unprocessable())?;
+    Ok(patched)
+}
+
+/// What strict field validation objects to in a JSON patch: `json patch unknown field "[0].foo"`.
+pub fn json_patch_problems(patch: &[u8]) -> Vec<String> {
+    let operations = parse(patch).unwrap_or_default();
+    let unknown = operations.iter().enumerate().flat_map(|(index, operation)| {
+        let fields = operation.keys().filter(|field| !["op", "path", "from", "value"].contains(&field.as_str()));
+        fields.map(move |field| format!("json patch unknown field \"[{index}].{field}\""))
+    });
+    unknown.collect()
+}
+
+fn parse(patch: &[u8]) -> Result<Vec<Map<String, Value>>, Status> {
+    let bad = |why: String| Status::bad_request(format!("error decoding patch: {why}"));
+    let parsed: Value = serde_json::from_slice(patch).map_err(|error| bad(json_error(patch, &error)))?;
+    let Value::Array(items) = parsed else {
+        let kind = json_kind(&parsed);
+        return Err(bad(format!("json: cannot unmarshal {kind} into Go value of type []handlers.jsonPatchOp")));
+    };
+    let object = |item: Value| match item {
+        Value::Object(fields) => Ok(fields),
+        other => {
+            let kind = json_kind(&other);
+            Err(bad(format!("json: cannot unmarshal {kind} into Go value of type handlers.jsonPatchOp")))
+        }
+    };
+    items.into_iter().map(object).collect()
+}
+
+/// One operation; `None` if it is none. A value that is left out counts as null, as in Kubernetes.
+fn operation(mut fields: Map<String, Value>) -> Option<PatchOperation> {
+    fields.entry("value").or_insert(Value::Null);
+    serde_json::from_value(Value::Object(fields)).ok()
+}
+
+/// Kubernetes gives no reason here: its message is the generic one of the status code.
+fn unprocessable() -> Status {
+    Status::new(Reason::Invalid, "the server rejected our request due to an error in our request")
+        .details(Details::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(object: Value, patch: Value, expected: Result<Value, u16>) {
+        let patched = json_patch(&object, patch.to_string().as_bytes()).map_err(|status| status.code());
+        assert_eq!(patched, expected, "{patch}");
+    }
+
+    #[test]
+    fn operations_run_in_order() {
+        let object = json!({"data": {"a": "1", "b": "2"}, "labels": {"x/y": "1"}, "list": [1, 2]});
+        check(
+            object.clone(),
+            json!([{"op": "add", "path": "/data/c", "value": "3"}, {"op": "remove", "path": "/data/b"}]),
+            Ok(json!({"data": {"a": "1", "c": "3"}, "labels": {"x/y": "1"}, "list": [1, 2]})),
+        );
+        check(
+            object.clone(),
+            json!([{"op": "replace", "path": "/labels/x~1y", "value": "2"}, {"op": "add", "path": "/list/-", "value": 3}]),
+            Ok(json!({"data": {"a": "1", "b": "2"}, "labels": {"x/y": "2"}, "list": [1, 2, 3]})),
+        );
+        check(object, json!([{"op": "test", "path": "/data/a", "value": "2"}]), Err(422));
+    }
+
+    #[test]
+    fn what_cannot_be_applied_is_unprocessable() {
+        for patch in [
+            json!([{"op": "remove", "path": "/data/zz"}]),
+            json!([{"op": "add", "path": "/spec/x/y", "value": "1"}]),
+            json!([{"op": "twist", "path": "/data/a"}]),
+            json!([{"op": "replace", "path": "/list/9", "value": {}}]),
+            json!([{"path": "/data"}]),
+            json!([{}]),
+        ] {
+            check(json!({"data": {"a": "1"}, "list": []}), patch, Err(422));
+        }
+        let status = json_patch(&json!({}), b"[{}]").expect_err("an empty operation");
+        assert_eq!(status.to_json()["details"], json!({}));
+    }
+
+    #[test]
+    fn bodies_that_are_no_patch() {
+        let message = |body: &str| json_patch(&json!({}), body.as_bytes()).expect_err("no patch").message().to_string();
+        assert_eq!(message("{\"data\":"), "error decoding patch: unexpected end of JSON input");
+        assert_eq!(
+            message("{\"a\":1}"),
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"
+        );
+        let many = format!("[{}]", vec!["{}"; OPERATIONS_MAX + 1].join(","));
+        assert_eq!(json_patch(&json!({}), many.as_bytes()).expect_err("too many").code(), 413);
+    }
+
+    #[test]
+    fn unknown_fields_of_operations_are_reported() {
+        let patch = br#"[{"op":"add","path":"/data","value":{},"foo":1}]"#;
+        assert_eq!(json_patch_problems(patch), ["json patch unknown field \"[0].foo\""]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_patch_panics(object in crate::testing::any_json(), patch in crate::testing::any_json(), path in "(/[a-c0-2-]{0,2}){0,3}") {
+            let _ = json_patch(&object, patch.to_string().as_bytes());
+            for op in ["add", "remove", "replace", "move", "copy", "test"] {
+                let patch = json!([{"op": op, "path": path, "from": path, "value": patch}]);
+                let _ = json_patch(&object, patch.to_string().as_bytes());
+            }
+        }
+    }
+}
