@@ -1,0 +1,72 @@
+//! The command line of the server side. Source of names and defaults: the command line contract.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// What runs the pods of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Runtime {
+    /// The best that this machine offers; today that is `process`
+    Auto,
+    /// Supervised host processes: a container's command runs on the host itself, images are not used
+    Process,
+    /// This machine is not a node
+    None,
+}
+
+/// Where a control plane keeps its state, and where it is reached.
+#[derive(Clone, Debug, Args)]
+pub struct ControlPlaneArgs {
+    /// Where all state is kept [default: $XDG_STATE_HOME/backstay, as root /var/lib/backstay]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Address to serve on; port 0 picks a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6443")]
+    pub listen: SocketAddr,
+
+    /// Where to write the admin kubeconfig (mode 0600) [default: DATA_DIR/admin.kubeconfig]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Also register so many simulated nodes, named sim-00000 and so on
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub simulated_nodes: u32,
+
+    /// Admission plugins to leave out, as in Kubernetes
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub disable_admission_plugins: Vec<String>,
+}
+
+/// A one-machine fleet: the server, its controllers, and this machine as a node.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  # A fleet of one, on https://127.0.0.1:6443
+  backstay up
+
+  # On a free port, with 50 simulated nodes and no real one
+  backstay up --listen 127.0.0.1:0 --simulated-nodes 50 --runtime none")]
+pub struct UpArgs {
+    #[command(flatten)]
+    pub control_plane: ControlPlaneArgs,
+
+    /// What runs this machine's pods
+    #[arg(long, value_enum, default_value_t = Runtime::Auto)]
+    pub runtime: Runtime,
+
+    /// Name of this machine's node [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+}
+
+/// The control plane alone: API server, store and controllers.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  # Reached from other machines
+  backstay server --listen 10.0.0.1:6443 --data-dir /srv/backstay")]
+pub struct ServerArgs {
+    #[command(flatten)]
+    pub control_plane: ControlPlaneArgs,
+}
