@@ -3,4 +3,9 @@
 //! [`lifecycle`] decides, purely; `runtime` is the port to whatever runs containers; the drivers stand between
 //! them and the API server. Knows nothing of the server's inside: it speaks through a `kube::Client`.
 
+mod client;
 pub mod lifecycle;
+mod machine;
+pub mod simulated;
+mod status;
+mod watch;

@@ -1,5 +1,7 @@
 //! What the lifecycle needs to know of a pod, read once from its object.
 
+use std::time::Duration;
+
 use backstay_api::meta;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -49,7 +51,8 @@ pub struct Container {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Probe {
     pub handler: Handler,
-    pub initial_delay_seconds: i64,
+    /// `Duration::MAX`: never.
+    pub initial_delay: Duration,
     pub period_seconds: i64,
     pub timeout_seconds: i64,
     pub success_threshold: u32,
@@ -179,7 +182,7 @@ impl Probe {
         let int = |field: &str, default: i64| meta::int_at(object, &[field]).unwrap_or(default);
         Self {
             handler: Handler::read(object, container),
-            initial_delay_seconds: int("initialDelaySeconds", 0),
+            initial_delay: Duration::from_secs(int("initialDelaySeconds", 0).max(0).unsigned_abs()),
             period_seconds: int("periodSeconds", 10).max(1),
             timeout_seconds: int("timeoutSeconds", 1).max(1),
             success_threshold: int("successThreshold", 1).clamp(1, u32::MAX.into()) as u32,

@@ -28,6 +28,8 @@ pub struct Observed {
 pub struct Sandbox {
     /// The pod's addresses.
     pub ips: Vec<String>,
+    /// The node's addresses.
+    pub host_ips: Vec<String>,
 }
 
 /// One attempt at running a container.

@@ -101,14 +101,14 @@ pub fn due(container: &Container, kind: ProbeKind, seen: &Observed) -> Option<Ti
         return None;
     }
     match state.and_then(|state| state.last_at) {
-        Some(last) => later(last, probe.period_seconds),
-        None => later(started_at, probe.initial_delay_seconds),
+        Some(last) => later(last, Duration::from_secs(probe.period_seconds.max(0).unsigned_abs())),
+        None => later(started_at, probe.initial_delay),
     }
 }
 
 /// `None` where the sum is beyond all time, which is how a probe says "never".
-fn later(at: Timestamp, seconds: i64) -> Option<Timestamp> {
-    at.checked_add(Duration::from_secs(seconds.max(0).unsigned_abs())).ok()
+fn later(at: Timestamp, wait: Duration) -> Option<Timestamp> {
+    at.checked_add(wait).ok()
 }
 
 fn verdict(container: &Container, kind: ProbeKind, seen: &Observed) -> Option<bool> {

@@ -43,10 +43,12 @@ pub fn report(pod: &Pod, seen: &Observed, waiting: &[WaitingOn], end: End, now: 
 }
 
 fn addresses(status: &mut Map<String, Value>, seen: &Observed) {
-    let Some(first) = seen.sandbox.as_ref().and_then(|sandbox| sandbox.ips.first()) else { return };
-    let all: Vec<Value> = seen.sandbox.iter().flat_map(|sandbox| &sandbox.ips).map(|ip| json!({ "ip": ip })).collect();
-    status.insert("podIP".into(), first.as_str().into());
-    status.insert("podIPs".into(), all.into());
+    let Some(sandbox) = &seen.sandbox else { return };
+    for (one, all, ips) in [("podIP", "podIPs", &sandbox.ips), ("hostIP", "hostIPs", &sandbox.host_ips)] {
+        let Some(first) = ips.first() else { continue };
+        status.insert(one.into(), first.as_str().into());
+        status.insert(all.into(), ips.iter().map(|ip| json!({ "ip": ip })).collect());
+    }
 }
 
 /// A container that was never made has no `containerID`.

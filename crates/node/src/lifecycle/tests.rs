@@ -122,7 +122,7 @@ impl World {
                 "cannot prepare".to_string()
             }
             Action::PrepareSandbox => {
-                self.seen.sandbox = Some(Sandbox { ips: vec!["10.0.0.1".into()] });
+                self.seen.sandbox = Some(Sandbox { ips: vec!["10.0.0.1".into()], host_ips: Vec::new() });
                 "prepare".to_string()
             }
             Action::StartContainer { container, attempt, backoff_seconds } => {

@@ -1,0 +1,104 @@
+//! Requests to the API server, with objects as `serde_json::Value`: the few that a node needs.
+
+use http::{Method, Request};
+use kube::Client;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Names us in `managedFields` and in the server's logs.
+const USER_AGENT: &str = concat!("backstay-node/", env!("CARGO_PKG_VERSION"));
+
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) client: Client,
+}
+
+/// The little of an answer that a writer wants to know.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Written {
+    #[serde(default)]
+    metadata: WrittenMeta,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenMeta {
+    #[serde(default)]
+    resource_version: String,
+}
+
+impl Written {
+    pub(crate) fn resource_version(&self) -> &str {
+        &self.metadata.resource_version
+    }
+}
+
+impl Api {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Value, kube::Error> {
+        self.client.request(request(Method::GET, path, "", Vec::new())?).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, kube::Error> {
+        self.client.request(request(Method::POST, path, "application/json", body.to_string().into_bytes())?).await
+    }
+
+    pub(crate) async fn merge_patch(&self, path: &str, body: &Value) -> Result<Written, kube::Error> {
+        let kind = "application/merge-patch+json";
+        self.client.request(request(Method::PATCH, path, kind, body.to_string().into_bytes())?).await
+    }
+
+    pub(crate) async fn strategic_patch(&self, path: &str, body: &Value) -> Result<Written, kube::Error> {
+        let kind = "application/strategic-merge-patch+json";
+        self.client.request(request(Method::PATCH, path, kind, body.to_string().into_bytes())?).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str, options: &Value) -> Result<(), kube::Error> {
+        let body = options.to_string().into_bytes();
+        self.client.request_text(request(Method::DELETE, path, "application/json", body)?).await.map(drop)
+    }
+}
+
+/// Deletes a pod's object for good, if it still is the one with this uid. Gone already is fine.
+pub(crate) async fn delete_pod(api: &Api, namespace: &str, name: &str, uid: &str) -> Result<(), kube::Error> {
+    let options = serde_json::json!({
+        "kind": "DeleteOptions", "apiVersion": "v1",
+        "gracePeriodSeconds": 0, "preconditions": { "uid": uid },
+    });
+    match api.delete(&format!("/api/v1/namespaces/{namespace}/pods/{name}"), &options).await {
+        Err(error) if matches!(code(&error), Some(404 | 409)) => Ok(()),
+        other => other,
+    }
+}
+
+/// Writes a pod's status, if the pod still is the one with this uid.
+pub(crate) async fn patch_pod_status(
+    api: &Api,
+    namespace: &str,
+    name: &str,
+    uid: &str,
+    status: &Value,
+) -> Result<Written, kube::Error> {
+    let body = serde_json::json!({ "metadata": { "uid": uid }, "status": status });
+    api.strategic_patch(&format!("/api/v1/namespaces/{namespace}/pods/{name}/status"), &body).await
+}
+
+/// The status code of an answer that is an error; `None` if there was no answer.
+pub(crate) fn code(error: &kube::Error) -> Option<u16> {
+    match error {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
+    }
+}
+
+pub(crate) fn request(method: Method, path: &str, kind: &str, body: Vec<u8>) -> Result<Request<Vec<u8>>, kube::Error> {
+    let mut request = Request::builder().method(method).uri(path).header(http::header::USER_AGENT, USER_AGENT);
+    request = request.header(http::header::ACCEPT, "application/json");
+    if !kind.is_empty() {
+        request = request.header(http::header::CONTENT_TYPE, kind);
+    }
+    request.body(body).map_err(kube::Error::HttpError)
+}

@@ -1,0 +1,136 @@
+//! A list that stays up to date: list, watch, and both again after any fault.
+
+use std::time::Duration;
+
+use backstay_api::{Entropy, meta};
+use futures::StreamExt;
+use http::Method;
+use kube::core::WatchEvent;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::client::{self, Api};
+
+/// What happened to the watched objects.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// These are all there are now: whatever is not among them is gone.
+    Listed(Vec<Value>),
+    Applied(Value),
+    Deleted(Value),
+}
+
+/// Which objects: a path such as `/api/v1/pods`, and a query (`fieldSelector=...`) that may be empty.
+#[derive(Clone, Debug)]
+pub(crate) struct Selection {
+    pub(crate) path: &'static str,
+    pub(crate) query: String,
+}
+
+/// As many objects as a client of Kubernetes asks for in one page.
+const PAGE_LIMIT: u32 = 500;
+/// A server ends a watch after this, so that broken connections are noticed; clients of Kubernetes ask for 5 to 10 minutes.
+const WATCH_SECONDS: u64 = 300;
+/// First and longest pause after a fault.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Watches until the receiver is gone. Faults are logged and tried again after a pause that doubles.
+pub(crate) async fn run(api: Api, selection: Selection, entropy: Entropy, changes: mpsc::Sender<Change>) {
+    let mut pause = PAUSE_FIRST;
+    let mut version: Option<String> = None;
+    while !changes.is_closed() {
+        let fault = match once(&api, &selection, &entropy, &changes, &mut version, &mut pause).await {
+            Ok(()) => continue,
+            Err(fault) => fault,
+        };
+        tracing::debug!(path = selection.path, error = %fault, "watch interrupted; will retry");
+        if matches!(client::code(&fault), Some(410)) {
+            version = None;
+            continue;
+        }
+        let jitter = pause.mul_f64((entropy.next_u64() >> 11) as f64 / (1u64 << 53) as f64);
+        tokio::time::sleep(pause / 2 + jitter / 2).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Lists if no version is known, then watches until the stream ends.
+async fn once(
+    api: &Api,
+    selection: &Selection,
+    entropy: &Entropy,
+    changes: &mpsc::Sender<Change>,
+    version: &mut Option<String>,
+    pause: &mut Duration,
+) -> Result<(), kube::Error> {
+    let from = match version.clone() {
+        Some(from) => from,
+        None => {
+            let (objects, from) = list(api, selection).await?;
+            if changes.send(Change::Listed(objects)).await.is_err() {
+                return Ok(());
+            }
+            version.insert(from).clone()
+        }
+    };
+    let seconds = WATCH_SECONDS + entropy.next_u64() % WATCH_SECONDS;
+    let query = joined(&selection.query);
+    let path = selection.path;
+    let path =
+        format!("{path}?watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={from}{query}");
+    let events = api.client.request_events::<Value>(client::request(Method::GET, &path, "", Vec::new())?).await?;
+    let mut events = std::pin::pin!(events);
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            () = changes.closed() => return Ok(()),
+        };
+        let Some(event) = event else { return Ok(()) };
+        let change = match event? {
+            WatchEvent::Bookmark(bookmark) => {
+                *version = Some(bookmark.metadata.resource_version);
+                continue;
+            }
+            WatchEvent::Error(status) => {
+                // Whatever it is, the next list repairs it.
+                *version = None;
+                return Err(kube::Error::Api(status));
+            }
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => Change::Applied(object),
+            WatchEvent::Deleted(object) => Change::Deleted(object),
+        };
+        let (Change::Applied(object) | Change::Deleted(object)) = &change else { continue };
+        *version = Some(meta::resource_version(object).to_string());
+        *pause = PAUSE_FIRST;
+        if changes.send(change).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+async fn list(api: &Api, selection: &Selection) -> Result<(Vec<Value>, String), kube::Error> {
+    let mut objects = Vec::new();
+    let mut page = String::new();
+    loop {
+        let (path, query) = (selection.path, joined(&selection.query));
+        let mut answer = api.get(&format!("{path}?limit={PAGE_LIMIT}{query}{page}")).await?;
+        if let Some(Value::Array(items)) = answer.get_mut("items").map(Value::take) {
+            objects.extend(items);
+        }
+        match meta::str_at(&answer, &["metadata", "continue"]) {
+            "" => return Ok((objects, meta::resource_version(&answer).to_string())),
+            next => page = format!("&continue={}", encode(next)),
+        }
+    }
+}
+
+fn joined(query: &str) -> String {
+    if query.is_empty() { String::new() } else { format!("&{query}") }
+}
+
+/// Percent-encodes a query value.
+pub(crate) fn encode(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
