@@ -9,6 +9,8 @@ mod facts;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use crate::GroupVersionKind;
+
 /// All types of one API, or of one custom resource.
 #[derive(Debug, Default)]
 pub struct Schema {
@@ -24,13 +26,16 @@ pub struct StructId(usize);
 pub struct Struct {
     /// Name as in the API description without the `io.k8s...` prefix, such as `apps.v1.DaemonSetSpec`.
     pub name: String,
-    /// Has an `apiVersion` and a `kind` of its own, such as `apps.v1.DaemonSet`.
-    pub kind: bool,
+    /// What an object of this type says in `apiVersion` and `kind`; `None` for parts of objects.
+    pub gvk: Option<GroupVersionKind>,
     pub fields: BTreeMap<String, Field>,
     /// Server-side apply owns it as a whole (`x-kubernetes-map-type: atomic`).
     pub atomic: bool,
     /// Fields that are not listed are kept as they are (`x-kubernetes-preserve-unknown-fields`).
     pub preserve_unknown: bool,
+    /// Part of a custom resource: values are kept as they were sent, empty ones and nulls too, and it is validation
+    /// that looks at their types. Unknown fields are still dropped unless `preserve_unknown`.
+    pub loose: bool,
     /// Defaults in the API description. Server-side apply needs them where the key of a list element is left out, as
     /// `protocol` of a port; everything else is defaulted by [`crate::defaults`]. A required field that is not listed
     /// has the zero value of its type.
@@ -139,7 +144,7 @@ impl Schema {
 
     /// The names of all structs with an `apiVersion` and a `kind` of their own, in order.
     pub fn kinds(&self) -> impl Iterator<Item = &str> {
-        self.by_name.iter().filter(|(_, id)| self.get(**id).kind).map(|(name, _)| name.as_str())
+        self.by_name.iter().filter(|(_, id)| self.get(**id).gvk.is_some()).map(|(name, _)| name.as_str())
     }
 
     /// The field of a struct type; `None` for other types and for unknown names.
@@ -159,15 +164,13 @@ pub fn builtin() -> &'static Schema {
 
 /// The type of a built-in kind, of a kind that only subresources take (`Eviction`, `TokenRequest`), or of
 /// `DeleteOptions` in any group.
-pub fn type_of(gvk: &crate::GroupVersionKind) -> Option<Type> {
-    let id = builtin().find(&type_name(gvk)?)?;
-    builtin().get(id).kind.then_some(Type::Struct { id })
-}
-
-/// The name that the type of a built-in kind would have: `apps.v1.DaemonSet`.
-pub fn type_name(gvk: &crate::GroupVersionKind) -> Option<String> {
-    match gvk.kind.as_str() {
-        "DeleteOptions" | "Status" => Some(format!("meta.v1.{}", gvk.kind)),
-        _ => Some(format!("{}.{}.{}", facts::short_group(&gvk.group)?, gvk.version, gvk.kind)),
-    }
+pub fn type_of(gvk: &GroupVersionKind) -> Option<Type> {
+    let schema = builtin();
+    let (group, version) = match gvk.kind.as_str() {
+        "DeleteOptions" | "Status" => ("meta", "v1"),
+        _ => (facts::short_group(&gvk.group), gvk.version.as_str()),
+    };
+    let id = schema.find(&format!("{group}.{version}.{}", gvk.kind))?;
+    let found = schema.get(id).gvk.as_ref()?;
+    (group == "meta" || found.group == gvk.group).then_some(Type::Struct { id })
 }

@@ -10,8 +10,8 @@ use super::{TypeName, rust_files, short_name};
 /// One struct of the API.
 #[derive(Clone, Debug, Default)]
 pub struct Definition {
-    /// An object with `apiVersion` and `kind` of its own.
-    pub kind: bool,
+    /// The group of an object with `apiVersion` and `kind` of its own.
+    pub group: Option<String>,
     /// By JSON name.
     pub fields: BTreeMap<String, Field>,
 }
@@ -60,8 +60,8 @@ fn definition(text: &str) -> Result<Option<Definition>> {
         return Ok(None);
     }
     let json_names = json_names(text);
-    let mut definition = Definition { kind: json_names.contains_key("api_version"), ..Definition::default() };
-    let typed = text.contains("impl crate::Resource for");
+    let mut definition = Definition::default();
+    let group = text.split("const GROUP: &'static str = \"").nth(1).and_then(|rest| rest.split('"').next());
     for line in body.lines().skip(1).take_while(|line| !line.starts_with('}')) {
         let Some((ident, ty)) = line.trim().strip_prefix("pub ").and_then(|field| field.split_once(": ")) else {
             continue;
@@ -74,13 +74,14 @@ fn definition(text: &str) -> Result<Option<Definition>> {
         let required = optional.is_none() && json != "metadata";
         definition.fields.insert(json.clone(), Field { ty: rust_type(optional.unwrap_or(ty)), required });
     }
-    if typed || definition.kind {
+    let standalone = STANDALONE.iter().any(|name| head.contains(&format!(" {name} ")));
+    definition.group = group.or(standalone.then_some("")).map(str::to_string);
+    if definition.group.is_some() {
         for name in ["apiVersion", "kind"] {
             let field = Field { ty: Ty::Name("string".into()), required: false };
             definition.fields.entry(name.into()).or_insert(field);
         }
     }
-    definition.kind = typed || STANDALONE.iter().any(|name| head.contains(&format!(" {name} ")));
     Ok(Some(definition))
 }
 

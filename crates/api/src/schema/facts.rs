@@ -1,20 +1,14 @@
 //! Reads `facts/types.tsv`; the file's own head says what its columns are.
 
+use crate::GroupVersionKind;
+
 use super::{Field, ListKind, PatchStrategy, Scalar, Schema, StructId, Type};
 
 const TYPES: &str = include_str!("../facts/types.tsv");
 
-/// Groups whose name in the API description is not their first label.
-const CORE: &str = "core";
-
-/// `rbac` for `rbac.authorization.k8s.io`, `core` for the core group; `None` for groups that are not built in.
-pub fn short_group(group: &str) -> Option<&str> {
-    match group.split_once('.') {
-        None if group.is_empty() => Some(CORE),
-        None => Some(group).filter(|group| matches!(*group, "apps" | "autoscaling" | "batch" | "policy")),
-        Some((first, "k8s.io" | "authorization.k8s.io" | "apiserver.k8s.io")) => Some(first),
-        Some(_) => None,
-    }
+/// `rbac` for `rbac.authorization.k8s.io`, `core` for the core group.
+pub fn short_group(group: &str) -> &str {
+    if group.is_empty() { "core" } else { group.split('.').next().unwrap_or(group) }
 }
 
 /// The facts are ours and generated: a row that cannot be read is a bug, and a test reads them all.
@@ -47,15 +41,22 @@ pub fn read() -> Schema {
 
 fn declare(schema: &mut Schema, head: &str) -> StructId {
     let mut words = head.split(' ');
-    let id = schema.declare(words.next().unwrap_or_default());
+    let name = words.next().unwrap_or_default();
+    let id = schema.declare(name);
     for flag in words {
-        match flag {
-            "kind" => schema.struct_mut(id).kind = true,
-            "atomic" => schema.struct_mut(id).atomic = true,
-            other => unreachable!("flag {other:?} of {head:?}"),
+        match flag.split_once('=') {
+            Some(("kind", group)) => schema.struct_mut(id).gvk = Some(gvk(group, name)),
+            None if flag == "atomic" => schema.struct_mut(id).atomic = true,
+            _ => unreachable!("flag {flag:?} of {head:?}"),
         }
     }
     id
+}
+
+fn gvk(group: &str, name: &str) -> GroupVersionKind {
+    let mut segments = name.rsplit('.');
+    let kind = segments.next().unwrap_or_default();
+    GroupVersionKind::new(group, segments.next().unwrap_or_default(), kind)
 }
 
 fn field<'a>(schema: &mut Schema, line: &'static str) -> (&'a str, Field)
@@ -135,7 +136,6 @@ fn patch_strategy(text: &str) -> PatchStrategy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::GroupVersionKind;
     use crate::schema::{builtin, type_of};
 
     fn check(path: &str, expected: &str) {
