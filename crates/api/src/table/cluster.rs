@@ -85,7 +85,7 @@ const API_SERVICE: Layout = Layout {
             ["namespace", "name"].map(|field| meta::str_at(service, &[field])).join("/")
         });
         let conditions = meta::list_at(service, &["status", "conditions"]).iter();
-        let available = conditions.filter(|condition| condition["type"] == "Available").map(|condition| {
+        let mut available = conditions.filter(|condition| condition["type"] == "Available").map(|condition| {
             match (meta::str_at(condition, &["status"]), meta::str_at(condition, &["reason"])) {
                 ("True", _) => "True".to_string(),
                 (status, reason) => format!("{status} ({reason})"),
