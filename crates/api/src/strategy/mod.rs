@@ -37,6 +37,7 @@ pub fn prepare_for_update(resource: &Resource, subresource: Option<&str>, object
         Some("ephemeralcontainers") => prepare::update_ephemeral_containers(object, old),
         Some(_) => {}
     }
+    prepare::keep_system_fields(object, old);
     generation::count(resource, subresource, object, old);
 }
 

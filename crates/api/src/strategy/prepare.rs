@@ -127,6 +127,24 @@ pub(super) fn update(resource: &Resource, object: &mut Value, old: &Value) {
     }
 }
 
+/// What an update keeps whatever the client sent: creation and deletion times, and the uid where it named none.
+pub(super) fn keep_system_fields(object: &mut Value, old: &Value) {
+    let metadata = meta::map_mut(object, &["metadata"]);
+    let before = |field: &str| meta::value_at(old, &["metadata", field]).cloned();
+    for field in ["creationTimestamp", "deletionTimestamp"] {
+        if let Some(time) = before(field) {
+            metadata.insert(field.into(), time);
+        }
+    }
+    for field in ["uid", "deletionGracePeriodSeconds"] {
+        if let (true, Some(value)) =
+            (metadata.get(field).is_none_or(|value| value.is_null() || value == ""), before(field))
+        {
+            metadata.insert(field.into(), value);
+        }
+    }
+}
+
 /// A client that does not name the address of a service, or its node ports, means the ones it has.
 fn keep_addresses(service: &mut Value, old: &Value) {
     let has_address = |service: &Value| meta::str_at(service, &["spec", "type"]) != "ExternalName";
