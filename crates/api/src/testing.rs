@@ -66,9 +66,9 @@ pub fn workload() -> (Schema, Type) {
     let root = [
         ("apiVersion", string()),
         ("kind", string()),
-        ("metadata", plain(Type::Struct { id: metadata })),
-        ("spec", plain(Type::Struct { id: spec })),
-        ("status", plain(Type::Struct { id: status })),
+        ("metadata", written(plain(Type::Struct { id: metadata }))),
+        ("spec", written(plain(Type::Struct { id: spec }))),
+        ("status", written(plain(Type::Struct { id: status }))),
         ("data", map(false)),
     ];
     let id = declare(&mut schema, "Workload", root);
@@ -120,6 +120,11 @@ fn plain(ty: Type) -> Field {
     }
 }
 
+/// As Go writes a struct that is no pointer.
+fn written(field: Field) -> Field {
+    Field { written: true, ..field }
+}
+
 fn required(field: Field) -> Field {
     Field { required: true, written: true, ..field }
 }
@@ -144,4 +149,55 @@ fn keyed(element: StructId, keys: &[&str], merge_key: &str) -> Field {
     let keys = keys.iter().map(|key| key.to_string()).collect();
     let patch = PatchStrategy { merge: true, merge_key: Some(merge_key.into()), ..Default::default() };
     Field { patch, ..list(Type::Struct { id: element }, ListKind::Map { keys }) }
+}
+
+/// An object of the type of [`workload`], without nulls and with unique list keys.
+pub fn any_workload() -> impl Strategy<Value = Value> {
+    let word = || "[a-c]";
+    let map = || btree_map(word(), "[1-2]", 0..3).prop_map(|entries| json!(entries));
+    let ports = btree_map(1..3i32, proptest::option::of(1..3i32), 0..3).prop_map(|ports| {
+        let port = |(port, host)| match host {
+            None => json!({"containerPort": port}),
+            Some(host) => json!({"containerPort": port, "hostPort": host}),
+        };
+        Value::from(ports.into_iter().map(port).collect::<Vec<Value>>())
+    });
+    let container = (field("image", word()), field("args", vec(word(), 0..2)), field("ports", ports))
+        .prop_map(|(image, args, ports)| merged([image, args, ports]));
+    let containers = btree_map(word(), container, 0..3).prop_map(|containers| {
+        let named = |(name, mut container): (String, Value)| {
+            container["name"] = name.into();
+            container
+        };
+        containers.into_iter().map(named).collect::<Vec<_>>()
+    });
+    let finalizers = proptest::collection::btree_set(word(), 0..3);
+    let spec = (
+        field("containers", containers.prop_shuffle()),
+        field("args", vec(word(), 0..2)),
+        field("nodeSelector", map()),
+        field("selector", map().prop_map(|labels| json!({"matchLabels": labels}))),
+        field("priority", 0..3i32),
+    );
+    let spec = spec.prop_map(|(a, b, c, d, e)| merged([a, b, c, d, e]));
+    let metadata = (field("labels", map()), field("finalizers", finalizers)).prop_map(|(a, b)| merged([a, b]));
+    let status = field("replicas", 0..3i32);
+    let parts = (field("metadata", metadata), field("spec", spec), field("data", map()), field("status", status));
+    parts.prop_map(|(metadata, spec, data, status)| merged([metadata, spec, data, status]))
+}
+
+/// An object that has the field, or not.
+fn field<T: serde::Serialize + std::fmt::Debug>(
+    name: &'static str,
+    value: impl Strategy<Value = T>,
+) -> impl Strategy<Value = Value> {
+    proptest::option::weighted(0.7, value).prop_map(move |value| match value {
+        Some(value) => json!({name: value}),
+        None => json!({}),
+    })
+}
+
+fn merged(parts: impl IntoIterator<Item = Value>) -> Value {
+    let fields = parts.into_iter().filter_map(|part| part.as_object().cloned()).flatten();
+    fields.collect::<Map<_, _>>().into()
 }

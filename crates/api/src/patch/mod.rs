@@ -5,7 +5,7 @@
 mod json;
 mod merge;
 mod strategic;
-mod words;
+pub(crate) mod words;
 
 pub use json::{json_patch, json_patch_problems};
 pub use merge::{merge_patch, strategic_patch_body};

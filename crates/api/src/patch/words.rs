@@ -16,6 +16,21 @@ pub fn go_value(value: &Value) -> String {
     }
 }
 
+/// A value as Go's `%#v` prints it: `map[string]interface {}{"a":1}`.
+pub fn go_syntax(value: &Value) -> String {
+    let commas = |parts: Vec<String>| parts.join(", ");
+    match value {
+        Value::Null => "interface {}(nil)".into(),
+        Value::String(text) => format!("{text:?}"),
+        Value::Array(items) => format!("[]interface {{}}{{{}}}", commas(items.iter().map(go_syntax).collect())),
+        Value::Object(fields) => {
+            let fields = fields.iter().map(|(key, value)| format!("{key:?}:{}", go_syntax(value)));
+            format!("map[string]interface {{}}{{{}}}", commas(fields.collect()))
+        }
+        scalar => go_value(scalar),
+    }
+}
+
 /// The type that Go's JSON decoder gives a value when it decodes into an interface.
 pub fn go_type(value: &Value) -> &'static str {
     match value {
@@ -69,6 +84,12 @@ mod tests {
     fn values_read_as_go_prints_them() {
         let value = json!({"b": [1, "x", null], "a": {"$patch": "explode"}, "c": true});
         assert_eq!(go_value(&value), "map[a:map[$patch:explode] b:[1 x <nil>] c:true]");
+    }
+
+    #[test]
+    fn values_read_as_go_source() {
+        let value = json!({"a": [1, "x"], "b": null});
+        assert_eq!(go_syntax(&value), r#"map[string]interface {}{"a":[]interface {}{1, "x"}, "b":interface {}(nil)}"#);
     }
 
     #[test]
