@@ -6,6 +6,8 @@
 mod client;
 pub mod lifecycle;
 mod machine;
+pub mod process;
+pub mod runtime;
 pub mod simulated;
 mod status;
 mod watch;

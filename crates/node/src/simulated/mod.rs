@@ -9,6 +9,7 @@ mod logs;
 mod nodes;
 mod pod;
 
+pub(crate) use behavior::hash;
 pub use behavior::{ANNOTATION, Behavior, Fault};
 pub use logs::logs;
 

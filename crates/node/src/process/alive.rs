@@ -1,0 +1,85 @@
+//! Whether a process that we knew once is still the same one and alive.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+
+/// A number of this boot of the machine: process ids of another boot mean nothing.
+pub(super) fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_string()).unwrap_or_default()
+}
+
+/// What `/proc/PID/stat` tells of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub(super) zombie: bool,
+    pub(super) parent: i32,
+    pub(super) session: i32,
+    /// In clock ticks since boot.
+    pub(super) start: u64,
+}
+
+pub(super) fn stat(pid: i32) -> Option<Stat> {
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The name in parentheses may hold anything, so what follows is counted from the last one.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_whitespace().collect();
+    Some(Stat {
+        zombie: matches!(*fields.first()?, "Z" | "X"),
+        parent: fields.get(1)?.parse().ok()?,
+        session: fields.get(3)?.parse().ok()?,
+        start: fields.get(19)?.parse().ok()?,
+    })
+}
+
+/// Alive, and the one that started then.
+pub(super) fn is_alive(pid: i32, start: u64) -> bool {
+    stat(pid).is_some_and(|stat| stat.start == start && !stat.zombie)
+}
+
+/// A handle of a process that is alive and the one that started then.
+pub(super) fn open(pid: i32, start: u64) -> Option<OwnedFd> {
+    let fd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::NONBLOCK).ok()?;
+    // Opened first, compared then: the number cannot change hands between the two.
+    is_alive(pid, start).then_some(fd)
+}
+
+/// Every process there is.
+pub(super) fn all() -> impl Iterator<Item = (i32, Stat)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter_map(|pid| Some((pid, stat(pid)?)))
+}
+
+/// Kills every process of these sessions; returns how many there were.
+pub(super) fn kill_sessions(sessions: &[i32]) -> usize {
+    let members = all().filter(|(_, stat)| sessions.contains(&stat.session) && !stat.zombie);
+    members.filter(|(pid, _)| kill(*pid)).count()
+}
+
+pub(super) fn kill(pid: i32) -> bool {
+    Pid::from_raw(pid).is_some_and(|pid| rustix::process::kill_process(pid, Signal::KILL).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_survives_strange_names() {
+        let text = "42 (a) b (c)) S 7 42 41 0 -1 0 1 2 3 4 5 6 7 8 20 0 1 0 12345 99";
+        assert_eq!(parse_stat(text), Some(Stat { zombie: false, parent: 7, session: 41, start: 12345 }));
+        assert_eq!(parse_stat("nonsense"), None);
+    }
+
+    #[test]
+    fn we_are_alive() {
+        let me = std::process::id() as i32;
+        let start = stat(me).unwrap().start;
+        assert!(is_alive(me, start) && open(me, start).is_some());
+        assert!(!is_alive(me, start + 1) && open(me, start + 1).is_none());
+    }
+}

@@ -1,0 +1,470 @@
+//! The runtime port over shims.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backstay_api::Clock;
+use rustix::process::{Signal, pidfd_send_signal};
+use tokio::io::AsyncReadExt as _;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe;
+use tokio::process::Command;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::alive;
+use super::cgroup::Cgroups;
+use super::layout::{self, CgroupSeat, Layout, ShimSpec, ShimState};
+use crate::lifecycle::observed::Exit;
+use crate::lifecycle::{ContainerRecord, ContainerState};
+use crate::runtime::{ContainerKey, ExecOutput, Mount, PodIdentity, Runtime, RuntimeError, StartFailure, StartRequest};
+
+/// A log file is turned over at this size, and this many are kept: the kubelet's defaults.
+const LOG_BYTES_MAX: u64 = 10 * 1024 * 1024;
+const LOG_FILES: u32 = 5;
+/// A shim that has not started its container after this long never will.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// A process that was killed may take so long to vanish before we call it stuck.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+/// As much of a probe's output as fits into an event.
+const EXEC_OUTPUT_BYTES: usize = 10 * 1024;
+
+/// How to become a shim: the words before `DIR`.
+#[derive(Clone, Debug)]
+pub struct ShimCommand(pub Vec<OsString>);
+
+impl Default for ShimCommand {
+    /// This binary's hidden subcommand. Works even after the binary has been replaced on disk.
+    fn default() -> Self {
+        Self(vec!["/proc/self/exe".into(), "shim".into()])
+    }
+}
+
+pub struct ProcessRuntime {
+    layout: Layout,
+    shim: ShimCommand,
+    clock: Clock,
+    cgroups: Cgroups,
+    /// Volumes can be mounted: we are root.
+    mounts: bool,
+    changed: Arc<Mutex<Option<UnboundedSender<String>>>>,
+    /// Running containers whose end somebody waits for already.
+    watched: Arc<Mutex<BTreeSet<ContainerKey>>>,
+}
+
+impl ProcessRuntime {
+    /// `pods`: the directory that holds everything about pods, made if missing. Kept short and private.
+    ///
+    /// # Errors
+    /// If the directory cannot be made.
+    pub fn new(pods: PathBuf, shim: ShimCommand, clock: Clock) -> io::Result<Self> {
+        std::fs::create_dir_all(&pods)?;
+        let pods = pods.canonicalize()?;
+        let root = rustix::process::geteuid().is_root();
+        let name = format!("{:016x}", crate::simulated::hash(&pods.display().to_string()));
+        Ok(Self {
+            cgroups: if root { Cgroups::detect(&name) } else { Cgroups::default() },
+            layout: Layout { pods },
+            shim,
+            clock,
+            mounts: root,
+            changed: Arc::default(),
+            watched: Arc::default(),
+        })
+    }
+
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn record(&self, key: &ContainerKey) -> Option<ContainerRecord> {
+        let dir = self.layout.attempt(key);
+        let spec: ShimSpec = layout::read(&dir.join("spec.json"))?;
+        Some(ContainerRecord {
+            id: id(key),
+            attempt: key.attempt,
+            image_id: String::new(),
+            backoff_seconds: spec.backoff_seconds,
+            state: self.state(key, &dir, &spec),
+        })
+    }
+
+    fn state(&self, key: &ContainerKey, dir: &Path, spec: &ShimSpec) -> ContainerState {
+        if let Some(exit) = layout::read::<Exit>(&dir.join("exit.json")) {
+            return ContainerState::Exited(exit);
+        }
+        let state = layout::read::<ShimState>(&dir.join("state.json"));
+        if let Some(state) = &state
+            && state.boot_id == alive::boot_id()
+            && alive::is_alive(state.shim_pid, state.shim_start)
+        {
+            self.watch(key, state);
+            return ContainerState::Running { started_at: state.started_at };
+        }
+        // It may have ended between the two looks.
+        if let Some(exit) = layout::read::<Exit>(&dir.join("exit.json")) {
+            return ContainerState::Exited(exit);
+        }
+        ContainerState::Exited(self.lost(dir, spec, state.as_ref()))
+    }
+
+    /// The shim is gone without a word: it was killed, or the machine went down. Nothing of it may go on.
+    fn lost(&self, dir: &Path, spec: &ShimSpec, state: Option<&ShimState>) -> Exit {
+        if let Some(state) = state.filter(|state| state.boot_id == alive::boot_id()) {
+            alive::kill_sessions(&[state.pid, state.shim_pid]);
+        }
+        spec.cgroups.iter().for_each(CgroupSeat::kill_all);
+        let now = self.clock.now();
+        let complaint = std::fs::read_to_string(dir.join("shim.err")).unwrap_or_default();
+        let exit = match state {
+            Some(state) => Exit {
+                started_at: state.started_at,
+                finished_at: now,
+                exit_code: 137,
+                reason: "ContainerStatusUnknown".into(),
+                message: "The container could not be located when the pod was looked at: its supervisor is gone".into(),
+            },
+            None => Exit {
+                started_at: now,
+                finished_at: now,
+                exit_code: 128,
+                reason: "StartError".into(),
+                message: complaint.trim().to_string(),
+            },
+        };
+        if let Err(error) = layout::write(&dir.join("exit.json"), &exit) {
+            tracing::warn!(dir = %dir.display(), %error, "end of a lost container not recorded");
+        }
+        exit
+    }
+
+    /// Tells of the container's end, once.
+    fn watch(&self, key: &ContainerKey, state: &ShimState) {
+        if !self.watched.lock().expect("never poisoned").insert(key.clone()) {
+            return;
+        }
+        let (key, changed, watched) = (key.clone(), self.changed.clone(), self.watched.clone());
+        let fd = alive::open(state.shim_pid, state.shim_start);
+        tokio::spawn(async move {
+            if let Some(fd) = fd {
+                ended(fd).await;
+            }
+            watched.lock().expect("never poisoned").remove(&key);
+            tell(&changed, &key.pod_uid);
+        });
+    }
+
+    async fn spawn(&self, dir: &Path) -> io::Result<()> {
+        let errors = std::fs::File::create(dir.join("shim.err"))?;
+        let mut command = Command::new(&self.shim.0[0]);
+        command.args(&self.shim.0[1..]).arg(dir).env_clear().current_dir("/");
+        // A group of its own: what the terminal sends to the agent is not for pods.
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).process_group(0);
+        let mut child = command.spawn()?;
+        let mut said = Vec::new();
+        if let Some(mut stdout) = child.stdout.take() {
+            // It says nothing, but it closes its end once the container runs or word of its failure is on disk.
+            let _ = tokio::time::timeout(START_TIMEOUT, stdout.read_to_end(&mut said)).await;
+        }
+        tokio::spawn(async move { child.wait().await });
+        Ok(())
+    }
+
+    fn seats(&self, key: &ContainerKey) -> Vec<CgroupSeat> {
+        let spec = layout::read::<ShimSpec>(&self.layout.attempt(key).join("spec.json"));
+        spec.map(|spec| spec.cgroups).unwrap_or_default()
+    }
+
+    fn keys(&self, pod_uid: &str) -> Vec<ContainerKey> {
+        let mut keys = Vec::new();
+        for name in layout::names(&self.layout.containers(pod_uid)) {
+            for attempt in layout::attempt_numbers(&self.layout.attempts(pod_uid, &name)) {
+                keys.push(ContainerKey { pod_uid: pod_uid.to_string(), name: name.clone(), attempt });
+            }
+        }
+        keys
+    }
+
+    fn remove_attempt(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
+        self.seats(key).iter().for_each(CgroupSeat::remove);
+        self.remove_mount_points(key);
+        let log = self.layout.log(key);
+        let name = log.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_string();
+        let logs = self.layout.logs(&key.pod_uid, &key.name);
+        for file in layout::names(&logs).iter().filter(|file| file.starts_with(&name)) {
+            remove_file(&logs.join(file))?;
+        }
+        remove_dir(&self.layout.attempt(key))
+    }
+
+    /// Takes away the mount points that were made on the host for this container. Those that another container needs
+    /// pass into its care.
+    fn remove_mount_points(&self, key: &ContainerKey) {
+        let list = |key: &ContainerKey| self.layout.attempt(key).join(super::shim::CREATED_MOUNT_POINTS);
+        let Ok(created) = std::fs::read_to_string(list(key)) else { return };
+        let uids = layout::names(&self.layout.pods);
+        let others: Vec<ContainerKey> =
+            uids.iter().flat_map(|uid| self.keys(uid)).filter(|other| other != key).collect();
+        for path in created.lines().rev().map(Path::new) {
+            if let Some(heir) = others.iter().find(|other| self.mounts_below(other, path)) {
+                let inherited = std::fs::read_to_string(list(heir)).unwrap_or_default();
+                let _ = std::fs::write(list(heir), format!("{}\n{inherited}", path.display()));
+            } else if path.is_dir() {
+                let _ = std::fs::remove_dir(path);
+            } else if path.metadata().is_ok_and(|file| file.len() == 0) {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+
+    fn mounts_below(&self, key: &ContainerKey, path: &Path) -> bool {
+        let spec = layout::read::<ShimSpec>(&self.layout.attempt(key).join("spec.json"));
+        spec.is_some_and(|spec| spec.mounts.iter().any(|mount| mount.target.starts_with(path)))
+    }
+}
+
+fn tell(changed: &Mutex<Option<UnboundedSender<String>>>, uid: &str) {
+    if let Some(sender) = &*changed.lock().expect("never poisoned") {
+        let _ = sender.send(uid.to_string());
+    }
+}
+
+/// Returns once the process has ended.
+#[allow(unsafe_code, reason = "the safe constructor is deprecated; this one asks for what an OwnedFd guarantees")]
+async fn ended(pidfd: OwnedFd) {
+    // SAFETY: an `OwnedFd` is open, and stays the same descriptor, until it is dropped.
+    match unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) } {
+        Ok(fd) => drop(fd.readable().await),
+        Err(error) => tracing::warn!(%error, "cannot wait for a process"),
+    }
+}
+
+fn id(key: &ContainerKey) -> String {
+    format!("process://{}/{}/{}", key.pod_uid, key.name, key.attempt)
+}
+
+fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RuntimeError {
+    let path = path.to_path_buf();
+    move |source| RuntimeError::Io { what, path, source }
+}
+
+fn remove_dir(path: &Path) -> Result<(), RuntimeError> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.map_err(io_error("remove", path)),
+    }
+}
+
+fn remove_file(path: &Path) -> Result<(), RuntimeError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.map_err(io_error("remove", path)),
+    }
+}
+
+#[async_trait]
+impl Runtime for ProcessRuntime {
+    fn version(&self) -> String {
+        format!("process://{}", env!("CARGO_PKG_VERSION"))
+    }
+
+    async fn pods(&self) -> Result<Vec<PodIdentity>, RuntimeError> {
+        let uids = layout::names(&self.layout.pods);
+        Ok(uids.iter().filter_map(|uid| layout::read(&self.layout.pod(uid).join("pod.json"))).collect())
+    }
+
+    async fn prepare(&self, pod: &PodIdentity) -> Result<(), RuntimeError> {
+        let dir = self.layout.pod(&pod.uid);
+        std::fs::create_dir_all(&dir).map_err(io_error("make", &dir))?;
+        let file = dir.join("pod.json");
+        layout::write(&file, pod).map_err(io_error("write", &file))
+    }
+
+    async fn start(&self, key: &ContainerKey, request: StartRequest) -> Result<(), StartFailure> {
+        if request.command.is_empty() {
+            return Err(without_command(&key.name, &request.image));
+        }
+        let failed = |what: &str, error: io::Error| StartFailure {
+            reason: "CreateContainerError".into(),
+            message: format!("cannot {what} for container {}: {error}", key.name),
+        };
+        let (dir, logs) = (self.layout.attempt(key), self.layout.logs(&key.pod_uid, &key.name));
+        std::fs::create_dir_all(&dir).map_err(|error| failed("make a directory", error))?;
+        std::fs::create_dir_all(&logs).map_err(|error| failed("make a log directory", error))?;
+        let name = format!("{}-{}-{}", key.pod_uid, key.name, key.attempt);
+        let spec = ShimSpec {
+            command: request.command.into_iter().chain(request.args).collect(),
+            env: request.env,
+            working_dir: request.working_dir,
+            uid: request.run_as_user,
+            gid: request.run_as_group,
+            mounts: if self.mounts { request.mounts } else { Vec::<Mount>::new() },
+            cgroups: self.cgroups.make(&name, request.limits),
+            log: self.layout.log(key),
+            log_bytes_max: LOG_BYTES_MAX,
+            log_files: LOG_FILES,
+            attempt: key.attempt,
+            backoff_seconds: request.backoff_seconds,
+            image: request.image,
+        };
+        layout::write(&dir.join("spec.json"), &spec).map_err(|error| failed("write spec.json", error))?;
+        self.spawn(&dir).await.map_err(|error| failed("start a supervisor", error))
+    }
+
+    async fn containers(&self, pod_uid: &str) -> Result<BTreeMap<String, Vec<ContainerRecord>>, RuntimeError> {
+        let mut containers: BTreeMap<String, Vec<ContainerRecord>> = BTreeMap::new();
+        for key in self.keys(pod_uid) {
+            if let Some(record) = self.record(&key) {
+                containers.entry(key.name).or_default().push(record);
+            }
+        }
+        Ok(containers)
+    }
+
+    async fn stop(&self, key: &ContainerKey, grace: Duration) -> Result<(), RuntimeError> {
+        let dir = self.layout.attempt(key);
+        let Some(state) = layout::read::<ShimState>(&dir.join("state.json")) else { return Ok(()) };
+        if state.boot_id != alive::boot_id() {
+            return Ok(());
+        }
+        let Some(shim) = alive::open(state.shim_pid, state.shim_start) else { return Ok(()) };
+        let gone = ended(shim);
+        tokio::pin!(gone);
+        for (signal, patience) in [(Signal::TERM, grace), (Signal::KILL, KILL_TIMEOUT)] {
+            if let Some(main) = alive::open(state.pid, state.pid_start) {
+                let _ = pidfd_send_signal(&main, signal);
+            }
+            if tokio::time::timeout(patience, &mut gone).await.is_ok() {
+                return Ok(());
+            }
+        }
+        // The shim itself hangs: without it, all dies that is in its session or the container's.
+        alive::kill(state.shim_pid);
+        alive::kill_sessions(&[state.pid, state.shim_pid]);
+        self.seats(key).iter().for_each(CgroupSeat::kill_all);
+        Ok(())
+    }
+
+    async fn exec(
+        &self,
+        key: &ContainerKey,
+        command: &[String],
+        timeout: Duration,
+    ) -> Result<ExecOutput, RuntimeError> {
+        let dir = self.layout.attempt(key);
+        let mut program = Command::new(&self.shim.0[0]);
+        program.args(&self.shim.0[1..]).arg("exec").arg(&dir).args(command).env_clear().current_dir("/");
+        let (reader, writer) = io::pipe().map_err(io_error("make a pipe for", &dir))?;
+        let writer2 = writer.try_clone().map_err(io_error("make a pipe for", &dir))?;
+        program.stdin(Stdio::null()).stdout(writer).stderr(writer2).process_group(0).kill_on_drop(true);
+        let mut child = program.spawn().map_err(io_error("run a command in", &dir))?;
+        drop(program);
+        let mut output = Output::new(reader.into()).map_err(io_error("read from a command in", &dir))?;
+        let status = {
+            let wait = tokio::time::timeout(timeout, child.wait());
+            tokio::pin!(wait);
+            loop {
+                tokio::select! {
+                    status = &mut wait => break status,
+                    () = output.read_on() => {}
+                }
+            }
+        };
+        let exit_code = match status {
+            Ok(status) => Some(status.map_err(io_error("wait for a command in", &dir))?.code().unwrap_or(137)),
+            Err(_) => {
+                kill_group(&child);
+                let _ = child.wait().await;
+                None
+            }
+        };
+        Ok(ExecOutput { exit_code, output: output.finish() })
+    }
+
+    async fn remove_container(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
+        self.remove_attempt(key)
+    }
+
+    async fn remove(&self, pod_uid: &str) -> Result<(), RuntimeError> {
+        for key in self.keys(pod_uid) {
+            if self.record(&key).is_some_and(|record| record.is_running()) {
+                self.stop(&key, Duration::ZERO).await?;
+            }
+            self.remove_attempt(&key)?;
+        }
+        let dir = self.layout.pod(pod_uid);
+        remove_dir(&dir)?;
+        if layout::names(&self.layout.pods).is_empty() {
+            self.cgroups.remove_if_unused();
+        }
+        Ok(())
+    }
+
+    fn notify(&self, changed: UnboundedSender<String>) {
+        *self.changed.lock().expect("never poisoned") = Some(changed);
+    }
+}
+
+fn without_command(name: &str, image: &str) -> StartFailure {
+    let message = format!(
+        "container {name} has no command, and the process runtime, which runs commands of this machine, cannot take it \
+         from the image {image}: set the container's command, or use a node whose runtime has images (cri, oci)"
+    );
+    StartFailure { reason: "CreateContainerConfigError".into(), message }
+}
+
+fn kill_group(child: &tokio::process::Child) {
+    let group = child.id().and_then(|id| rustix::process::Pid::from_raw(id as i32));
+    if let Some(group) = group {
+        let _ = rustix::process::kill_process_group(group, Signal::KILL);
+    }
+}
+
+/// The beginning of what a command prints; the rest is read and dropped, so that the command does not get stuck.
+struct Output {
+    pipe: pipe::Receiver,
+    kept: Vec<u8>,
+    ended: bool,
+}
+
+impl Output {
+    fn new(reader: OwnedFd) -> io::Result<Self> {
+        Ok(Self { pipe: pipe::Receiver::from_owned_fd(reader)?, kept: Vec::new(), ended: false })
+    }
+
+    /// Waits for more and takes it in; waits for ever once there is no more.
+    async fn read_on(&mut self) {
+        let mut chunk = [0; 4096];
+        match self.pipe.read(&mut chunk).await {
+            Ok(0) | Err(_) => {
+                self.ended = true;
+                std::future::pending().await
+            }
+            Ok(count) => self.keep(&chunk[..count]),
+        }
+    }
+
+    /// Takes what is there now. Processes left behind may hold the other end open, so its end is not waited for.
+    fn finish(mut self) -> String {
+        let mut chunk = [0; 4096];
+        while !self.ended && self.kept.len() < EXEC_OUTPUT_BYTES {
+            match self.pipe.try_read(&mut chunk) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => self.keep(&chunk[..count]),
+            }
+        }
+        String::from_utf8_lossy(&self.kept).into_owned()
+    }
+
+    fn keep(&mut self, chunk: &[u8]) {
+        let room = EXEC_OUTPUT_BYTES.saturating_sub(self.kept.len());
+        self.kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
+    }
+}

@@ -1,0 +1,36 @@
+//! A command run inside a container that runs already: in its mounts and cgroup, with its environment.
+
+use std::ffi::OsString;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::process::layout::{self, CgroupSeat, ShimSpec, ShimState};
+
+/// Becomes the command. Returns only if that fails.
+pub(super) fn run(dir: &Path, command: &[OsString]) -> Result<(), String> {
+    let spec: ShimSpec = layout::read(&dir.join("spec.json")).ok_or("spec.json: missing or broken")?;
+    let state: ShimState = layout::read(&dir.join("state.json")).ok_or("the container is not running")?;
+    if !spec.mounts.is_empty() {
+        let path = format!("/proc/{}/ns/mnt", state.pid);
+        let namespace = std::fs::File::open(&path).map_err(|error| format!("{path}: {error}"))?;
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))
+            .map_err(|error| format!("{path}: {error}"))?;
+    }
+    // A cgroup that cannot be entered is no reason to fail a probe.
+    spec.cgroups.iter().for_each(|seat| drop(CgroupSeat::take(seat)));
+    let mut program = Command::new(&command[0]);
+    program.args(&command[1..]).env_clear().envs(spec.env.iter().cloned());
+    program.current_dir(spec.working_dir.as_deref().unwrap_or("/"));
+    if let Some(gid) = spec.gid {
+        program.gid(gid);
+    }
+    if let Some(uid) = spec.uid {
+        program.uid(uid);
+    }
+    let error = program.exec();
+    Err(format!("exec: \"{}\": {error}", command[0].display()))
+}

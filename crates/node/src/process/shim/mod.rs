@@ -1,0 +1,36 @@
+//! The shim: the parent of one container. Small, single-threaded, and without any knowledge of Kubernetes.
+//!
+//! `shim DIR` runs what `DIR/spec.json` says; `shim exec DIR COMMAND...` runs a command beside it.
+
+mod exec;
+mod log;
+mod mounts;
+mod supervise;
+mod tree;
+
+pub(super) use mounts::CREATED as CREATED_MOUNT_POINTS;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+/// The hidden subcommand `shim`, with the arguments that follow it. Returns the exit code of the process.
+///
+/// Must be called before any other thread exists: namespaces and the death signal belong to a thread.
+pub fn shim_main(args: impl IntoIterator<Item = OsString>) -> i32 {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let outcome = match args.as_slice() {
+        [dir] => supervise::run(Path::new(dir)),
+        [verb, dir, command @ ..] if verb == "exec" && !command.is_empty() => exec::run(Path::new(dir), command),
+        _ => {
+            eprintln!("usage: shim DIR | shim exec DIR COMMAND...");
+            return 2;
+        }
+    };
+    match outcome {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("shim: {error}");
+            1
+        }
+    }
+}
