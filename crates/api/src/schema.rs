@@ -6,6 +6,8 @@
 
 mod facts;
 
+pub use facts::short_group;
+
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 

@@ -1,0 +1,112 @@
+use serde_json::{Value, json};
+
+use crate::GroupVersionKind;
+use crate::{decode, schema};
+
+/// A chunk with bytes.
+fn bytes(number: u32, payload: &[u8]) -> Vec<u8> {
+    let mut out = varint(u64::from(number) << 3 | 2);
+    out.extend(varint(payload.len() as u64));
+    out.extend(payload);
+    out
+}
+
+fn text(number: u32, payload: &str) -> Vec<u8> {
+    bytes(number, payload.as_bytes())
+}
+
+fn int(number: u32, value: i64) -> Vec<u8> {
+    let mut out = varint(u64::from(number) << 3);
+    out.extend(varint(value.cast_unsigned()));
+    out
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+    out
+}
+
+fn body(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
+    let meta = [text(1, api_version), text(2, kind)].concat();
+    [b"k8s\0".to_vec(), bytes(1, &meta), bytes(2, raw), text(3, ""), text(4, "")].concat()
+}
+
+fn decode(api_version: &str, kind: &str, raw: &[u8]) -> Result<Value, String> {
+    let gvk = GroupVersionKind::from_api_version(api_version, kind).expect("a version");
+    let ty = schema::type_of(&gvk).expect("a known kind");
+    let decoded = decode::protobuf(schema::builtin(), &ty, &body(api_version, kind, raw));
+    decoded.map(|decoded| decoded.object).map_err(|status| status.message().to_string())
+}
+
+#[test]
+fn a_config_map() {
+    let meta = [text(1, "c"), text(2, ""), text(3, "default"), text(5, ""), int(7, 0), bytes(8, b"")].concat();
+    let entry = [text(1, "k"), text(2, "v")].concat();
+    let binary = [text(1, "b"), bytes(2, &[0xff, 0])].concat();
+    let raw = [bytes(1, &meta), bytes(2, &entry), bytes(3, &binary)].concat();
+    let expected = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "default"},
+        "data": {"k": "v"}, "binaryData": {"b": "/wA="},
+    });
+    assert_eq!(decode("v1", "ConfigMap", &raw), Ok(expected));
+}
+
+#[test]
+fn special_messages() {
+    // A pod with a volume (inlined source), a port as text, a quantity, a pointer to zero, a time and negative number.
+    let host_path = bytes(2, &bytes(1, &text(1, "/x")));
+    let volume = [text(1, "v"), host_path].concat();
+    let get = [text(1, "/"), bytes(2, &[int(1, 1), int(2, 0), text(3, "web")].concat())].concat();
+    let probe = [bytes(1, &bytes(2, &get)), int(2, 0), int(3, 1)].concat();
+    let limit = [text(1, "cpu"), bytes(2, &text(1, "0.5"))].concat();
+    let container = [text(1, "m"), bytes(8, &bytes(1, &limit)), bytes(10, &probe)].concat();
+    let spec = [bytes(1, &volume), bytes(2, &container), int(4, 0), int(25, -5)].concat();
+    let meta = [text(1, "p"), bytes(9, &[int(1, 1_700_000_000), int(2, 5)].concat())].concat();
+    let raw = [bytes(1, &meta), bytes(2, &spec)].concat();
+    let expected = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "p", "deletionTimestamp": "2023-11-14T22:13:20Z"},
+        "spec": {
+            "containers": [{
+                "name": "m", "resources": {"limits": {"cpu": "500m"}},
+                "livenessProbe": {"httpGet": {"path": "/", "port": "web"}, "timeoutSeconds": 1},
+            }],
+            "priority": -5, "terminationGracePeriodSeconds": 0,
+            "volumes": [{"name": "v", "hostPath": {"path": "/x"}}],
+        },
+        "status": {},
+    });
+    assert_eq!(decode("v1", "Pod", &raw), Ok(expected));
+}
+
+#[test]
+fn raw_json_and_lists_in_maps() {
+    let raw = [bytes(2, &bytes(1, br#"{"spec":{"b":1,"a":null}}"#)), int(3, 7)].concat();
+    let object = decode("apps/v1", "ControllerRevision", &raw).expect("a revision");
+    assert_eq!(object["data"], json!({"spec": {"b": 1, "a": null}}));
+    assert_eq!(object["revision"], 7);
+    let extra = [text(1, "k"), bytes(2, &[text(1, "a"), text(1, "b")].concat())].concat();
+    let raw = bytes(2, &[text(3, "u"), bytes(5, &extra)].concat());
+    let object = decode("authorization.k8s.io/v1", "SubjectAccessReview", &raw).expect("a review");
+    assert_eq!(object["spec"]["extra"], json!({"k": ["a", "b"]}));
+}
+
+#[test]
+fn what_is_broken_is_refused() {
+    let refused = |raw: &[u8]| decode("v1", "ConfigMap", raw).expect_err("a refusal");
+    assert_eq!(refused(b"\x0a\xff"), "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: unexpected EOF");
+    assert!(refused(b"\x0b").ends_with("illegal wireType 3"));
+    assert!(refused(&int(1, 1)).ends_with("proto: wrong wireType = 0 for field 1"));
+    let ty = schema::type_of(&GroupVersionKind::new("", "v1", "ConfigMap")).expect("a known kind");
+    let status = decode::protobuf(schema::builtin(), &ty, b"xxxx").expect_err("a refusal");
+    assert_eq!(
+        status.message(),
+        "the object provided is unrecognized (must be of type ConfigMap): provided data does not appear to be a \
+         protobuf message, expected prefix [107 56 115 0] (78787878)"
+    );
+}
