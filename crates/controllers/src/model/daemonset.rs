@@ -108,10 +108,11 @@ impl DaemonSet {
         let wire = WireDaemonSet::deserialize(object)?;
         let selector = object.pointer("/spec/selector").unwrap_or(&Value::Null);
         let selector = LabelSelector::from_object(selector).map_err(serde::de::Error::custom)?;
-        let generation = wire.annotations.annotations.get(TEMPLATE_GENERATION_ANNOTATION);
+        let annotations = backstay_api::meta::annotations(object);
+        let generation = annotations.get(TEMPLATE_GENERATION_ANNOTATION);
         Ok(DaemonSet {
             template_generation: generation.and_then(|text| text.parse().ok()),
-            annotations: wire.annotations.annotations,
+            annotations,
             meta: wire.metadata,
             selector,
             template: Arc::new(object.pointer("/spec/template").cloned().unwrap_or_default()),
@@ -137,18 +138,10 @@ impl Object for DaemonSet {
 #[derive(Deserialize)]
 struct WireDaemonSet {
     metadata: Meta,
-    #[serde(rename = "metadata")]
-    annotations: WireAnnotations,
     #[serde(default)]
     spec: WireSpec,
     #[serde(default, deserialize_with = "or_default")]
     status: DaemonSetStatus,
-}
-
-#[derive(Deserialize)]
-struct WireAnnotations {
-    #[serde(default, deserialize_with = "or_default")]
-    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Default, Deserialize)]
