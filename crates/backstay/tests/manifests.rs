@@ -57,8 +57,7 @@ fn replay(shared: &Path, folder: &Path) -> Vec<String> {
     runtime.block_on(make_nodes(shared, &server));
     let _kubelet = Kubelet::play(&server.kubeconfig);
     let state = dir.path().join("state.json");
-    let mut replay =
-        Replay { shared, folder: folder.to_path_buf(), server, state, differences: Vec::new() };
+    let mut replay = Replay { shared, folder: folder.to_path_buf(), server, state, differences: Vec::new() };
     let text = fs::read_to_string(folder.join("steps.txt")).expect("steps");
     let mut stage = String::new();
     for step in text.lines().filter(|line| !line.trim().is_empty()).map(parse) {
@@ -118,7 +117,13 @@ impl Replay<'_> {
         }
         let ran = self.run(&step.words);
         if ran.code != Some(step.exit) {
-            self.differences.push(format!("{}: exit {:?}, not {}: {}", step.words.join(" "), ran.code, step.exit, ran.stderr.trim()));
+            self.differences.push(format!(
+                "{}: exit {:?}, not {}: {}",
+                step.words.join(" "),
+                ran.code,
+                step.exit,
+                ran.stderr.trim()
+            ));
             return;
         }
         for (kind, text) in [(">", &ran.stdout), ("2>", &ran.stderr)] {
@@ -156,8 +161,7 @@ impl Replay<'_> {
     fn settle(&mut self, stage: &str) {
         let revision: i64 = stage.parse().unwrap_or(1);
         let get = |path: &str| -> Vec<Value> {
-            let list: Value =
-                serde_json::from_str(&self.server.kubectl(&["get", "--raw", path]).ok()).expect("JSON");
+            let list: Value = serde_json::from_str(&self.server.kubectl(&["get", "--raw", path]).ok()).expect("JSON");
             list["items"].as_array().cloned().unwrap_or_default()
         };
         wait_for("the DaemonSets to settle", || {
@@ -182,10 +186,13 @@ impl Replay<'_> {
         let found = self.normalise("text", text);
         if expected != found {
             let line = expected.lines().zip(found.lines()).find(|(a, b)| a != b);
-            self.differences.push(format!("{file}: {}", match line {
-                Some((expected, found)) => format!("expected {expected:?}, got {found:?}"),
-                None => format!("{} lines expected, got {}", expected.lines().count(), found.lines().count()),
-            }));
+            self.differences.push(format!(
+                "{file}: {}",
+                match line {
+                    Some((expected, found)) => format!("expected {expected:?}, got {found:?}"),
+                    None => format!("{} lines expected, got {}", expected.lines().count(), found.lines().count()),
+                }
+            ));
         }
     }
 

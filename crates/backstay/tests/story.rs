@@ -75,8 +75,7 @@ impl Teller<'_> {
     }
 
     fn pods(&self) -> Vec<String> {
-        let mut names: Vec<String> =
-            self.ok(&["get", "pods", "-o", "name"]).lines().map(str::to_string).collect();
+        let mut names: Vec<String> = self.ok(&["get", "pods", "-o", "name"]).lines().map(str::to_string).collect();
         names.sort();
         names
     }
@@ -120,14 +119,18 @@ fn tell(server: &Server, dir: &Path, program: PathBuf) {
     let manifest = dir.join("fluentd.yaml");
     std::fs::write(&manifest, MANIFEST).expect("written");
     let teller = Teller { server, program, manifest: manifest.to_str().expect("UTF-8").to_string() };
-    assert_eq!(run(teller.server.client(teller.program.to_str().expect("UTF-8")).args(["create", "namespace", "story"])).ok(), "namespace/story created\n");
+    assert_eq!(
+        run(teller.server.client(teller.program.to_str().expect("UTF-8")).args(["create", "namespace", "story"])).ok(),
+        "namespace/story created\n"
+    );
     creating(&teller);
     updating(&teller);
     undoing(&teller);
     refusals_and_dry_runs(&teller);
     restarting_and_on_delete(&teller);
     orphans(&teller);
-    let deleted = run(teller.server.client(teller.program.to_str().expect("UTF-8")).args(["delete", "namespace", "story"])).ok();
+    let deleted =
+        run(teller.server.client(teller.program.to_str().expect("UTF-8")).args(["delete", "namespace", "story"])).ok();
     assert!(deleted.starts_with("namespace \"story\" deleted"), "{deleted}");
 }
 
@@ -210,7 +213,10 @@ fn restarting_and_on_delete(teller: &Teller<'_>) {
 
     let on_delete = r#"{"spec":{"updateStrategy":{"type":"OnDelete","rollingUpdate":null}}}"#;
     teller.ok(&["patch", "ds/fluentd", "-p", on_delete]);
-    assert_eq!(teller.ok(&["set", "image", "ds/fluentd", "fluentd=fluentd:v3"]), "daemonset.apps/fluentd image updated\n");
+    assert_eq!(
+        teller.ok(&["set", "image", "ds/fluentd", "fluentd=fluentd:v3"]),
+        "daemonset.apps/fluentd image updated\n"
+    );
     teller.expect_revisions(&["4 fluentd:v2", "5 fluentd:v1", "6 fluentd:v1", "7 fluentd:v3"]);
     assert_eq!(
         teller.fails(&["rollout", "status", "ds/fluentd"]),
