@@ -1,5 +1,7 @@
 //! A Kubernetes API over any Store.
 
+pub mod authz;
+pub mod bootstrap;
 pub mod identity;
 pub mod kubeconfig;
 pub mod listen;
