@@ -7,6 +7,7 @@
 pub mod canonical;
 pub mod decode;
 pub mod defaults;
+pub mod discovery;
 pub mod ident;
 pub mod index;
 pub mod inputs;
