@@ -123,16 +123,22 @@ impl Checker {
     /// An available pod goes by our hand: within the budget, or (with surge) only when its successor is available.
     fn taken_down(&mut self, pod: &Pod) {
         let alive = self.nodes.contains(&pod.node);
-        let Some(set) = self.sets.get_mut(&pod.owner).filter(|set| alive && !meta::is_being_deleted(&set.object)) else {
+        let Some(set) = self.sets.get_mut(&pod.owner).filter(|set| alive && !meta::is_being_deleted(&set.object))
+        else {
             return;
         };
         let (unavailable, surge) = budgets(&set.object, self.nodes.len());
         let successor = self.pods.values().any(|other| {
-            other.owner == pod.owner && other.node == pod.node && other.name != pod.name && other.ready && !other.being_deleted
+            other.owner == pod.owner
+                && other.node == pod.node
+                && other.name != pod.name
+                && other.ready
+                && !other.being_deleted
         });
         if surge > 0 {
             if !successor {
-                self.violations.push(format!("{}: taken from {} before its successor was available", pod.name, pod.node));
+                self.violations
+                    .push(format!("{}: taken from {} before its successor was available", pod.name, pod.node));
             }
             return;
         }
@@ -142,7 +148,11 @@ impl Checker {
         set.taken.insert(pod.node.clone());
         if set.taken.len() > unavailable {
             let taken = &set.taken;
-            self.violations.push(format!("{}: {} pods down by our hand, budget {unavailable}: {taken:?}", pod.name, taken.len()));
+            self.violations.push(format!(
+                "{}: {} pods down by our hand, budget {unavailable}: {taken:?}",
+                pod.name,
+                taken.len()
+            ));
         }
     }
 
@@ -151,7 +161,8 @@ impl Checker {
         let Some(pod) = self.pods.get(uid).filter(|pod| pod.running && !pod.being_deleted) else { return };
         let Some(set) = self.sets.get(&pod.owner) else { return };
         let allowed = if budgets(&set.object, self.nodes.len()).1 > 0 { 2 } else { 1 };
-        let same = |other: &&Pod| other.owner == pod.owner && other.node == pod.node && other.running && !other.being_deleted;
+        let same =
+            |other: &&Pod| other.owner == pod.owner && other.node == pod.node && other.running && !other.being_deleted;
         let running = self.pods.values().filter(same).count();
         if running > allowed {
             let violation = format!("{}: {running} pods run on {}, allowed {allowed}", pod.name, pod.node);
@@ -200,14 +211,15 @@ impl Checker {
             violations.push(format!("{name}: the newest revision {} is not its template", newest.name));
         }
         for node in &self.nodes {
-            let pods: Vec<&Pod> =
-                self.pods.values().filter(|pod| pod.owner == uid && pod.node == *node).collect();
+            let pods: Vec<&Pod> = self.pods.values().filter(|pod| pod.owner == uid && pod.node == *node).collect();
             match pods.as_slice() {
                 [pod] if pod.ready && !pod.being_deleted && pod.hash == newest.hash => {}
                 pods => {
                     let shown: Vec<String> = pods
                         .iter()
-                        .map(|pod| format!("{} {} ready={} deleting={}", pod.name, pod.hash, pod.ready, pod.being_deleted))
+                        .map(|pod| {
+                            format!("{} {} ready={} deleting={}", pod.name, pod.hash, pod.ready, pod.being_deleted)
+                        })
                         .collect();
                     violations.push(format!("{name} on {node} at rest: {shown:?}, newest {}", newest.hash));
                 }
@@ -218,7 +230,9 @@ impl Checker {
 
 fn pod(object: &Value) -> Pod {
     let condition = |kind: &str| {
-        meta::list_at(object, &["status", "conditions"]).iter().any(|one| one["type"] == kind && one["status"] == "True")
+        meta::list_at(object, &["status", "conditions"])
+            .iter()
+            .any(|one| one["type"] == kind && one["status"] == "True")
     };
     Pod {
         name: meta::name(object).to_string(),

@@ -1,0 +1,140 @@
+//! The control plane in one process: store, API server, listener, controllers, simulated nodes.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use backstay_api::{Clock, Entropy};
+use backstay_apiserver::{ApiServer, Config, PodAccess, UserInfo, as_user, kubeconfig, listen, pki::Pki};
+use backstay_store::{EmbeddedStore, Store};
+use jiff::Timestamp;
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::info;
+
+use crate::args::ControlPlaneArgs;
+use crate::data_dir;
+
+/// What stopping may take altogether; the contract promises 5 s.
+const STOP: Duration = Duration::from_secs(4);
+
+/// A control plane that serves, until [`ControlPlane::stop`].
+pub struct ControlPlane {
+    pub url: String,
+    pub kubeconfig: PathBuf,
+    pub data_dir: PathBuf,
+    pub clock: Clock,
+    pub entropy: Entropy,
+    router: Router,
+    store: Arc<dyn Store>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl ControlPlane {
+    /// Starts everything; returns once `/readyz` answers ok and the kubeconfig is written.
+    pub async fn start(args: &ControlPlaneArgs, pods: Arc<dyn PodAccess>) -> Result<Self> {
+        let data_dir = args.data_dir.clone().unwrap_or_else(data_dir::default);
+        let listener =
+            TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+        let address = reachable(listener.local_addr()?);
+        let (clock, entropy) = (Clock::new(Timestamp::now), Entropy::new(rand::random));
+        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(data_dir.join("store"))?);
+        let hosts = backstay_apiserver::pki::server_hosts(args.listen.ip(), &host_name());
+        let pki = Pki::open(&data_dir.join("pki"), &hosts, clock.now())?;
+
+        let mut config = Config::new(store.clone());
+        (config.clock, config.entropy, config.pod_access) = (clock.clone(), entropy.clone(), pods);
+        config.disabled_admission_plugins = args.disable_admission_plugins.clone();
+        let server = ApiServer::new(config)?;
+
+        let (stop, _) = watch::channel(false);
+        let mut plane = Self {
+            url: format!("https://{address}"),
+            kubeconfig: args.kubeconfig.clone().unwrap_or_else(|| data_dir.join("admin.kubeconfig")),
+            data_dir,
+            clock,
+            entropy,
+            router: server.router(),
+            store,
+            stop,
+            tasks: JoinSet::new(),
+        };
+        let tls = listen::tls(&pki)?;
+        let stopped = plane.stop.subscribe();
+        plane.tasks.spawn(listen::serve(listener, tls, plane.router.clone(), stopped));
+        plane.run_controllers();
+        plane.run_simulated_nodes(args.simulated_nodes);
+        plane.ready().await?;
+        kubeconfig::write(&plane.kubeconfig, &plane.url, &pki.authority.pair().certificate_pem, &pki.admin)
+            .with_context(|| format!("cannot write the kubeconfig {}", plane.kubeconfig.display()))?;
+        Ok(plane)
+    }
+
+    /// A client in this process, as the given user.
+    pub fn client(&self, user: &str, groups: &[&str]) -> Client {
+        Client::new(as_user(self.router.clone(), UserInfo::new(user, groups)), "default")
+    }
+
+    /// Ends when the control plane is being stopped.
+    pub fn stopping(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut stopped = self.stop.subscribe();
+        async move {
+            // An error means that the sender is gone, which is an end too.
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        }
+    }
+
+    /// Runs a part of the fleet that ends by itself when the control plane is being stopped.
+    pub fn spawn(&mut self, part: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(part);
+    }
+
+    fn run_simulated_nodes(&mut self, nodes: u32) {
+        let config = backstay_node::simulated::FleetConfig {
+            nodes: nodes as usize,
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+        };
+        let client = self.client("system:simulated-nodes", &["system:masters"]);
+        let fleet = backstay_node::simulated::run(client, config, self.stopping());
+        self.tasks.spawn(fleet);
+    }
+
+    async fn ready(&self) -> Result<()> {
+        let client = self.client("system:apiserver", &["system:masters"]);
+        let request = http::Request::get("/readyz").body(Vec::new())?;
+        client.request_text(request).await.context("the server did not become ready")?;
+        Ok(())
+    }
+
+    /// Stops in order: no new requests, controllers and nodes end, then the store.
+    pub async fn stop(mut self) {
+        info!("stopping");
+        self.stop.send_replace(true);
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP, ended).await.is_err() {
+            self.tasks.abort_all();
+        }
+        self.store.close().await;
+    }
+}
+
+/// The address that clients on this machine use: a wildcard is reached through loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        ip if !ip.is_unspecified() => address,
+        std::net::IpAddr::V4(_) => (std::net::Ipv4Addr::LOCALHOST, address.port()).into(),
+        std::net::IpAddr::V6(_) => (std::net::Ipv6Addr::LOCALHOST, address.port()).into(),
+    }
+}
+
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().to_lowercase()
+}
