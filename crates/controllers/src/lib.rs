@@ -12,3 +12,4 @@ pub mod namespaces;
 pub mod node_lifecycle;
 pub mod pod_gc;
 pub mod scheduling;
+pub mod taint_eviction;
