@@ -45,15 +45,15 @@ pub struct BootstrapError {
 /// The first write that the store refuses.
 pub async fn run(store: &dyn Store, writer: &Writer<'_>) -> Result<(), BootstrapError> {
     for attempt in 1.. {
-        let mut overtaken = false;
-        for step in plan(&*store.snapshot()) {
-            match write(store, writer, step).await {
-                Err(error) if error.is_overtaken() && attempt < ATTEMPTS_MAX => overtaken = true,
-                result => result?,
-            }
-        }
-        if !overtaken {
-            break;
+        let steps = plan(&*store.snapshot()).into_iter();
+        // All at once: the store makes them durable together.
+        let written = futures::future::join_all(steps.map(|step| write(store, writer, step))).await;
+        let errors: Vec<BootstrapError> = written.into_iter().filter_map(Result::err).collect();
+        let only_overtaken = errors.iter().all(BootstrapError::is_overtaken) && attempt < ATTEMPTS_MAX;
+        match errors.into_iter().next() {
+            Some(error) if !only_overtaken => return Err(error),
+            Some(_) => continue,
+            None => break,
         }
     }
     Ok(())
