@@ -206,9 +206,8 @@ impl Watch for LogWatch {
                 return Ok(event);
             }
             let log = self.log.clone();
-            let mut woken = std::pin::pin!(log.wake.notified());
-            // Registered before the second look: what is shown from here on wakes us.
-            woken.as_mut().enable();
+            // Made before the second look: whatever is shown from here on wakes us.
+            let woken = log.wake.notified();
             if let Some(event) = self.try_next()? {
                 return Ok(event);
             }

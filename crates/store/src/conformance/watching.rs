@@ -109,10 +109,11 @@ pub async fn future_and_compacted<S: Store>(scene: &Scene<S>) {
     let future = scene.store.watch(Range::all("pods"), newest + 1_000).err();
     assert!(matches!(future, Some(StoreError::Future { .. })), "{future:?}");
     let mut lagging = scene.store.watch(Range::all("pods"), middle - 1).expect("watch");
+    scene.store.watch(Range::all("quiet"), middle - 1).expect("watch");
 
     scene.store.compact(middle).await.expect("compact");
     assert_eq!(scene.store.oldest(), middle);
-    for range in [Range::all("pods"), Range::all("never-used")] {
+    for range in [Range::all("pods"), Range::all("quiet"), Range::all("never-used")] {
         let compacted = scene.store.watch(range.clone(), middle - 1).err();
         assert!(
             matches!(compacted, Some(StoreError::Compacted { oldest, .. }) if oldest == middle),
