@@ -3,7 +3,7 @@
 use http::{Method, Request};
 use kube::Client;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Names us in `managedFields` and in the server's logs.
 const USER_AGENT: &str = concat!("backstay-node/", env!("CARGO_PKG_VERSION"));
@@ -64,7 +64,7 @@ impl Api {
 
 /// Deletes a pod's object for good, if it still is the one with this uid. Gone already is fine.
 pub(crate) async fn delete_pod(api: &Api, namespace: &str, name: &str, uid: &str) -> Result<(), kube::Error> {
-    let options = serde_json::json!({
+    let options = json!({
         "kind": "DeleteOptions", "apiVersion": "v1",
         "gracePeriodSeconds": 0, "preconditions": { "uid": uid },
     });
@@ -82,8 +82,31 @@ pub(crate) async fn patch_pod_status(
     uid: &str,
     status: &Value,
 ) -> Result<Written, kube::Error> {
-    let body = serde_json::json!({ "metadata": { "uid": uid }, "status": status });
+    let body = json!({ "metadata": { "uid": uid }, "status": status });
     api.strategic_patch(&format!("/api/v1/namespaces/{namespace}/pods/{name}/status"), &body).await
+}
+
+/// Renews a node's lease, and makes it where there is none.
+pub(crate) async fn renew_lease(
+    api: &Api,
+    node: &str,
+    uid: &str,
+    seconds: i64,
+    now: jiff::Timestamp,
+) -> Result<(), kube::Error> {
+    const PATH: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+    let renewed = now.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+    let spec = json!({ "holderIdentity": node, "leaseDurationSeconds": seconds, "renewTime": renewed });
+    // A lease goes with its node, and one of an earlier node of this name passes to the new one.
+    let owner = json!([{ "apiVersion": "v1", "kind": "Node", "name": node, "uid": uid }]);
+    let patch = json!({ "metadata": { "ownerReferences": owner }, "spec": spec });
+    match api.merge_patch(&format!("{PATH}/{node}"), &patch).await {
+        Err(error) if code(&error) == Some(404) => {}
+        other => return other.map(drop),
+    }
+    let metadata = json!({ "name": node, "namespace": "kube-node-lease", "ownerReferences": owner });
+    let lease = json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec });
+    api.post(PATH, &lease).await.map(drop)
 }
 
 /// The status code of an answer that is an error; `None` if there was no answer.

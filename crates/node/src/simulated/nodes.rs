@@ -161,28 +161,8 @@ async fn write_status(api: &Api, index: usize, now: Timestamp) {
     retried(async || api.strategic_patch(&path, &status).await).await;
 }
 
-/// Renews a lease, and makes it where there is none.
 async fn renew(api: &Api, index: usize, uid: &str, now: Timestamp) {
-    const PATH: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
-    let name = node_name(index);
-    let spec = json!({
-        "holderIdentity": name,
-        "leaseDurationSeconds": LEASE_SECONDS,
-        "renewTime": now.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
-    });
-    let owner = json!([{ "apiVersion": "v1", "kind": "Node", "name": name, "uid": uid }]);
-    let path = format!("{PATH}/{name}");
-    retried(async || {
-        match api.merge_patch(&path, &json!({ "metadata": { "ownerReferences": owner }, "spec": spec })).await {
-            Err(error) if client::code(&error) == Some(404) => {}
-            other => return other.map(drop),
-        }
-        let metadata = json!({ "name": name, "namespace": "kube-node-lease", "ownerReferences": owner });
-        let lease =
-            json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec });
-        api.post(PATH, &lease).await.map(drop)
-    })
-    .await;
+    retried(async || client::renew_lease(api, &node_name(index), uid, LEASE_SECONDS, now).await).await;
 }
 
 /// Tries a write again after ever longer pauses; `None`, and a line in the log, if it still fails.

@@ -1,0 +1,173 @@
+//! Volumes on disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{MountFlags, UnmountFlags};
+
+use crate::pod_inputs::volumes::{File, Volume};
+
+/// Brings a volume into being, or up to date. Returns where it lies.
+///
+/// # Errors
+/// In words fit for a `FailedMount` event.
+pub(super) fn put(dir: &Path, volume: &Volume) -> Result<PathBuf, String> {
+    let explain = |error: io::Error| format!("{}: {error}", dir.display());
+    match volume {
+        Volume::Host { path, kind } => host_path(path, kind).map(|()| path.clone()),
+        Volume::Empty { memory } => {
+            if !dir.exists() {
+                fs::create_dir_all(dir).map_err(explain)?;
+                // Anybody may write: the container may run as anybody.
+                fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).map_err(explain)?;
+                if let Some(limit) = memory {
+                    mount_memory(dir, *limit)?;
+                }
+            }
+            Ok(dir.to_path_buf())
+        }
+        Volume::Files(files) => write_files(dir, files).map(|()| dir.to_path_buf()).map_err(explain),
+    }
+}
+
+/// Unmounts what [`put`] has mounted below this directory, so that it can be removed.
+pub(super) fn release(volumes: &Path) {
+    for entry in fs::read_dir(volumes).into_iter().flatten().flatten() {
+        // Fails for everything that is no mount.
+        let _ = rustix::mount::unmount(entry.path(), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+    }
+}
+
+/// Without root it stays an ordinary directory.
+fn mount_memory(dir: &Path, limit: Option<u64>) -> Result<(), String> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let options = limit.map_or_else(|| "mode=0777".to_string(), |bytes| format!("mode=0777,size={bytes}"));
+    let options = std::ffi::CString::new(options).map_err(|error| error.to_string())?;
+    rustix::mount::mount("tmpfs", dir, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())
+        .map_err(|error| format!("cannot mount memory at {}: {error}", dir.display()))
+}
+
+fn host_path(path: &Path, kind: &str) -> Result<(), String> {
+    let shown = path.display();
+    let explain = |error: io::Error| format!("{shown}: {error}");
+    let found = fs::metadata(path).ok();
+    let is = |wanted: fn(&fs::Metadata) -> bool, what: &str| match &found {
+        Some(metadata) if wanted(metadata) => Ok(()),
+        _ => Err(format!("hostPath type check failed: {shown} is not a {what}")),
+    };
+    match kind {
+        // No check; what is not there is made, since there must be something to mount.
+        "" | "DirectoryOrCreate" if found.is_none() => fs::create_dir_all(path).map_err(explain),
+        "" => Ok(()),
+        "Directory" | "DirectoryOrCreate" => is(fs::Metadata::is_dir, "directory"),
+        "FileOrCreate" if found.is_none() => fs::File::create(path).map(drop).map_err(explain),
+        "File" | "FileOrCreate" => is(fs::Metadata::is_file, "file"),
+        "Socket" => is(|it| it.file_type().is_socket(), "socket file"),
+        "CharDevice" => is(|it| it.file_type().is_char_device(), "character device"),
+        "BlockDevice" => is(|it| it.file_type().is_block_device(), "block device"),
+        other => Err(format!("hostPath type {other:?} is not known")),
+    }
+}
+
+/// Writes files so that readers see the old set or the new one, never a mixture: they lie in a directory of their own,
+/// `..data` points to it, and the visible names point through `..data`. Nothing is touched if nothing changed.
+fn write_files(dir: &Path, files: &BTreeMap<String, File>) -> io::Result<()> {
+    let data = dir.join("..data");
+    if holds(&data, files) {
+        return Ok(());
+    }
+    fs::create_dir_all(dir)?;
+    let number = names(dir)?.iter().filter_map(|name| name.strip_prefix("..set-")?.parse::<u64>().ok()).max();
+    let set = format!("..set-{}", number.map_or(0, |number| number + 1));
+    for (path, file) in files {
+        let path = dir.join(&set).join(path);
+        fs::create_dir_all(path.parent().unwrap_or(dir))?;
+        fs::write(&path, &file.content)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(file.mode))?;
+    }
+    fs::create_dir_all(dir.join(&set))?;
+    let next = dir.join("..data_tmp");
+    let _ = fs::remove_file(&next);
+    symlink(&set, &next)?;
+    fs::rename(&next, &data)?;
+    let tops: BTreeSet<&str> = files.keys().map(|path| path.split('/').next().unwrap_or(path)).collect();
+    for top in &tops {
+        if !dir.join(top).is_symlink() {
+            symlink(Path::new("..data").join(top), dir.join(top))?;
+        }
+    }
+    for name in names(dir)? {
+        let path = dir.join(&name);
+        if name.starts_with("..set-") && name != set {
+            fs::remove_dir_all(path)?;
+        } else if !name.starts_with("..") && !tops.contains(name.as_str()) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+fn holds(data: &Path, files: &BTreeMap<String, File>) -> bool {
+    data.exists()
+        && count(data) == files.len()
+        && files.iter().all(|(path, file)| {
+            let path = data.join(path);
+            let mode = fs::metadata(&path).map(|it| it.permissions().mode() & 0o777).ok();
+            mode == Some(file.mode) && fs::read(&path).is_ok_and(|content| content == file.content)
+        })
+}
+
+fn count(dir: &Path) -> usize {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| if entry.path().is_dir() { count(&entry.path()) } else { 1 }).sum()
+}
+
+fn names(dir: &Path) -> io::Result<Vec<String>> {
+    let entries = fs::read_dir(dir)?.flatten();
+    Ok(entries.filter_map(|entry| entry.file_name().into_string().ok()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(entries: &[(&str, &str)]) -> Volume {
+        let file = |content: &str| File { content: content.as_bytes().to_vec(), mode: 0o640 };
+        Volume::Files(entries.iter().map(|(path, content)| (path.to_string(), file(content))).collect())
+    }
+
+    #[test]
+    fn files_change_as_one() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path().join("v");
+        put(&dir, &files(&[("a", "1"), ("deep/b", "2")])).unwrap();
+        let read = |path: &str| fs::read_to_string(dir.join(path)).unwrap_or_default();
+        assert_eq!((read("a"), read("deep/b")), ("1".into(), "2".into()));
+        let first = fs::read_link(dir.join("..data")).unwrap();
+        put(&dir, &files(&[("a", "1"), ("deep/b", "2")])).unwrap();
+        assert_eq!(fs::read_link(dir.join("..data")).unwrap(), first, "nothing changed, nothing written");
+        put(&dir, &files(&[("a", "3")])).unwrap();
+        assert_eq!((read("a"), read("deep/b")), ("3".into(), String::new()));
+        let mut left = names(&dir).unwrap();
+        left.sort();
+        assert_eq!(left, ["..data", "..set-1", "a"]);
+        put(&dir, &files(&[])).unwrap();
+        assert_eq!(names(&dir).unwrap().len(), 2, "an empty volume is a volume");
+    }
+
+    #[test]
+    fn host_paths_are_checked() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("x");
+        let host = |kind: &str| put(Path::new("/unused"), &Volume::Host { path: path.clone(), kind: kind.into() });
+        assert!(host("Directory").unwrap_err().contains("is not a directory"));
+        assert_eq!(host("FileOrCreate").unwrap(), path);
+        assert!(path.is_file() && host("File").is_ok() && host("Socket").is_err() && host("").is_ok());
+        assert!(host("DirectoryOrCreate").is_err());
+    }
+}

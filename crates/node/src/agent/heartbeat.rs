@@ -1,0 +1,101 @@
+//! The Node object of this machine, and its lease.
+
+use std::time::Duration;
+
+use backstay_api::meta;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::client;
+use crate::machine;
+
+/// The kubelet's figures.
+const LEASE_SECONDS: i64 = 40;
+const RENEW_EVERY: Duration = Duration::from_secs(10);
+/// How many renewals there are to one report of the whole status.
+const RENEWALS_PER_STATUS: u32 = 30;
+/// A pause between attempts to register, while the server does not answer.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Registers the node and keeps it alive, for ever.
+pub(super) async fn run(context: std::sync::Arc<Context>) {
+    let mut uid = loop {
+        match register(&context).await {
+            Ok(uid) => break uid,
+            Err(error) => tracing::warn!(node = context.config.name, %error, "node not registered; will retry"),
+        }
+        tokio::time::sleep(RETRY).await;
+    };
+    tracing::info!(node = context.config.name, "node registered");
+    let mut ticks = tokio::time::interval(RENEW_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    for tick in 0_u32.. {
+        ticks.tick().await;
+        if let Err(error) = renew(&context, &uid).await {
+            tracing::warn!(node = context.config.name, %error, "lease not renewed");
+        }
+        if tick % RENEWALS_PER_STATUS == RENEWALS_PER_STATUS - 1 {
+            // Also repairs what somebody else has made of it, and registers a node that was deleted.
+            match register(&context).await {
+                Ok(new) => uid = new,
+                Err(error) => tracing::warn!(node = context.config.name, %error, "node status not written"),
+            }
+        }
+    }
+}
+
+/// Makes the Node object, or brings an existing one up to date. Returns its uid.
+async fn register(context: &Context) -> Result<String, kube::Error> {
+    let now = context.config.clock.now();
+    let path = format!("/api/v1/nodes/{}", context.config.name);
+    let existing = match context.api.get(&path).await {
+        Ok(existing) => existing,
+        Err(error) if client::code(&error) == Some(404) => {
+            let made = context.api.post("/api/v1/nodes", &node(context, &Value::Null, now)).await?;
+            if !meta::list_at(&made, &["status", "conditions"]).is_empty() {
+                return Ok(meta::uid(&made).to_string());
+            }
+            made
+        }
+        Err(error) => return Err(error),
+    };
+    let wanted = node(context, &existing, now);
+    let labels = meta::labels(&existing);
+    if meta::labels(&wanted).iter().any(|(key, value)| labels.get(key) != Some(value)) {
+        let patch = json!({ "metadata": { "labels": wanted["metadata"]["labels"] } });
+        context.api.strategic_patch(&path, &patch).await?;
+    }
+    context.api.strategic_patch(&format!("{path}/status"), &json!({ "status": wanted["status"] })).await?;
+    Ok(meta::uid(&existing).to_string())
+}
+
+fn node(context: &Context, existing: &Value, now: Timestamp) -> Value {
+    let (name, facts) = (&context.config.name, &context.facts);
+    let arch = machine::architecture();
+    let mut labels = json!({
+        "beta.kubernetes.io/arch": arch, "beta.kubernetes.io/os": "linux",
+        "kubernetes.io/arch": arch, "kubernetes.io/hostname": name, "kubernetes.io/os": "linux",
+    });
+    for (key, value) in &context.config.labels {
+        labels[key] = value.as_str().into();
+    }
+    let room = machine::room(facts, &context.config.data_dir);
+    let addresses = facts.ips.iter().map(|ip| json!({ "type": "InternalIP", "address": ip }));
+    let addresses: Vec<Value> = addresses.chain([json!({ "type": "Hostname", "address": name })]).collect();
+    let conditions = machine::conditions(now, "kubelet is posting ready status");
+    json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": { "name": name, "labels": labels },
+        "status": {
+            "capacity": room, "allocatable": room, "addresses": addresses,
+            "conditions": machine::keep_transitions(conditions, meta::list_at(existing, &["status", "conditions"])),
+            "daemonEndpoints": { "kubeletEndpoint": { "Port": 0 } },
+            "nodeInfo": machine::info(&context.config.runtime.version()),
+        },
+    })
+}
+
+async fn renew(context: &Context, uid: &str) -> Result<(), kube::Error> {
+    client::renew_lease(&context.api, &context.config.name, uid, LEASE_SECONDS, context.config.clock.now()).await
+}

@@ -1,0 +1,103 @@
+//! Fetches what a pod refers to, and writes its volumes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use backstay_api::meta;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Context, files, pods_dir};
+use crate::client;
+use crate::lifecycle::words;
+use crate::pod_inputs::volumes::{self, Volume};
+use crate::pod_inputs::{Objects, Reference, objects};
+
+/// What one pod has been given so far.
+#[derive(Default)]
+pub(super) struct Inputs {
+    pub(super) objects: Objects,
+    /// When each token is to be asked for again.
+    renew_at: BTreeMap<Reference, Timestamp>,
+    /// Where each volume lies, and whether we write it.
+    pub(super) places: BTreeMap<String, (PathBuf, bool)>,
+}
+
+impl Inputs {
+    /// Fetches everything that the pod refers to anew; tokens only when most of their time is over.
+    ///
+    /// # Errors
+    /// If the server does not answer. What does not exist is no error here.
+    pub(super) async fn fetch(&mut self, context: &Context, pod: &Value) -> Result<(), String> {
+        let now = context.config.clock.now();
+        let mut fetched = BTreeMap::new();
+        for reference in objects::references(pod) {
+            let held = self.renew_at.get(&reference).filter(|at| **at > now).and(self.objects.0.get(&reference));
+            let object = match held {
+                Some(held) => held.clone(),
+                None => self.fetch_one(context, pod, &reference, now).await?,
+            };
+            fetched.insert(reference, object);
+        }
+        self.objects = Objects(fetched);
+        Ok(())
+    }
+
+    async fn fetch_one(
+        &mut self,
+        context: &Context,
+        pod: &Value,
+        reference: &Reference,
+        now: Timestamp,
+    ) -> Result<Option<Value>, String> {
+        let namespace = meta::namespace(pod).unwrap_or("default");
+        let base = format!("/api/v1/namespaces/{namespace}");
+        let answer = match reference {
+            Reference::ConfigMap(name) => context.api.get(&format!("{base}/configmaps/{name}")).await,
+            Reference::Secret(name) => context.api.get(&format!("{base}/secrets/{name}")).await,
+            Reference::Token { audience, expiration_seconds } => {
+                let account = Some(meta::str_at(pod, &["spec", "serviceAccountName"])).filter(|name| !name.is_empty());
+                let account = account.unwrap_or("default");
+                let request = token_request(pod, audience, *expiration_seconds);
+                context.api.post(&format!("{base}/serviceaccounts/{account}/token"), &request).await
+            }
+        };
+        match answer {
+            Ok(object) => {
+                if let Some(expires) = words::parse_time(meta::str_at(&object, &["status", "expirationTimestamp"])) {
+                    let life = Duration::try_from(expires.duration_since(now)).unwrap_or_default();
+                    self.renew_at.insert(reference.clone(), now + life.mul_f64(0.8));
+                }
+                Ok(Some(object))
+            }
+            Err(error) if client::code(&error) == Some(404) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Brings all volumes of the pod up to date on disk.
+    ///
+    /// # Errors
+    /// For the first volume that cannot be, in a kubelet's words.
+    pub(super) fn write_volumes(&mut self, context: &Context, pod: &Value) -> Result<(), String> {
+        let dir = pods_dir(&context.config.data_dir).join(meta::uid(pod)).join("volumes");
+        for volume in meta::list_at(pod, &["spec", "volumes"]) {
+            let name = meta::str_at(volume, &["name"]);
+            let explain = |why: String| format!("MountVolume.SetUp failed for volume \"{name}\" : {why}");
+            let resolved = volumes::resolve(pod, volume, &context.facts, &self.objects).map_err(explain)?;
+            let place = files::put(&dir.join(name), &resolved).map_err(explain)?;
+            self.places.insert(name.to_string(), (place, matches!(resolved, Volume::Files(_))));
+        }
+        Ok(())
+    }
+}
+
+fn token_request(pod: &Value, audience: &str, expiration_seconds: i64) -> Value {
+    let bound = json!({ "apiVersion": "v1", "kind": "Pod", "name": meta::name(pod), "uid": meta::uid(pod) });
+    let audiences: Vec<&str> = Some(audience).filter(|audience| !audience.is_empty()).into_iter().collect();
+    json!({
+        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+        "spec": { "audiences": audiences, "expirationSeconds": expiration_seconds, "boundObjectRef": bound },
+    })
+}

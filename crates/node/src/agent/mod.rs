@@ -1,0 +1,73 @@
+//! The agent of this machine: registers it as a node and runs the pods that are bound to it.
+//!
+//! One task per pod plans and acts; it is woken by changes of the pod, by ends of containers, and by its own timers.
+//! When the agent stops, pods go on; the next one adopts them.
+
+mod act;
+mod events;
+mod files;
+mod heartbeat;
+mod inputs;
+mod probes;
+mod workers;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use backstay_api::{Clock, Entropy};
+use kube::Client;
+use tokio::sync::mpsc;
+
+use crate::client::Api;
+use crate::pod_inputs::NodeFacts;
+use crate::runtime::Runtime;
+use crate::watch::{self, Selection};
+
+pub struct NodeConfig {
+    /// The name of the Node object; a DNS subdomain.
+    pub name: String,
+    pub runtime: Arc<dyn Runtime>,
+    pub clock: Clock,
+    pub entropy: Entropy,
+    /// Holds `pods/`, the volumes, logs and records of all pods; the same directory that the runtime was given.
+    pub data_dir: PathBuf,
+    /// The machine's addresses; none: found out.
+    pub addresses: Vec<String>,
+    /// Labels besides the standard ones.
+    pub labels: Vec<(String, String)>,
+}
+
+/// The directory of pods below a data directory.
+pub fn pods_dir(data_dir: &std::path::Path) -> PathBuf {
+    data_dir.join("pods")
+}
+
+/// What everything on this node shares.
+struct Context {
+    api: Api,
+    config: NodeConfig,
+    facts: NodeFacts,
+    events: events::Recorder,
+}
+
+/// As many changes as the watch may run ahead of us.
+const CHANGES_MAX: usize = 256;
+
+/// Runs the node until `shutdown`. Faults of the server are waited out: pods run on without it.
+pub async fn run(client: Client, config: NodeConfig, shutdown: impl Future<Output = ()>) {
+    let api = Api::new(client);
+    let facts = crate::machine::facts(&config.name, &config.addresses);
+    let (events, recording) = events::recorder(api.clone(), &config);
+    let (sender, changes) = mpsc::channel(CHANGES_MAX);
+    let query = format!("fieldSelector=spec.nodeName%3D{}", watch::encode(&config.name));
+    let selection = Selection { path: "/api/v1/pods", query };
+    let watch = watch::run(api.clone(), selection, config.entropy.clone(), sender);
+    let context = Arc::new(Context { api, config, facts, events });
+    tokio::select! {
+        () = watch => {}
+        () = recording => {}
+        () = heartbeat::run(context.clone()) => {}
+        () = workers::run(context, changes) => {}
+        () = shutdown => {}
+    }
+}

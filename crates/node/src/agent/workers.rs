@@ -1,0 +1,382 @@
+//! One worker per pod: wakes up, looks, plans, acts, reports, sleeps.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use backstay_api::meta;
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::task::JoinSet;
+
+use super::Context;
+use super::events::Kind;
+use super::inputs::Inputs;
+use crate::client;
+use crate::lifecycle::{Action, Observed, Plan, Pod, ProbeKind, Sandbox, WaitingOn, plan, words};
+use crate::status;
+use crate::watch::Change;
+
+/// ConfigMaps, Secrets and tokens in volumes are looked at anew this often, as by a kubelet.
+const REFRESH_EVERY: Duration = Duration::from_secs(60);
+/// When a write that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// Grace of a pod whose object is gone, so that nobody knows its own: the default of Kubernetes.
+const ORPHAN_GRACE: Duration = Duration::from_secs(30);
+
+/// Runs a worker for every pod of this node, and removes what is left of pods that are gone.
+pub(super) async fn run(context: Arc<Context>, mut changes: mpsc::Receiver<Change>) {
+    let (changed, mut woken) = mpsc::unbounded_channel();
+    context.config.runtime.notify(changed);
+    let mut workers = Workers { context, mailboxes: BTreeMap::new(), tasks: JoinSet::new() };
+    loop {
+        tokio::select! {
+            Some(change) = changes.recv() => workers.take_in(change).await,
+            Some(uid) = woken.recv() => workers.tell(&uid, Note::Look),
+            Some(done) = workers.tasks.join_next(), if !workers.tasks.is_empty() => match done {
+                Ok(uid) => drop(workers.mailboxes.remove(&uid)),
+                Err(error) => tracing::error!(%error, "a pod's worker has failed"),
+            },
+        }
+    }
+}
+
+struct Workers {
+    context: Arc<Context>,
+    mailboxes: BTreeMap<String, UnboundedSender<Note>>,
+    tasks: JoinSet<String>,
+}
+
+/// What wakes a worker.
+pub(super) enum Note {
+    /// The pod's object as it is now.
+    Object(Box<Value>),
+    /// The object is gone.
+    Gone,
+    /// Something about the containers has changed.
+    Look,
+    Probed {
+        container: String,
+        id: String,
+        kind: ProbeKind,
+        failure: Option<String>,
+    },
+    /// A hook that must succeed has failed.
+    HookFailed {
+        container: String,
+        id: String,
+        why: String,
+    },
+}
+
+impl Workers {
+    async fn take_in(&mut self, change: Change) {
+        match change {
+            Change::Applied(object) => self.applied(object),
+            Change::Deleted(object) => self.tell(meta::uid(&object), Note::Gone),
+            Change::Listed(objects) => {
+                let present: BTreeSet<String> = objects.iter().map(|object| meta::uid(object).to_string()).collect();
+                for (uid, mailbox) in &self.mailboxes {
+                    if !present.contains(uid) {
+                        let _ = mailbox.send(Note::Gone);
+                    }
+                }
+                self.remove_orphans(&present).await;
+                objects.into_iter().for_each(|object| self.applied(object));
+            }
+        }
+    }
+
+    fn applied(&mut self, object: Value) {
+        let uid = meta::uid(&object).to_string();
+        if let Some(mailbox) = self.mailboxes.get(&uid)
+            && !mailbox.is_closed()
+        {
+            return self.tell(&uid, Note::Object(Box::new(object)));
+        }
+        let (mailbox, notes) = mpsc::unbounded_channel();
+        let worker = Worker::new(self.context.clone(), object, mailbox.clone(), notes);
+        self.mailboxes.insert(uid.clone(), mailbox);
+        self.tasks.spawn(async move {
+            worker.run().await;
+            uid
+        });
+    }
+
+    fn tell(&self, uid: &str, note: Note) {
+        if let Some(mailbox) = self.mailboxes.get(uid) {
+            let _ = mailbox.send(note);
+        }
+    }
+
+    /// Pods that the runtime holds although the server has none such: deleted while nobody was here to see it.
+    async fn remove_orphans(&mut self, present: &BTreeSet<String>) {
+        let held = match self.context.config.runtime.pods().await {
+            Ok(held) => held,
+            Err(error) => return tracing::warn!(%error, "cannot list the pods on this machine"),
+        };
+        for pod in held {
+            if !present.contains(&pod.uid) && !self.mailboxes.contains_key(&pod.uid) {
+                tracing::info!(pod = %pod.name, namespace = %pod.namespace, uid = %pod.uid, "removing a pod that the server does not know");
+                let context = self.context.clone();
+                self.tasks.spawn(async move {
+                    remove_orphan(&context, &pod.uid).await;
+                    pod.uid
+                });
+            }
+        }
+    }
+}
+
+async fn remove_orphan(context: &Context, uid: &str) {
+    let runtime = &context.config.runtime;
+    let containers = runtime.containers(uid).await.unwrap_or_default();
+    let keys = containers.into_iter().filter_map(|(name, records)| {
+        let record = records.last().filter(|record| record.is_running())?;
+        Some(crate::runtime::ContainerKey { pod_uid: uid.to_string(), name, attempt: record.attempt })
+    });
+    let keys: Vec<_> = keys.collect();
+    futures::future::join_all(keys.iter().map(|key| runtime.stop(key, ORPHAN_GRACE))).await;
+    super::act::remove_sandbox(context, uid).await;
+}
+
+pub(super) struct Worker {
+    pub(super) context: Arc<Context>,
+    /// The object as last seen, with the status that we wrote last if that is newer.
+    pub(super) object: Value,
+    /// The server has no such pod any more.
+    pub(super) gone: bool,
+    pub(super) seen: Observed,
+    pub(super) inputs: Inputs,
+    pub(super) mailbox: UnboundedSender<Note>,
+    notes: UnboundedReceiver<Note>,
+    /// Stops, probes and hooks under way.
+    pub(super) tasks: JoinSet<()>,
+    /// The version that our last write made: older objects say nothing about the status.
+    written: u64,
+    refreshed_at: Timestamp,
+    /// Back-offs that an event has told of.
+    told: BTreeMap<String, Timestamp>,
+    retry: bool,
+}
+
+impl Worker {
+    fn new(
+        context: Arc<Context>,
+        object: Value,
+        mailbox: UnboundedSender<Note>,
+        notes: UnboundedReceiver<Note>,
+    ) -> Self {
+        let refreshed_at = context.config.clock.now();
+        Self {
+            context,
+            object,
+            gone: false,
+            seen: Observed::default(),
+            inputs: Inputs::default(),
+            mailbox,
+            notes,
+            tasks: JoinSet::new(),
+            written: 0,
+            refreshed_at,
+            told: BTreeMap::new(),
+            retry: false,
+        }
+    }
+
+    async fn run(mut self) {
+        loop {
+            let Some(recheck_at) = self.settle().await else { return };
+            self.wait(recheck_at).await;
+        }
+    }
+
+    pub(super) fn pod(&self) -> Pod {
+        Pod::read(&self.object)
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.context.config.clock.now()
+    }
+
+    /// Plans and acts until there is nothing more to do now. `None`: the pod is done with; otherwise when to look again.
+    async fn settle(&mut self) -> Option<Option<Timestamp>> {
+        self.retry = false;
+        loop {
+            self.observe().await;
+            let pod = self.pod();
+            let plan = plan(&pod, &self.seen, self.now());
+            self.tell_of_backoffs(&pod, &plan);
+            // Preparing may take long, and after removal there is nothing left to report from.
+            if plan.actions.iter().any(|action| matches!(action, Action::PrepareSandbox | Action::RemoveSandbox)) {
+                self.report(&pod, &plan.status).await;
+            }
+            let mut again = false;
+            for action in &plan.actions {
+                if matches!(action, Action::DeletePod { .. }) {
+                    if self.delete().await {
+                        return None;
+                    }
+                    self.retry = true;
+                    continue;
+                }
+                again |= self.act(&pod, action).await;
+            }
+            if !again {
+                self.report(&pod, &plan.status).await;
+                self.tasks_done();
+                return Some(self.recheck_at(&plan));
+            }
+        }
+    }
+
+    async fn observe(&mut self) {
+        let uid = meta::uid(&self.object).to_string();
+        match self.context.config.runtime.containers(&uid).await {
+            Ok(containers) => self.seen.containers = containers,
+            Err(error) => {
+                tracing::warn!(%uid, %error, "cannot look at the containers of a pod");
+                self.retry = true;
+            }
+        }
+        let running: BTreeSet<&str> = self
+            .seen
+            .containers
+            .values()
+            .flatten()
+            .filter(|record| record.is_running())
+            .map(|record| record.id.as_str())
+            .collect();
+        self.seen.stopping.retain(|id, _| running.contains(id.as_str()));
+        // Adopted: what runs has its sandbox, whatever has become of the objects its volumes were made from.
+        if self.seen.sandbox.is_none() && !self.seen.containers.is_empty() {
+            self.seen.sandbox = Some(self.sandbox());
+            self.refresh().await;
+        }
+    }
+
+    pub(super) fn sandbox(&self) -> Sandbox {
+        let ips = self.context.facts.ips.clone();
+        Sandbox { host_ips: ips.clone(), ips }
+    }
+
+    /// Brings volumes up to date; faults are waited out, what is there stays.
+    async fn refresh(&mut self) {
+        self.refreshed_at = self.now();
+        let written = match self.inputs.fetch(&self.context, &self.object).await {
+            Ok(()) => self.inputs.write_volumes(&self.context, &self.object),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written {
+            tracing::warn!(pod = meta::name(&self.object), error, "volumes not brought up to date");
+        }
+    }
+
+    async fn report(&mut self, pod: &Pod, wanted: &Value) {
+        if self.gone {
+            return;
+        }
+        let Some(patch) = status::patch(&pod.status, wanted) else { return };
+        let written = client::patch_pod_status(&self.context.api, &pod.namespace, &pod.name, &pod.uid, &patch).await;
+        match written {
+            Ok(written) => {
+                self.written = version(written.resource_version());
+                self.object["status"] = wanted.clone();
+            }
+            // Gone, or another one of that name: the watch will say so.
+            Err(error) if matches!(client::code(&error), Some(404 | 409)) => {}
+            Err(error) => {
+                tracing::warn!(pod = pod.name, namespace = pod.namespace, %error, "pod status not written; will retry");
+                self.retry = true;
+            }
+        }
+    }
+
+    /// Returns whether the object is gone.
+    async fn delete(&mut self) -> bool {
+        let pod = self.pod();
+        if self.gone {
+            return true;
+        }
+        match client::delete_pod(&self.context.api, &pod.namespace, &pod.name, &pod.uid).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(pod = pod.name, namespace = pod.namespace, %error, "pod not deleted; will retry");
+                false
+            }
+        }
+    }
+
+    fn tell_of_backoffs(&mut self, pod: &Pod, plan: &Plan) {
+        for waiting in &plan.waiting {
+            let WaitingOn::BackOff { container, until, .. } = waiting else { continue };
+            if self.told.insert(container.clone(), *until) != Some(*until) {
+                let message = format!("Back-off restarting failed container {container} in pod {}", pod.long_name());
+                self.context.events.note(pod, container, Kind::Warning, "BackOff", message);
+            }
+        }
+    }
+
+    fn recheck_at(&self, plan: &Plan) -> Option<Timestamp> {
+        let retry = self.retry.then(|| self.now() + RETRY);
+        let refresh = self.has_written_volumes().then(|| self.refreshed_at + REFRESH_EVERY);
+        [plan.recheck_at, retry, refresh].into_iter().flatten().min()
+    }
+
+    fn has_written_volumes(&self) -> bool {
+        self.inputs.places.values().any(|(_, written_by_us)| *written_by_us)
+    }
+
+    fn tasks_done(&mut self) {
+        while self.tasks.try_join_next().is_some() {}
+    }
+
+    async fn wait(&mut self, recheck_at: Option<Timestamp>) {
+        let left = recheck_at.map(|at| Duration::try_from(at.duration_since(self.now())).unwrap_or_default());
+        let timer = async {
+            match left {
+                Some(left) => tokio::time::sleep(left + Duration::from_millis(1)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(note) = self.notes.recv() => self.take_in(note),
+            () = timer => {}
+        }
+        while let Ok(note) = self.notes.try_recv() {
+            self.take_in(note);
+        }
+        if self.has_written_volumes() && self.now() >= self.refreshed_at + REFRESH_EVERY {
+            self.refresh().await;
+        }
+    }
+
+    fn take_in(&mut self, note: Note) {
+        match note {
+            Note::Look => {}
+            Note::Object(object) => {
+                let held = std::mem::replace(&mut self.object, *object);
+                if version(meta::resource_version(&self.object)) < self.written {
+                    self.object["status"] = held["status"].clone();
+                }
+            }
+            Note::Gone => {
+                // The same as a deletion, but there is nobody to report to.
+                self.gone = true;
+                if !meta::is_being_deleted(&self.object) {
+                    let (grace, now) = (self.pod().grace_seconds, words::time(self.now()));
+                    meta::set_meta(&mut self.object, "deletionTimestamp", now);
+                    meta::set_meta(&mut self.object, "deletionGracePeriodSeconds", grace);
+                }
+            }
+            Note::Probed { container, id, kind, failure } => self.probed(&container, &id, kind, failure),
+            Note::HookFailed { container, id, why } => self.hook_failed(&container, &id, &why),
+        }
+    }
+}
+
+/// A resource version as the number that it is; 0 for what is none.
+fn version(text: &str) -> u64 {
+    text.parse().unwrap_or(0)
+}

@@ -1,0 +1,60 @@
+//! The downward API: fields of the pod and of its node.
+
+use backstay_api::meta;
+use serde_json::Value;
+
+/// What a pod may learn about its node.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NodeFacts {
+    pub name: String,
+    /// The first is the main one.
+    pub ips: Vec<String>,
+    pub cpu_millis: u64,
+    pub memory_bytes: u64,
+}
+
+/// A field by its path, such as `metadata.labels['app']` or `status.podIP`.
+///
+/// # Errors
+/// If there is no such field for pods.
+pub fn field(pod: &Value, node: &NodeFacts, path: &str) -> Result<String, String> {
+    if let Some((map, key)) = subscript(path) {
+        let map = match map {
+            "metadata.labels" => meta::labels(pod),
+            "metadata.annotations" => meta::annotations(pod),
+            _ => return Err(unsupported(path)),
+        };
+        return Ok(map.get(key).cloned().unwrap_or_default());
+    }
+    let of_pod = |path: &[&str]| meta::str_at(pod, path).to_string();
+    let own = |fallback: String| Some(of_pod(&["status", "podIP"])).filter(|ip| !ip.is_empty()).unwrap_or(fallback);
+    Ok(match path {
+        "metadata.name" => of_pod(&["metadata", "name"]),
+        "metadata.namespace" => of_pod(&["metadata", "namespace"]),
+        "metadata.uid" => of_pod(&["metadata", "uid"]),
+        "metadata.labels" => listing(&meta::labels(pod)),
+        "metadata.annotations" => listing(&meta::annotations(pod)),
+        "spec.nodeName" => node.name.clone(),
+        "spec.serviceAccountName" => of_pod(&["spec", "serviceAccountName"]),
+        "status.hostIP" => node.ips.first().cloned().unwrap_or_default(),
+        "status.hostIPs" => node.ips.join(","),
+        "status.podIP" => own(node.ips.first().cloned().unwrap_or_default()),
+        "status.podIPs" => own(node.ips.join(",")),
+        _ => return Err(unsupported(path)),
+    })
+}
+
+/// `metadata.labels['app']` in its two parts.
+fn subscript(path: &str) -> Option<(&str, &str)> {
+    path.strip_suffix("']")?.split_once("['")
+}
+
+/// One `key="value"` per line, in order of keys, as files of a downward API volume hold maps.
+fn listing(map: &std::collections::BTreeMap<String, String>) -> String {
+    let lines: Vec<String> = map.iter().map(|(key, value)| format!("{key}={}", Value::from(value.as_str()))).collect();
+    lines.join("\n")
+}
+
+fn unsupported(path: &str) -> String {
+    format!("unsupported fieldPath: {path}")
+}
