@@ -59,7 +59,8 @@ fn without_null_creation(mut value: Value) -> Value {
     }
 }
 
-fn write_value(out: &mut Vec<u8>, value: &Value) {
+/// [`json`] onto the end of a buffer.
+pub fn write_value(out: &mut Vec<u8>, value: &Value) {
     match value {
         Value::Null => out.extend_from_slice(b"null"),
         Value::Bool(true) => out.extend_from_slice(b"true"),
@@ -107,7 +108,8 @@ fn write_number(out: &mut Vec<u8>, number: &Number) {
     out.extend_from_slice(text.as_bytes());
 }
 
-fn write_string(out: &mut Vec<u8>, text: &str) {
+/// A string with its quotes, escaped as Go does.
+pub fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let bytes = text.as_bytes();
     let mut clean = 0;

@@ -90,20 +90,34 @@ struct Inner {
     reason: Option<Reason>,
     message: String,
     details: Option<Details>,
+    /// `metadata.continue`: where a list that expired may go on.
+    continue_at: Option<String>,
 }
 
 impl Status {
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { code: reason.code(), reason: Some(reason), message: message.into(), details: None }))
+        Self(Box::new(Inner {
+            code: reason.code(),
+            reason: Some(reason),
+            message: message.into(),
+            details: None,
+            continue_at: None,
+        }))
     }
 
     /// A failure whose code differs from its reason's, or that has no reason at all.
     pub fn with_code(code: u16, reason: Option<Reason>, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { code, reason, message: message.into(), details: None }))
+        Self(Box::new(Inner { code, reason, message: message.into(), details: None, continue_at: None }))
     }
 
     pub fn details(mut self, details: Details) -> Self {
         self.0.details = Some(details);
+        self
+    }
+
+    /// Adds the token with which an expired list may go on.
+    pub fn continue_at(mut self, token: String) -> Self {
+        self.0.continue_at = Some(token);
         self
     }
 
@@ -183,6 +197,9 @@ impl Status {
         let fields = body.as_object_mut().expect("an object literal");
         if let Some(reason) = inner.reason {
             fields.insert("reason".into(), json!(reason));
+        }
+        if let Some(token) = &inner.continue_at {
+            fields.insert("metadata".into(), json!({ "continue": token }));
         }
         if let Some(details) = &inner.details {
             fields.insert("details".into(), json!(details));

@@ -1,11 +1,34 @@
-//! A Kubernetes API over any Store.
+//! A Kubernetes API over any Store, as a tower service.
+//!
+//! A request goes through `pipeline` (limits, identity, permission) to `dispatch`, which finds the resource and
+//! calls the `registry` or a `subresources` handler; `answer` turns what they found into bytes. `watch` streams
+//! the store's log. [`ApiServer`] holds it all together and is the place to begin.
 
+mod admission;
+mod answer;
 pub mod authz;
 pub mod bootstrap;
+mod call;
+pub mod catalog;
+mod convert;
+mod dispatch;
+mod encode;
 pub mod identity;
 pub mod kubeconfig;
 pub mod listen;
+mod pipeline;
 pub mod pki;
+pub mod pods;
+mod problem;
+mod registry;
+mod request;
+pub mod server;
+mod subresources;
+mod system;
 pub mod tokens;
+mod watch;
 
+pub use admission::UnknownPlugin;
 pub use identity::UserInfo;
+pub use pods::{LogRequest, PodAccess};
+pub use server::{ApiServer, Config, Limits, as_user};

@@ -10,3 +10,4 @@ pub(crate) mod words;
 pub use json::{json_patch, json_patch_problems};
 pub use merge::{merge_patch, strategic_patch_body};
 pub use strategic::strategic_merge;
+pub use words::json_error;

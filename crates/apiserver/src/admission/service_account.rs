@@ -1,0 +1,138 @@
+//! `ServiceAccount`: pods run as an account of their namespace, whose token they find mounted.
+
+use backstay_api::{Status, meta};
+use backstay_store::Key;
+use serde_json::{Value, json};
+
+use super::Admission;
+use crate::encode;
+
+const DEFAULT: &str = "default";
+const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// How long the mounted token lasts. Source: `WarnOnlyBoundTokenExpirationSeconds`.
+const TOKEN_SECONDS: u32 = 3607;
+/// A pod that a node makes known by itself (a static pod) has no account.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+pub fn admit(admission: &mut Admission<'_>) -> Result<(), Status> {
+    if !admission.creates("", "pods") || meta::annotation(admission.object, MIRROR).is_some() {
+        return Ok(());
+    }
+    settle_name(admission.object);
+    let account = account(admission)?;
+    add_pull_secrets(admission.object, &account);
+    if mounts_token(admission.object, &account) {
+        let volume = token_volume_name(admission);
+        mount(admission.object, &volume);
+    }
+    Ok(())
+}
+
+fn settle_name(pod: &mut Value) {
+    let name = match meta::str_at(pod, &["spec", "serviceAccountName"]) {
+        "" => DEFAULT.to_string(),
+        name => name.to_string(),
+    };
+    let spec = meta::map_mut(pod, &["spec"]);
+    spec.insert("serviceAccountName".into(), json!(name));
+    spec.insert("serviceAccount".into(), json!(name));
+}
+
+fn account(admission: &Admission<'_>) -> Result<Value, Status> {
+    let (namespace, pod) = (admission.call.namespace(), &*admission.object);
+    let name = meta::str_at(pod, &["spec", "serviceAccountName"]);
+    let entry = admission.call.core.store.snapshot().get(&Key::new("serviceaccounts", namespace, name));
+    entry.map(|entry| encode::parse(&entry)).ok_or_else(|| {
+        let who = match meta::name(pod) {
+            "" => meta::str_at(pod, &["metadata", "generateName"]),
+            name => name,
+        };
+        let why = format!("error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found");
+        Status::forbidden("", "pods", who, &why)
+    })
+}
+
+fn add_pull_secrets(pod: &mut Value, account: &Value) {
+    let secrets = meta::list_at(account, &["imagePullSecrets"]);
+    if !secrets.is_empty() && meta::list_at(pod, &["spec", "imagePullSecrets"]).is_empty() {
+        meta::map_mut(pod, &["spec"]).insert("imagePullSecrets".into(), json!(secrets));
+    }
+}
+
+/// The pod decides, then the account; yes if neither says anything.
+fn mounts_token(pod: &Value, account: &Value) -> bool {
+    let said = |object: &Value, path: &[&str]| meta::value_at(object, path).and_then(Value::as_bool);
+    said(pod, &["spec", "automountServiceAccountToken"])
+        .or_else(|| said(account, &["automountServiceAccountToken"]))
+        .unwrap_or(true)
+}
+
+fn token_volume_name(admission: &Admission<'_>) -> String {
+    crate::registry::metadata::generate_name("kube-api-access-", &admission.call.core.entropy)
+}
+
+/// Mounts the token into every container that has nothing at its place; without one, no volume is needed.
+fn mount(pod: &mut Value, volume: &str) {
+    let mut mounted = false;
+    for list in ["initContainers", "containers"] {
+        let containers = pod.pointer_mut(&format!("/spec/{list}")).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
+            let taken = meta::list_at(container, &["volumeMounts"])
+                .iter()
+                .any(|mount| meta::str_at(mount, &["mountPath"]) == TOKEN_PATH);
+            if taken {
+                continue;
+            }
+            let mounts = meta::map_mut(container, &[]).entry("volumeMounts").or_insert_with(|| json!([]));
+            if let Some(mounts) = mounts.as_array_mut() {
+                mounts.push(json!({ "name": volume, "readOnly": true, "mountPath": TOKEN_PATH }));
+                mounted = true;
+            }
+        }
+    }
+    if mounted {
+        let volumes = meta::map_mut(pod, &["spec"]).entry("volumes").or_insert_with(|| json!([]));
+        if let Some(volumes) = volumes.as_array_mut() {
+            volumes.push(token_volume(volume));
+        }
+    }
+}
+
+fn token_volume(name: &str) -> Value {
+    let ca = json!({ "name": "kube-root-ca.crt", "items": [{ "key": "ca.crt", "path": "ca.crt" }] });
+    let field = json!({ "apiVersion": "v1", "fieldPath": "metadata.namespace" });
+    json!({
+        "name": name,
+        "projected": {
+            "defaultMode": 420,
+            "sources": [
+                { "serviceAccountToken": { "expirationSeconds": TOKEN_SECONDS, "path": "token" } },
+                { "configMap": ca },
+                { "downwardAPI": { "items": [{ "path": "namespace", "fieldRef": field }] } },
+            ],
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_mounted_where_its_place_is_free() {
+        let own = json!([{"name": "mine", "mountPath": TOKEN_PATH}]);
+        let mut pod = json!({"spec": {"containers": [{"name": "a"}, {"name": "b", "volumeMounts": own}]}});
+        mount(&mut pod, "v");
+        assert_eq!(pod["spec"]["containers"][0]["volumeMounts"][0]["name"], "v");
+        assert_eq!(pod["spec"]["containers"][1]["volumeMounts"], own);
+        assert_eq!(pod["spec"]["volumes"][0]["name"], "v");
+    }
+
+    #[test]
+    fn the_pod_decides_before_the_account() {
+        let says = |flag: bool| json!({"automountServiceAccountToken": flag});
+        assert!(mounts_token(&json!({}), &json!({})));
+        assert!(!mounts_token(&json!({}), &says(false)));
+        assert!(mounts_token(&json!({"spec": says(true)}), &says(false)));
+    }
+}

@@ -1,0 +1,94 @@
+//! Tables, the form in which `kubectl get` asks for objects.
+
+use backstay_api::{Status, canonical, meta, table};
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::call::Call;
+
+/// What a row carries of its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Include {
+    None,
+    Metadata,
+    Object,
+}
+
+impl Include {
+    /// From `includeObject`.
+    pub fn of(call: &Call) -> Result<Self, Status> {
+        match call.query.text("includeObject") {
+            "" | "Metadata" => Ok(Include::Metadata),
+            "Object" => Ok(Include::Object),
+            "None" => Ok(Include::None),
+            other => Err(Status::bad_request(format!(
+                "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: \
+                 must be 'Metadata', 'Object', 'None', or empty"
+            ))),
+        }
+    }
+}
+
+/// A Table of one row.
+pub fn of_object(call: &Call, version: &str, object: Value) -> Result<Bytes, Status> {
+    let metadata = json!({ "resourceVersion": meta::resource_version(&object) });
+    of_objects(call, version, metadata, vec![object])
+}
+
+/// A Table of many rows; `metadata` is that of the list.
+pub fn of_objects(call: &Call, version: &str, metadata: Value, objects: Vec<Value>) -> Result<Bytes, Status> {
+    let columns = json!(table::columns(&call.served.resource));
+    let include = Include::of(call)?;
+    let rows: Vec<Value> = objects.into_iter().map(|object| row(call, version, include, object)).collect();
+    Ok(canonical::json(&of_rows(version, metadata, columns, rows)).into())
+}
+
+/// A Table of one row for a watch, with columns only if they are asked for.
+pub fn of_event(call: &Call, version: &str, include: Include, object: Value, with_columns: bool) -> Value {
+    let columns = if with_columns { json!(table::columns(&call.served.resource)) } else { Value::Null };
+    let metadata = json!({ "resourceVersion": meta::resource_version(&object) });
+    of_rows(version, metadata, columns, vec![row(call, version, include, object)])
+}
+
+fn of_rows(version: &str, metadata: Value, columns: Value, rows: Vec<Value>) -> Value {
+    json!({
+        "kind": "Table",
+        "apiVersion": format!("meta.k8s.io/{version}"),
+        "metadata": metadata,
+        "columnDefinitions": columns,
+        "rows": rows,
+    })
+}
+
+fn row(call: &Call, version: &str, include: Include, object: Value) -> Value {
+    let cells = table::cells(&call.served.resource, &object, call.core.clock.now());
+    let mut row = json!({ "cells": cells });
+    let fields = row.as_object_mut().expect("an object literal");
+    if let Some(conditions) = conditions(call, &object) {
+        fields.insert("conditions".into(), conditions);
+    }
+    let carried = match include {
+        Include::None => Value::Null,
+        Include::Object => object,
+        Include::Metadata => json!({
+            "kind": "PartialObjectMetadata",
+            "apiVersion": format!("meta.k8s.io/{version}"),
+            "metadata": object.get("metadata"),
+        }),
+    };
+    fields.insert("object".into(), carried);
+    row
+}
+
+/// A finished pod's row says so, so that clients can hide it. Source: `printPod` of `pkg/printers/internalversion`.
+fn conditions(call: &Call, object: &Value) -> Option<Value> {
+    if !call.served.is("", "pods") {
+        return None;
+    }
+    let (reason, message) = match meta::str_at(object, &["status", "phase"]) {
+        "Succeeded" => ("Succeeded", "The pod has completed successfully."),
+        "Failed" => ("Failed", "The pod failed."),
+        _ => return None,
+    };
+    Some(json!([{ "type": "Completed", "status": "True", "reason": reason, "message": message }]))
+}

@@ -1,0 +1,77 @@
+//! One request for a resource, with everything its handler needs.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use backstay_store::{Key, Range};
+use bytes::Bytes;
+
+use crate::UserInfo;
+use crate::answer::Media;
+use crate::catalog::Served;
+use crate::request::{Query, Target, Verb};
+use crate::server::Core;
+
+/// A request that has been authenticated, authorized and routed.
+pub struct Call {
+    pub core: Arc<Core>,
+    pub served: Arc<Served>,
+    pub verb: Verb,
+    pub target: Target,
+    pub user: UserInfo,
+    pub query: Query,
+    pub media: Media,
+    pub content_type: String,
+    pub user_agent: String,
+    pub accepts_gzip: bool,
+    pub body: Bytes,
+    pub warnings: Arc<Warnings>,
+}
+
+/// Texts for the `Warning` headers of the answer, each once, in order.
+#[derive(Debug, Default)]
+pub struct Warnings(Mutex<Vec<String>>);
+
+impl Warnings {
+    pub fn add(&self, text: impl Into<String>) {
+        let text = text.into();
+        let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Call {
+    /// The namespace part of keys: empty for cluster-scoped resources.
+    pub fn namespace(&self) -> &str {
+        if self.served.resource.namespaced { self.target.namespace.as_deref().unwrap_or_default() } else { "" }
+    }
+
+    pub fn name(&self) -> &str {
+        self.target.name.as_deref().unwrap_or_default()
+    }
+
+    pub fn subresource(&self) -> Option<&str> {
+        self.target.subresource.as_deref()
+    }
+
+    pub fn key(&self, name: &str) -> Key {
+        Key { resource: self.served.storage().clone(), namespace: self.namespace().into(), name: name.into() }
+    }
+
+    /// What a list or a watch looks at.
+    pub fn range(&self, name: Option<&str>) -> Range {
+        let namespace = Some(self.namespace()).filter(|namespace| !namespace.is_empty());
+        // Cluster-scoped objects have no namespace; naming one of them needs the empty one spelt out.
+        let namespace = if self.served.resource.namespaced { namespace } else { Some("") };
+        Range {
+            resource: self.served.storage().clone(),
+            namespace: namespace.map(Into::into),
+            name: name.filter(|_| namespace.is_some()).map(Into::into),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What every request goes through: limits, identity, permission, metrics; and that none of them can fail to be
+//! answered.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use backstay_api::{Reason, Status};
+use futures::FutureExt;
+use http::header::{ACCEPT, CACHE_CONTROL, HeaderName, RETRY_AFTER, USER_AGENT};
+use http::request::Parts;
+use http::{HeaderMap, Request, Response};
+
+use crate::UserInfo;
+use crate::answer::{Media, failure, negotiate, send};
+use crate::authz::impersonation::impersonate;
+use crate::authz::{Action, Attributes, Resource, forbidden};
+use crate::call::Warnings;
+use crate::request::{Intent, Query, RequestInfo, Verb};
+use crate::server::Core;
+use crate::{dispatch, system};
+
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+/// A request that has been looked at, before anything is done about it.
+pub struct Asked {
+    pub core: Arc<Core>,
+    pub head: Parts,
+    pub info: RequestInfo,
+    pub query: Query,
+    pub user: UserInfo,
+}
+
+impl Asked {
+    pub fn header(&self, name: impl http::header::AsHeaderName) -> &str {
+        header(&self.head.headers, name)
+    }
+
+    /// The form for an answer about which the client has no choice.
+    pub fn media(&self) -> Media {
+        negotiate::fallback(self.header(ACCEPT), &self.query, self.header(USER_AGENT))
+    }
+}
+
+/// The value of a header that is plain text, or `""`.
+pub fn header(headers: &HeaderMap, name: impl http::header::AsHeaderName) -> &str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// Answers a request, whatever it is.
+pub async fn run(core: Arc<Core>, request: Request<Body>) -> Response<Body> {
+    let begun = Instant::now();
+    let (head, body) = request.into_parts();
+    let audit_id = match header(&head.headers, AUDIT_ID) {
+        "" => core.entropy.uuid(),
+        given => given.chars().take(64).collect(),
+    };
+    let user = head.extensions.get::<UserInfo>().cloned().unwrap_or_else(UserInfo::anonymous);
+    let query = Query::parse(head.uri.query().unwrap_or_default());
+    let info = RequestInfo::parse(&head.method, head.uri.path(), &query);
+    let label = system::metrics::Label::of(&head.method, &info);
+    let asked = Asked { core: core.clone(), head, info, query, user };
+    let mut response = guarded(asked, body).await;
+    send::set(response.headers_mut(), AUDIT_ID, &audit_id);
+    response.headers_mut().entry(CACHE_CONTROL).or_insert_with(|| http::HeaderValue::from_static("no-cache, private"));
+    core.metrics.observe(label, response.status().as_u16(), begun.elapsed());
+    response
+}
+
+/// Runs a request within its limits; a panic is an answer too.
+async fn guarded(asked: Asked, body: Body) -> Response<Body> {
+    let core = asked.core.clone();
+    let media = asked.media();
+    let (is_long, is_read) = nature(&asked.info);
+    if asked.head.uri.to_string().len() > core.limits.uri_bytes_max {
+        return send::text(414, "request URI too long");
+    }
+    let _slot = match core.metrics.slot(is_long, is_read, &core.limits) {
+        Some(slot) => slot,
+        None => return too_many(),
+    };
+    let path = asked.info.path.clone();
+    let warnings = Arc::new(Warnings::default());
+    let work = AssertUnwindSafe(answer(asked, body, warnings.clone())).catch_unwind();
+    let result = match is_long {
+        true => Ok(work.await),
+        false => tokio::time::timeout(core.limits.request_lasts_max, work).await,
+    };
+    let mut response = match result {
+        Ok(Ok(Ok(response))) => response,
+        Ok(Ok(Err(status))) => failure::response(&media, &status),
+        Ok(Err(_panic)) => {
+            tracing::error!(path, "a request handler panicked");
+            let message = "This request caused apiserver to panic. Look in the logs for details.";
+            failure::response(&media, &Status::with_code(500, Some(Reason::InternalError), message))
+        }
+        Err(_elapsed) => {
+            let message = "Timeout: request did not complete within the allotted timeout";
+            failure::response(&media, &Status::new(Reason::Timeout, message))
+        }
+    };
+    send::warn(response.headers_mut(), warnings.take());
+    response
+}
+
+/// Whether a request may last, and whether it only reads.
+fn nature(info: &RequestInfo) -> (bool, bool) {
+    match &info.intent {
+        Intent::Resource { verb, target } => {
+            let streams =
+                matches!(target.subresource.as_deref(), Some("log" | "exec" | "attach" | "portforward" | "proxy"));
+            (*verb == Verb::Watch || streams, verb.is_read())
+        }
+        Intent::NonResource { verb } => (false, verb == "get" || verb == "head"),
+    }
+}
+
+fn too_many() -> Response<Body> {
+    let mut response = send::text(429, "Too many requests, please try again later.\n");
+    send::set(response.headers_mut(), RETRY_AFTER, "1");
+    response
+}
+
+async fn answer(mut asked: Asked, body: Body, warnings: Arc<Warnings>) -> Result<Response<Body>, Status> {
+    if let Some(other) = impersonate(&asked.core.authorizer.rules(), &asked.user, &asked.head.headers)? {
+        asked.user = other;
+    }
+    authorize(&asked)?;
+    match asked.info.intent.clone() {
+        Intent::Resource { verb, target } => dispatch::resource(asked, verb, target, body, warnings).await,
+        Intent::NonResource { verb } => system::answer(&asked, &verb),
+    }
+}
+
+fn authorize(asked: &Asked) -> Result<(), Status> {
+    match &asked.info.intent {
+        Intent::NonResource { verb } => check(asked, verb, Action::Path(&asked.info.path)),
+        Intent::Resource { verb, target } => {
+            let action = Resource {
+                group: &target.group,
+                resource: &target.resource,
+                subresource: target.subresource.as_deref().unwrap_or_default(),
+                namespace: target.namespace.as_deref().unwrap_or_default(),
+                name: target.name.as_deref().unwrap_or_default(),
+            };
+            check(asked, verb.as_str(), Action::Resource(action))
+        }
+    }
+}
+
+fn check(asked: &Asked, verb: &str, action: Action<'_>) -> Result<(), Status> {
+    let attributes = Attributes { user: &asked.user, verb, action };
+    let decision = asked.core.authorizer.authorize(&attributes);
+    if decision.allowed { Ok(()) } else { Err(forbidden(&attributes, &decision.reason)) }
+}

@@ -1,0 +1,52 @@
+//! Objects in the store: creating, reading, changing and deleting them under Kubernetes' rules.
+//!
+//! Knows nothing of HTTP. Every function takes the [`Call`] it serves; objects come in decoded and defaulted, in the
+//! served form, and go out as [`Payload`]s.
+
+pub mod collection;
+pub mod create;
+pub mod delete;
+pub mod finalizers;
+pub mod list;
+pub mod metadata;
+pub mod past;
+pub mod patch;
+pub mod update;
+
+use std::sync::Arc;
+
+use backstay_api::Status;
+use backstay_store::{Entry, StoreError};
+
+use crate::answer::Payload;
+use crate::call::Call;
+
+/// What a write answers: the HTTP code and the object.
+pub type Written = (u16, Payload);
+
+/// The object that the path names.
+pub fn get(call: &Call) -> Result<Arc<Entry>, Status> {
+    find(call, call.name())
+}
+
+/// The object of this name, in the namespace of the call.
+pub fn find(call: &Call, name: &str) -> Result<Arc<Entry>, Status> {
+    call.core.store.snapshot().get(&call.key(name)).ok_or_else(|| not_found(call, name))
+}
+
+pub fn not_found(call: &Call, name: &str) -> Status {
+    let resource = &call.served.resource;
+    Status::not_found(&resource.group, &resource.plural, name)
+}
+
+/// The 409 of somebody who has not seen the latest version.
+pub fn modified(call: &Call, name: &str) -> Status {
+    let resource = &call.served.resource;
+    Status::modified(&resource.group, &resource.plural, name)
+}
+
+/// What a client is told when the store refuses for reasons of its own.
+pub fn store_failure(error: &StoreError) -> Status {
+    tracing::error!(error = %error, "the store refuses");
+    Status::internal(error)
+}

@@ -1,0 +1,185 @@
+//! Update: from the state as stored to a new one, tried again when somebody else was quicker.
+
+use std::sync::Arc;
+
+use backstay_api::resources::Resource;
+use backstay_api::{Reason, Status, managed, meta, strategy, validation};
+use backstay_store::{Entry, Operation, StoreError};
+use serde_json::Value;
+
+use super::{Written, create, finalizers, metadata, modified, not_found, store_failure};
+use crate::admission::{Admission, Event};
+use crate::answer::Payload;
+use crate::authz::escalation;
+use crate::call::Call;
+use crate::catalog::Served;
+use crate::request::options::WriteOptions;
+use crate::{convert, encode};
+
+/// An update that loses this many races in a row meets a store that does nothing else.
+const ATTEMPTS_MAX: usize = 100;
+
+/// Where the new state of an object comes from.
+pub trait Change: Sync {
+    /// The wanted object (served form, decoded and defaulted) given the present one; none is there on a create.
+    fn apply(&self, present: Option<&Value>) -> Result<Value, Status>;
+
+    /// The object may be created if it does not exist, whatever its kind.
+    fn may_create(&self) -> bool {
+        false
+    }
+
+    /// `apply` has written the managed fields itself.
+    fn tracks_itself(&self) -> bool {
+        false
+    }
+
+    /// Only an object with this uid is meant, if it is not empty.
+    fn uid(&self) -> &str {
+        ""
+    }
+}
+
+/// A PUT: the body is the new state.
+pub struct Replace(pub Value);
+
+impl Change for Replace {
+    fn apply(&self, _present: Option<&Value>) -> Result<Value, Status> {
+        Ok(self.0.clone())
+    }
+
+    fn uid(&self) -> &str {
+        meta::uid(&self.0)
+    }
+}
+
+/// What came of one attempt.
+enum Attempt {
+    Done(Written),
+    /// The object changed meanwhile.
+    Raced,
+}
+
+/// Changes the object that the path names, or its subresource.
+pub async fn update(call: &Call, options: &WriteOptions, change: &impl Change) -> Result<Written, Status> {
+    let key = call.key(call.name());
+    for _ in 0..ATTEMPTS_MAX {
+        let attempt = match call.core.store.snapshot().get(&key) {
+            Some(entry) => attempt(call, options, change, &entry).await?,
+            None => absent(call, options, change).await?,
+        };
+        if let Attempt::Done(written) = attempt {
+            return Ok(written);
+        }
+    }
+    Err(modified(call, call.name()))
+}
+
+async fn absent(call: &Call, options: &WriteOptions, change: &impl Change) -> Result<Attempt, Status> {
+    let may_create = change.may_create() || strategy::allows_create_on_update(&call.served.resource);
+    if !may_create || call.subresource().is_some() {
+        return Err(not_found(call, call.name()));
+    }
+    let mut object = change.apply(None)?;
+    metadata::check_name(call, &object)?;
+    let created = if change.tracks_itself() {
+        create::create_tracked(call, options, object).await
+    } else {
+        // A PUT of something that is not there can name no version of it.
+        meta::remove_meta(&mut object, "resourceVersion");
+        create::create(call, options, object).await
+    };
+    match created {
+        Err(status) if status.reason() == Some(Reason::AlreadyExists) => Ok(Attempt::Raced),
+        result => result.map(Attempt::Done),
+    }
+}
+
+async fn attempt(
+    call: &Call,
+    options: &WriteOptions,
+    change: &impl Change,
+    entry: &Arc<Entry>,
+) -> Result<Attempt, Status> {
+    let old_stored = encode::parse(entry);
+    let old = convert::to_served(&call.served, old_stored.clone());
+    let object = wanted(call, options, change, &old)?;
+    let (stored, mut object) = convert::to_stored(&call.core.catalog.contents(), &call.served, object)?;
+    metadata::uid_precondition(call, change.uid(), &old_stored)?;
+    check_version(call, &mut object, entry)?;
+    metadata::carry_over(&mut object, &old_stored);
+    strategy::prepare_for_update(&stored.resource, call.subresource(), &mut object, &old_stored);
+    check(call, &stored.resource, &object, &old_stored)?;
+    managed::keep_times(&old_stored, &mut object);
+    if finalizers::is_finished(&stored, &object, &old_stored) {
+        return remove(call, options, &stored, object, &old_stored, entry).await;
+    }
+    if object == old_stored {
+        return Ok(Attempt::Done((200, Payload::Entry(entry.clone()))));
+    }
+    if options.dry_run {
+        return Ok(Attempt::Done((200, Payload::Object(convert::to_served(&call.served, object)))));
+    }
+    let operation = Operation::Update { value: encode::for_store(&stored.resource, &object), expected: entry.revision };
+    match call.core.store.commit(entry.key.clone(), operation).await {
+        Ok(entry) => Ok(Attempt::Done((200, Payload::Entry(entry)))),
+        Err(StoreError::Conflict { .. } | StoreError::NotFound { .. }) => Ok(Attempt::Raced),
+        Err(error) => Err(store_failure(&error)),
+    }
+}
+
+/// The new state as the client wants it, with managed fields and after admission.
+fn wanted(call: &Call, options: &WriteOptions, change: &impl Change, old: &Value) -> Result<Value, Status> {
+    let mut object = change.apply(Some(old))?;
+    metadata::check_name(call, &object)?;
+    metadata::settle_namespace(call, &mut object)?;
+    metadata::dedup_owners(call, &mut object);
+    if !change.tracks_itself() {
+        let manager = create::manager(call, options);
+        managed::track_update(&call.served.schema, &call.served.ty, Some(old), &mut object, &manager);
+    }
+    call.core.admission.admit(&mut Admission::new(call, Event::Update { old }, &mut object))?;
+    escalation::check(&call.core.authorizer.rules(), &call.user, &object, Some(old))?;
+    Ok(object)
+}
+
+/// The object must be based on the version that is stored; one that names none is taken to be, where that is allowed.
+fn check_version(call: &Call, object: &mut Value, entry: &Entry) -> Result<(), Status> {
+    match metadata::resource_version(object)? {
+        Some(version) if version == entry.revision => return Ok(()),
+        Some(_) => return Err(modified(call, call.name())),
+        None if strategy::allows_unconditional_update(&call.served.resource) => {}
+        None => return Err(metadata::must_be_specified(call)),
+    }
+    meta::set_meta(object, "resourceVersion", entry.revision.to_string());
+    Ok(())
+}
+
+fn check(call: &Call, stored: &Resource, object: &Value, old: &Value) -> Result<(), Status> {
+    let causes = validation::update(stored, call.subresource(), object, old);
+    if !causes.is_empty() {
+        return Err(validation::invalid(&call.served.resource, call.name(), causes));
+    }
+    validation::warnings(stored, object, Some(old)).into_iter().for_each(|text| call.warnings.add(text));
+    Ok(())
+}
+
+/// The last finalizer of an object in deletion is gone, and so it goes. Watchers see its last stored state.
+async fn remove(
+    call: &Call,
+    options: &WriteOptions,
+    stored: &Served,
+    mut object: Value,
+    old: &Value,
+    entry: &Arc<Entry>,
+) -> Result<Attempt, Status> {
+    if !options.dry_run {
+        let operation = Operation::Delete { last: encode::for_store(&stored.resource, old), expected: entry.revision };
+        match call.core.store.commit(entry.key.clone(), operation).await {
+            Ok(gone) => meta::set_meta(&mut object, "resourceVersion", gone.revision.to_string()),
+            Err(StoreError::Conflict { .. } | StoreError::NotFound { .. }) => return Ok(Attempt::Raced),
+            Err(error) => return Err(store_failure(&error)),
+        }
+    }
+    Ok(Attempt::Done((200, Payload::Object(convert::to_served(&call.served, object)))))
+}

@@ -1,0 +1,138 @@
+//! The server: what it is given, what its requests share, and its router.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use backstay_api::{Clock, Entropy};
+use backstay_store::Store;
+use http::Request;
+
+use crate::UserInfo;
+use crate::admission::{Plugins, UnknownPlugin};
+use crate::authz::Authorizer;
+use crate::bootstrap::{self, BootstrapError};
+use crate::catalog::Catalog;
+use crate::encode;
+use crate::pipeline;
+use crate::pods::{NoPods, PodAccess};
+use crate::system::metrics::Metrics;
+use crate::tokens::Signer;
+
+/// What a server is made of. Everything but the store has a default.
+pub struct Config {
+    pub store: Arc<dyn Store>,
+    pub clock: Clock,
+    pub entropy: Entropy,
+    pub pod_access: Arc<dyn PodAccess>,
+    /// Signs and recognises service account tokens; without it, none can be asked for.
+    pub tokens: Option<Arc<Signer>>,
+    /// Names of admission plugins to leave out.
+    pub disabled_admission_plugins: Vec<String>,
+    pub limits: Limits,
+}
+
+/// What a server puts up with.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Longest request body. Source: `MaxRequestBodyBytes` of kube-apiserver.
+    pub body_bytes_max: usize,
+    /// Longest path and query together.
+    pub uri_bytes_max: usize,
+    /// Reads at once, watches apart. Source: `--max-requests-inflight`.
+    pub reads_max: usize,
+    /// Writes at once. Source: `--max-mutating-requests-inflight`, times five: group commit likes company.
+    pub writes_max: usize,
+    /// A request that is not a watch gets so long. Source: `--request-timeout`.
+    pub request_lasts_max: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 3 << 20,
+            uri_bytes_max: 64 << 10,
+            reads_max: 400,
+            writes_max: 1_000,
+            request_lasts_max: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Config {
+    /// A server over this store, with the system's clock and randomness.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            clock: Clock::new(jiff::Timestamp::now),
+            entropy: Entropy::new(rand::random),
+            pod_access: Arc::new(NoPods),
+            tokens: None,
+            disabled_admission_plugins: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What all requests share.
+pub struct Core {
+    pub store: Arc<dyn Store>,
+    pub clock: Clock,
+    pub entropy: Entropy,
+    pub authorizer: Authorizer,
+    pub pod_access: Arc<dyn PodAccess>,
+    pub tokens: Option<Arc<Signer>>,
+    pub admission: Plugins,
+    pub catalog: Catalog,
+    pub limits: Limits,
+    pub metrics: Metrics,
+}
+
+/// A Kubernetes API over a store.
+#[derive(Clone)]
+pub struct ApiServer {
+    core: Arc<Core>,
+}
+
+impl ApiServer {
+    /// # Errors
+    /// An admission plugin to leave out that does not exist.
+    pub fn new(config: Config) -> Result<Self, UnknownPlugin> {
+        let core = Core {
+            admission: Plugins::without(&config.disabled_admission_plugins)?,
+            authorizer: Authorizer::new(config.store.clone()),
+            store: config.store,
+            clock: config.clock,
+            entropy: config.entropy,
+            pod_access: config.pod_access,
+            tokens: config.tokens,
+            catalog: Catalog::default(),
+            metrics: Metrics::default(),
+            limits: config.limits,
+        };
+        Ok(Self { core: Arc::new(core) })
+    }
+
+    /// Writes the objects that exist in every cluster from its first start, as far as they are missing. To be called
+    /// before the first request.
+    ///
+    /// # Errors
+    /// The first write that the store refuses.
+    pub async fn bootstrap(&self) -> Result<(), BootstrapError> {
+        let Core { store, clock, entropy, .. } = &*self.core;
+        bootstrap::run(&**store, &bootstrap::Writer { encode: &encode::for_store, clock, entropy }).await
+    }
+
+    /// The service, for a listener or to be called in-process. Who asks is a [`UserInfo`] among the request's
+    /// extensions; a request without one is anonymous.
+    pub fn router(&self) -> Router {
+        let core = self.core.clone();
+        Router::new().fallback(move |request: Request<Body>| pipeline::run(core.clone(), request))
+    }
+}
+
+/// The same service, with every request sent as this user: for clients in the same process.
+pub fn as_user(router: Router, user: UserInfo) -> Router {
+    router.layer(axum::Extension(user))
+}

@@ -1,0 +1,109 @@
+//! `pods/log`: the log of a container, fetched from its node.
+
+use axum::body::Body;
+use backstay_api::status::Cause;
+use backstay_api::{Status, meta};
+use futures::StreamExt;
+use http::Response;
+use http::header::CONTENT_TYPE;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use crate::answer::send;
+use crate::call::Call;
+use crate::pods::LogRequest;
+use crate::request::Query;
+use crate::{encode, problem, registry};
+
+pub async fn get(call: &Call) -> Result<Response<Body>, Status> {
+    let pod = encode::parse(&*registry::get(call)?);
+    let since = since(&call.query, call.core.clock.now())?;
+    let request = LogRequest {
+        namespace: call.namespace().into(),
+        pod: call.name().into(),
+        uid: meta::uid(&pod).into(),
+        container: container(&pod, call.query.text("container"))?,
+        follow: call.query.flag("follow"),
+        previous: call.query.flag("previous"),
+        tail_lines: positive(&call.query, "tailLines")?,
+        limit_bytes: positive(&call.query, "limitBytes")?,
+        since,
+        timestamps: call.query.flag("timestamps"),
+    };
+    let node = meta::str_at(&pod, &["spec", "nodeName"]);
+    let body = match node {
+        "" => Body::empty(),
+        node => {
+            let lines = call.core.pod_access.logs(node, request).await?;
+            Body::from_stream(lines.map(Ok::<_, std::convert::Infallible>))
+        }
+    };
+    let mut response = Response::new(body);
+    send::set(response.headers_mut(), CONTENT_TYPE, "text/plain");
+    Ok(response)
+}
+
+/// The container that is meant; a pod of several must be asked about one. Source: `LogLocation`.
+fn container(pod: &Value, wanted: &str) -> Result<String, Status> {
+    let names = |list: &str| -> Vec<String> {
+        meta::list_at(pod, &["spec", list]).iter().map(|one| meta::str_at(one, &["name"]).to_string()).collect()
+    };
+    let (containers, initial) = (names("containers"), names("initContainers"));
+    let all = || {
+        containers.iter().chain(&initial).chain(names("ephemeralContainers").as_slice()).cloned().collect::<Vec<_>>()
+    };
+    if !wanted.is_empty() {
+        return match all().contains(&wanted.to_string()) {
+            true => Ok(wanted.to_string()),
+            false => Err(Status::bad_request(format!("container {wanted} is not valid for pod {}", meta::name(pod)))),
+        };
+    }
+    match containers.as_slice() {
+        [only] => Ok(only.clone()),
+        several => {
+            let name = meta::name(pod);
+            let mut message =
+                format!("a container name must be specified for pod {name}, choose one of: [{}]", several.join(" "));
+            if !initial.is_empty() {
+                message.push_str(&format!(" or one of the init containers: [{}]", initial.join(" ")));
+            }
+            Err(Status::bad_request(message))
+        }
+    }
+}
+
+/// `sinceSeconds` or `sinceTime`, not both.
+fn since(query: &Query, now: Timestamp) -> Result<Option<Timestamp>, Status> {
+    let seconds = query.int("sinceSeconds")?;
+    match (seconds, query.get("sinceTime")) {
+        (Some(_), Some(_)) => {
+            let why = "at most one of `sinceTime` or `sinceSeconds` may be specified";
+            Err(invalid(problem::forbidden("", why)))
+        }
+        (Some(seconds), None) if seconds < 1 => {
+            Err(invalid(problem::invalid("sinceSeconds", &seconds.to_string(), "must be greater than 0")))
+        }
+        (Some(seconds), None) => Ok(now.checked_sub(SignedDuration::from_secs(seconds)).ok()),
+        (None, Some(time)) => match time.parse() {
+            Ok(time) => Ok(Some(time)),
+            Err(_) => Err(Status::bad_request(format!("parsing time {time:?}: cannot parse it as RFC 3339"))),
+        },
+        (None, None) => Ok(None),
+    }
+}
+
+fn positive(query: &Query, name: &str) -> Result<Option<u64>, Status> {
+    let Some(number) = query.int(name)? else { return Ok(None) };
+    let (min, why) = match name {
+        "tailLines" => (0, "must be greater than or equal to 0"),
+        _ => (1, "must be greater than 0"),
+    };
+    if number < min {
+        return Err(invalid(problem::invalid(name, &number.to_string(), why)));
+    }
+    Ok(u64::try_from(number).ok())
+}
+
+fn invalid(cause: Cause) -> Status {
+    problem::invalid_object("", "PodLogOptions", "", vec![cause])
+}

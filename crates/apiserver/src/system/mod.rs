@@ -1,0 +1,50 @@
+//! Everything that is no resource: discovery, health, version, metrics.
+
+pub mod discovery;
+pub mod health;
+pub mod metrics;
+pub mod version;
+
+use axum::body::Body;
+use backstay_api::Status;
+use http::Response;
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
+
+use crate::answer::send;
+use crate::pipeline::Asked;
+use crate::problem;
+
+/// Serves a request that is not about a resource.
+pub fn answer(asked: &Asked, verb: &str) -> Result<Response<Body>, Status> {
+    let path = asked.info.path.trim_end_matches('/');
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    let is_api = matches!(parts.first(), Some(&("api" | "apis")));
+    if verb != "get" && is_api {
+        return Err(problem::method_not_allowed());
+    }
+    match parts.as_slice() {
+        [] => Ok(json(asked, &discovery::root(&asked.core))),
+        ["api" | "apis", ..] => discovery::answer(asked, &parts),
+        ["version"] => Ok(json(asked, &version::info())),
+        ["healthz" | "livez" | "readyz", checks @ ..] => Ok(health::answer(asked, parts[0], checks)),
+        ["metrics"] => Ok(metrics::answer(&asked.core)),
+        _ => Ok(send::text(404, "404 page not found\n")),
+    }
+}
+
+/// A small JSON document.
+pub fn json(asked: &Asked, document: &serde_json::Value) -> Response<Body> {
+    let gzip = asked.header(ACCEPT_ENCODING).contains("gzip");
+    let body = backstay_api::canonical::json(document);
+    match send::json(&asked.media(), 200, body.clone().into(), gzip) {
+        Ok(response) => response,
+        Err(_) => send::bytes(200, "application/json", body.into(), gzip),
+    }
+}
+
+/// The same with a content type of its own.
+pub fn json_as(asked: &Asked, document: &serde_json::Value, content_type: &str) -> Response<Body> {
+    let mut response = json(asked, document);
+    send::set(response.headers_mut(), CONTENT_TYPE, content_type);
+    response
+}

@@ -1,0 +1,174 @@
+//! Watches: streams of changes out of the store's shared log, as lines of JSON.
+//!
+//! A watcher costs a cursor, a timer and its selectors. Watchers that want plain JSON share one line per event.
+
+mod line;
+mod start;
+mod transition;
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use backstay_api::Status;
+use backstay_store::{Entry, Event, EventKind, Revision, StoreError, Watch};
+use bytes::Bytes;
+use futures::stream;
+use http::Response;
+use http::header::CONTENT_TYPE;
+use tokio::time::{Instant, Sleep};
+
+use crate::answer::send;
+use crate::call::Call;
+use crate::problem;
+use crate::registry::list::Selection;
+use crate::request::options::ListOptions;
+
+use line::Lines;
+
+/// Between bookmarks. Source: `defaultBookmarkFrequency` of the watch cache.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// The last bookmark comes so long before the end. Source: `getDurationBeforeDeadline`.
+const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
+/// A watch that sets no limit lasts so long, and up to twice as long. Source: `--min-request-timeout`.
+const LASTS_MIN: Duration = Duration::from_secs(1800);
+
+/// Starts a watch and answers with its stream.
+pub async fn response(call: Call, options: ListOptions) -> Result<Response<Body>, Status> {
+    let start = start::start(&call, &options).await?;
+    let lines = Lines::new(&call)?;
+    let watcher = Watcher::new(call, &options, lines, start);
+    let body = Body::from_stream(stream::unfold(watcher, |mut watcher| async move {
+        watcher.next().await.map(|line| (Ok::<Bytes, std::convert::Infallible>(line), watcher))
+    }));
+    let mut response = Response::new(body);
+    send::set(response.headers_mut(), CONTENT_TYPE, "application/json");
+    Ok(response)
+}
+
+/// One running watch.
+struct Watcher {
+    call: Call,
+    selection: Selection,
+    lines: Lines,
+    /// Objects that were there when the watch began, still to be sent.
+    initial: VecDeque<Arc<Entry>>,
+    /// The revision of the initial objects, if their end is to be marked.
+    initial_end: Option<Revision>,
+    /// None: the watch could not start and only says why.
+    events: Option<Box<dyn Watch>>,
+    failure: Option<Status>,
+    /// Events up to here are known to the client.
+    after: Revision,
+    bookmarks: bool,
+    end: Instant,
+    bookmark_at: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Watcher {
+    fn new(call: Call, options: &ListOptions, lines: Lines, start: start::Start) -> Self {
+        let lasts = match options.timeout_seconds {
+            Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
+            _ => LASTS_MIN + Duration::from_secs(call.core.entropy.next_u64() % LASTS_MIN.as_secs()),
+        };
+        let now = Instant::now();
+        let end = now + lasts;
+        let bookmark_at = next_bookmark(now, end);
+        let timer = Box::pin(tokio::time::sleep_until(bookmark_at.min(end)));
+        Self {
+            selection: Selection::of(options),
+            lines,
+            initial: start.initial.into(),
+            initial_end: start.mark_end.then_some(start.revision),
+            events: start.events,
+            failure: start.failure,
+            after: start.revision,
+            bookmarks: options.allow_bookmarks,
+            end,
+            bookmark_at,
+            timer,
+            call,
+        }
+    }
+
+    /// The next bytes for the client; none at the end of the watch.
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(entry) = self.initial.pop_front() {
+            return Some(self.lines.object(&self.call, EventKind::Added, &entry, entry.revision));
+        }
+        if let Some(revision) = self.initial_end.take() {
+            return Some(self.lines.bookmark(&self.call, revision, true));
+        }
+        if let Some(status) = self.failure.take() {
+            self.events = None;
+            return Some(line::failure(&status));
+        }
+        loop {
+            let events = self.events.as_mut()?;
+            tokio::select! {
+                biased;
+                () = &mut self.timer => match self.timer_fired() {
+                    Some(line) => return Some(line),
+                    None if Instant::now() >= self.end => return None,
+                    None => {}
+                },
+                event = events.next() => match event {
+                    Ok(event) => if let Some(line) = self.line(&event) {
+                        return Some(line);
+                    },
+                    Err(error) => {
+                        self.events = None;
+                        return Some(line::failure(&ended(&error)));
+                    }
+                },
+            }
+        }
+    }
+
+    fn line(&mut self, event: &Event) -> Option<Bytes> {
+        if event.entry.revision <= self.after {
+            return None;
+        }
+        self.after = event.entry.revision;
+        let seen = transition::seen(&self.selection, event)?;
+        Some(self.lines.event(&self.call, event, seen))
+    }
+
+    /// A bookmark if one is due; sets the timer anew.
+    fn timer_fired(&mut self) -> Option<Bytes> {
+        let now = Instant::now();
+        if now >= self.end {
+            return None;
+        }
+        self.bookmark_at = next_bookmark(now, self.end);
+        self.timer.as_mut().reset(self.bookmark_at.min(self.end));
+        if !self.bookmarks {
+            return None;
+        }
+        let progress = self.events.as_ref().map_or(0, |events| events.progress());
+        Some(self.lines.bookmark(&self.call, progress.max(self.after), false))
+    }
+}
+
+/// Every minute, and shortly before the end.
+fn next_bookmark(now: Instant, end: Instant) -> Instant {
+    match end.checked_sub(BOOKMARK_BEFORE_END) {
+        Some(last) if last > now => last.min(now + BOOKMARK_EVERY),
+        _ => end,
+    }
+}
+
+/// Why a running watch ends.
+fn ended(error: &StoreError) -> Status {
+    match error {
+        StoreError::Compacted { asked, oldest } => too_old(*asked, *oldest),
+        error => Status::internal(error),
+    }
+}
+
+fn too_old(asked: Revision, oldest: Revision) -> Status {
+    problem::expired(format!("too old resource version: {asked} ({oldest})"))
+}
