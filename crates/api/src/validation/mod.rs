@@ -1,8 +1,14 @@
 //! Which objects are legal, and the words in which Kubernetes says why one is not.
 
+mod apps;
+mod cluster;
+mod core;
 pub mod field;
+pub mod ip;
 pub mod meta;
 pub mod names;
+mod pod;
+mod storage;
 
 use serde_json::Value;
 
@@ -67,13 +73,85 @@ pub fn invalid_kind(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> 
 
 /// The rules of a kind for new objects.
 fn kind_create(resource: &Resource, object: &Value) -> Causes {
-    meta::object_meta(object, resource.namespaced, name_rule(resource), &Path::new("metadata"))
+    let namespaced = resource.namespaced;
+    let metadata = || meta::object_meta(object, namespaced, name_rule(resource), &Path::new("metadata"));
+    let spec = || object.get("spec").unwrap_or(&Value::Null);
+    let with_metadata = |causes: Causes| metadata().into_iter().chain(causes).collect();
+    match (resource.group.as_str(), resource.kind.as_str()) {
+        ("", "Pod") => pod::pod_create(object),
+        ("", "PodTemplate") => {
+            with_metadata(pod::pod_template(object.get("template").unwrap_or(&Value::Null), &Path::new("template")))
+        }
+        ("", "Namespace") => core::namespace(object),
+        ("", "Node") => core::node(object),
+        ("", "ConfigMap") => core::config_map(object),
+        ("", "Secret") => core::secret(object),
+        ("", "Service") => core::service(object),
+        ("", "Event") => core::event(object, false),
+        ("events.k8s.io", "Event") => core::event(object, true),
+        ("", "PersistentVolumeClaim") => with_metadata(storage::claim_spec(spec(), &Path::new("spec"))),
+        ("", "PersistentVolume") => with_metadata(storage::volume_spec(spec(), &Path::new("spec"))),
+        ("apps", "DaemonSet") => apps::daemon_set(object),
+        ("apps", "ControllerRevision") => apps::controller_revision(object),
+        ("apps", "Deployment") => apps::deployment(object),
+        ("apps", "ReplicaSet") => apps::replica_set(object),
+        ("apps", "StatefulSet") => apps::stateful_set(object),
+        ("batch", "Job") => apps::job(object),
+        ("batch", "CronJob") => apps::cron_job(object),
+        ("storage.k8s.io", "StorageClass") => with_metadata(storage::storage_class(object)),
+        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => cluster::role(object, namespaced),
+        ("rbac.authorization.k8s.io", _) => cluster::role_binding(object, namespaced),
+        ("scheduling.k8s.io", "PriorityClass") => cluster::priority_class(object),
+        ("coordination.k8s.io", "Lease") => cluster::lease(object),
+        ("policy", "PodDisruptionBudget") => cluster::pod_disruption_budget(object),
+        ("apiextensions.k8s.io", _) => cluster::custom_resource_definition(object),
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration") => {
+            cluster::webhooks(object)
+        }
+        _ => metadata(),
+    }
 }
 
 /// The rules of a kind for updates, after the general ones.
 fn kind_update(resource: &Resource, subresource: Option<&str>, object: &Value, old: &Value) -> Causes {
-    let _ = (resource, subresource);
-    meta::update(object, old)
+    let namespaced = resource.namespaced;
+    let changed_by = |causes: Causes| meta::update(object, old).into_iter().chain(causes).collect();
+    match (resource.group.as_str(), resource.kind.as_str(), subresource) {
+        ("", "Pod", None) => pod::pod_update(object, old),
+        ("", "Pod", Some("status")) => pod::status_update(object, old),
+        ("", "Pod", Some("ephemeralcontainers")) => pod::ephemeral_containers_update(object, old),
+        ("", "Namespace", subresource) => core::namespace_update(subresource, object, old),
+        ("", "Node", _) => core::node_update(object, old),
+        ("apps", "DaemonSet", Some("status")) => apps::daemon_set_status_update(object, old),
+        ("policy", "PodDisruptionBudget", Some("status")) => changed_by(cluster::pod_disruption_budget_status(object)),
+        (_, _, Some(_)) => meta::update(object, old),
+        ("", "ConfigMap", None) => core::config_map_update(object, old),
+        ("", "Secret", None) => core::secret_update(object, old),
+        ("", "Service", None) => core::service_update(object, old),
+        ("apps", "DaemonSet", None) => apps::daemon_set_update(object, old),
+        ("apps", "ControllerRevision", None) => apps::controller_revision_update(object, old),
+        ("apps", "Deployment", None) => apps::workload_update(object, old, apps::deployment),
+        ("apps", "ReplicaSet", None) => apps::workload_update(object, old, apps::replica_set),
+        ("apps", "StatefulSet", None) => apps::workload_update(object, old, apps::stateful_set),
+        ("storage.k8s.io", "StorageClass", None) => changed_by(storage::storage_class_update(object, old)),
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding", None) => {
+            cluster::role_binding_update(object, old, namespaced)
+        }
+        ("scheduling.k8s.io", "PriorityClass", None) => cluster::priority_class_update(object, old),
+        // An event may be about anything once it is there.
+        ("" | "events.k8s.io", "Event", None) => meta::update(object, old),
+        _ => changed_by(kind_create(resource, object)),
+    }
+}
+
+/// What is wrong with a question or request that is answered and not kept: it has no metadata to check.
+pub fn request(kind: &str, object: &Value) -> Vec<Cause> {
+    match kind {
+        "SubjectAccessReview" | "LocalSubjectAccessReview" => cluster::access_review(object, false),
+        "SelfSubjectAccessReview" => cluster::access_review(object, true),
+        "TokenRequest" => cluster::token_request(object),
+        _ => Causes::new(),
+    }
 }
 
 /// What the name of an object of this kind must look like.
@@ -82,6 +160,8 @@ fn name_rule(resource: &Resource) -> meta::NameRule {
         ("", "Namespace") => names::dns_label,
         ("", "Service") => names::dns_1035_label,
         ("rbac.authorization.k8s.io", _) => names::path_segment,
+        ("apiregistration.k8s.io" | "certificates.k8s.io", _) => names::path_segment,
+        ("storage.k8s.io", "CSIDriver") => storage::driver_name,
         _ => names::dns_subdomain,
     }
 }

@@ -46,6 +46,27 @@ pub fn dns_subdomain(value: &str) -> Vec<String> {
     subdomain(value, "characters")
 }
 
+/// A DNS name as search paths have it: labels may hold underscores, and start with one.
+pub fn dns_subdomain_with_underscores(value: &str) -> Vec<String> {
+    let mut problems = too_long(value, SUBDOMAIN_MAX, "characters");
+    let is_label = |label: &str| {
+        let label = label.strip_prefix('_').unwrap_or(label);
+        is_dns_label(&label.replace('_', "-"))
+            && label.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && label.ends_with(|c: char| c.is_ascii_alphanumeric())
+    };
+    if !value.split('.').all(is_label) {
+        let label = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
+        problems.push(regex_message(
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', \
+             and must start and end with an alphanumeric character",
+            &format!("{label}(\\.{label})*"),
+            &["example.com"],
+        ));
+    }
+    problems
+}
+
 /// A label, annotation or taint key: `name` or `example.com/name`.
 pub fn label_key(value: &str) -> Vec<String> {
     let message = "must consist of alphanumeric characters, '-', '_' or '.', \
