@@ -16,6 +16,7 @@ mod encode;
 pub mod identity;
 pub mod kubeconfig;
 pub mod listen;
+pub mod openapi;
 mod pipeline;
 pub mod pki;
 pub mod pods;
