@@ -1,0 +1,66 @@
+//! Lists that are sets or maps: no element may occur twice.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use crate::canonical::json_text;
+use crate::crd::props::{Additional, ListType, Props};
+use crate::validation::field::{Causes, Path, duplicate};
+
+/// A cause for every element that repeats an earlier one.
+pub fn duplicates(props: &Props, value: &Value, path: &str) -> Causes {
+    let mut causes = Vec::new();
+    walk(&mut causes, props, value, path);
+    causes
+}
+
+fn walk(causes: &mut Causes, props: &Props, value: &Value, path: &str) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let schema = props.properties.get(name).or(match &props.additional {
+                    Some(Additional::Of(schema)) => Some(&**schema),
+                    _ => None,
+                });
+                if let Some(schema) = schema {
+                    let below = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    walk(causes, schema, value, &below);
+                }
+            }
+        }
+        Value::Array(items) => {
+            let Some(schema) = &props.items else { return };
+            repeated(causes, props, items, path);
+            for (index, item) in items.iter().enumerate() {
+                walk(causes, schema, item, &format!("{path}[{index}]"));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn repeated(causes: &mut Causes, props: &Props, items: &[Value], path: &str) {
+    let key = |item: &Value| match props.list_type {
+        ListType::Atomic => None,
+        ListType::Set => Some(item.clone()),
+        ListType::Map => {
+            let keys = props.list_keys.iter();
+            let key = keys.filter_map(|name| Some((name.clone(), item.get(name)?.clone())));
+            Some(Value::Object(key.collect::<Map<_, _>>()))
+        }
+    };
+    let mut seen = BTreeSet::new();
+    for (index, item) in items.iter().enumerate() {
+        let Some(key) = key(item) else { return };
+        if !seen.insert(json_text(&key)) {
+            causes.push(duplicate(&Path::new(path).index(index), key));
+        }
+    }
+}
+
+/// The first element that repeats an earlier one.
+pub fn first_duplicate(items: &[Value]) -> Option<&Value> {
+    let mut seen = BTreeSet::new();
+    items.iter().find(|item| !seen.insert(json_text(item)))
+}
