@@ -15,6 +15,7 @@ use crate::authz::Authorizer;
 use crate::bootstrap::{self, BootstrapError};
 use crate::catalog::Catalog;
 use crate::encode;
+use crate::openapi::OpenApi;
 use crate::pipeline;
 use crate::pods::{NoPods, PodAccess};
 use crate::system::metrics::Metrics;
@@ -85,6 +86,7 @@ pub struct Core {
     pub tokens: Option<Arc<Signer>>,
     pub admission: Plugins,
     pub catalog: Catalog,
+    pub openapi: OpenApi,
     pub limits: Limits,
     pub metrics: Metrics,
 }
@@ -108,6 +110,7 @@ impl ApiServer {
             pod_access: config.pod_access,
             tokens: config.tokens,
             catalog: Catalog::default(),
+            openapi: OpenApi::default(),
             metrics: Metrics::default(),
             limits: config.limits,
         };

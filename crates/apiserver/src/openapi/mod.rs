@@ -102,8 +102,11 @@ impl OpenApi {
     }
 }
 
-/// The content type of the protobuf form of version 2.
+/// By this clients ask for the protobuf form of version 2. It is no legal media type, so answers say
+/// [`V2_PROTOBUF_ANSWER`].
 pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+pub const V2_PROTOBUF_ANSWER: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// The kinds by the address of their document: `api/v1`, `apis/apps/v1`.
 fn group_versions<'a>(kinds: &[Kind<'a>]) -> BTreeMap<String, Vec<Kind<'a>>> {

@@ -1,8 +1,9 @@
-//! Everything that is no resource: discovery, health, version, metrics.
+//! Everything that is no resource: discovery, OpenAPI, health, version, metrics.
 
 pub mod discovery;
 pub mod health;
 pub mod metrics;
+pub mod openapi;
 pub mod version;
 
 use axum::body::Body;
@@ -25,6 +26,7 @@ pub fn answer(asked: &Asked, verb: &str) -> Result<Response<Body>, Status> {
     match parts.as_slice() {
         [] => Ok(json(asked, &discovery::root(&asked.core))),
         ["api" | "apis", ..] => discovery::answer(asked, &parts),
+        ["openapi", parts @ ..] => Ok(openapi::answer(asked, parts)),
         ["version"] => Ok(json(asked, &version::info())),
         ["healthz" | "livez" | "readyz", checks @ ..] => Ok(health::answer(asked, parts[0], checks)),
         ["metrics"] => Ok(metrics::answer(&asked.core)),
