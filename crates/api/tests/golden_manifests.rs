@@ -35,6 +35,26 @@ fn manifests_become_what_kubernetes_stored() {
     assert!(compared > 100 || !recordings::present());
 }
 
+/// What `kubectl apply` printed to stderr when the manifests were applied, as far as it was warned.
+#[test]
+fn warnings_are_the_recorded_ones() {
+    for (directory, text) in manifests() {
+        let printed = ["1-apply.err", "apply.err"].map(|file| format!("{directory}/{file}"));
+        let printed = printed.iter().find(|path| recordings::root().join(path).is_file());
+        let printed = printed.map(|path| recordings::read(path)).unwrap_or_default();
+        let mut expected: Vec<_> = printed.lines().filter_map(|line| line.strip_prefix("Warning: ")).collect();
+        let mut found = Vec::new();
+        for (resource, object) in text.split("\n---").filter_map(prepared) {
+            found.extend(validation::warnings(resource, &object, None));
+        }
+        expected.sort_unstable();
+        found.sort_unstable();
+        // kubectl prints a warning once, however often it comes.
+        found.dedup();
+        assert_eq!(found, expected, "{directory}");
+    }
+}
+
 /// The text of each manifest, with the directory of what was stored for it.
 fn manifests() -> Vec<(String, String)> {
     if !recordings::present() {

@@ -9,6 +9,7 @@ pub mod meta;
 pub mod names;
 mod pod;
 mod storage;
+mod warnings;
 
 use serde_json::Value;
 
@@ -41,8 +42,7 @@ pub fn update(resource: &Resource, subresource: Option<&str>, object: &Value, ol
 
 /// `Warning` headers that go with an accepted object, such as those for deprecated fields.
 pub fn warnings(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec<String> {
-    let _ = (resource, object, old);
-    Vec::new()
+    warnings::of(resource, object, old)
 }
 
 /// The 422 answer that lists the causes: `DaemonSet.apps "x" is invalid: ...`.
