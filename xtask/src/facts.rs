@@ -5,10 +5,13 @@
 //! `facts/later.tsv` (what came after the versions of the other sources) and `facts/defaults.tsv`.
 
 mod go;
+mod go_binary;
+mod go_types;
 mod messages;
 mod rust_types;
 mod write;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,17 +20,21 @@ use anyhow::{Context, Result, ensure};
 /// Names of types without the `io.k8s...` prefix: `apps.v1.DaemonSetSpec`.
 type TypeName = String;
 
-pub fn run() -> Result<()> {
-    let openapi = source_of("k8s-openapi")?.join("src/v1_36");
-    let protobuf = source_of("k8s-pb")?.join("src");
+/// Writes the table; with a Go program that carries the API types, `facts/go.tsv` first.
+pub fn run(go_program: Option<&str>) -> Result<()> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let types = rust_types::read(&openapi)?;
-    let messages = messages::read(&protobuf)?;
+    let types = rust_types::read(&source_of("k8s-openapi")?.join("src/v1_36"))?;
+    let messages = messages::read(&source_of("k8s-pb")?.join("src"))?;
+    if let Some(program) = go_program {
+        let bytes = std::fs::read(program).with_context(|| format!("read {program}"))?;
+        let wanted: BTreeSet<TypeName> = write::all_types(&types, &messages).into_keys().collect();
+        std::fs::write(here.join("facts/go.tsv"), go_types::table(go_binary::structs(&bytes)?, &wanted))?;
+    }
     let go = go::read(&[here.join("facts/go.tsv"), here.join("facts/later.tsv")])?;
     let defaults = std::fs::read_to_string(here.join("facts/defaults.tsv"))?;
-    let text = write::types(&types, &messages, &go, &defaults);
     let target = here.join("../crates/api/src/facts/types.tsv");
-    std::fs::write(&target, text).with_context(|| format!("write {}", target.display()))
+    std::fs::write(&target, write::types(&types, &messages, &go, &defaults))
+        .with_context(|| format!("write {}", target.display()))
 }
 
 /// The directory of a dependency's sources.

@@ -9,14 +9,16 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: cargo xtask <chore>
 
   ci      everything CI runs: set-up, format, lints, tidy, tests, docs
-  facts   writes what the API knows of its types: crates/api/src/facts/types.tsv
+  facts [KUBECTL]   writes what the API knows of its types: crates/api/src/facts/types.tsv; with a kubectl,
+          how Go holds their fields is read out of it first
   tidy    the rules that compilers do not check: arrows between crates, sizes, words";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let result = match (arguments.next().as_deref(), arguments.collect::<Vec<_>>().as_slice()) {
         (Some("ci"), []) => ci::run(),
-        (Some("facts"), []) => facts::run(),
+        (Some("facts"), []) => facts::run(None),
+        (Some("facts"), [program]) => facts::run(Some(program)),
         (Some("tidy"), []) => tidy::run(),
         _ => {
             eprintln!("{USAGE}");

@@ -22,10 +22,7 @@ const HEADER: &str = "\
 ";
 
 pub fn types(types: &BTreeMap<TypeName, Definition>, messages: &Messages, go: &GoFields, defaults: &str) -> String {
-    let mut all = types.clone();
-    for (name, definition) in types {
-        add_inlined(name, definition, messages, &mut all);
-    }
+    let all = all_types(types, messages);
     let mut text = HEADER.to_string();
     for (name, definition) in &all {
         write_type(&mut text, name, definition, messages, go);
@@ -34,6 +31,15 @@ pub fn types(types: &BTreeMap<TypeName, Definition>, messages: &Messages, go: &G
         }
     }
     text
+}
+
+/// The types of the API and the messages that only the protobuf form has.
+pub fn all_types(types: &BTreeMap<TypeName, Definition>, messages: &Messages) -> BTreeMap<TypeName, Definition> {
+    let mut all = types.clone();
+    for (name, definition) in types {
+        add_inlined(name, definition, messages, &mut all);
+    }
+    all
 }
 
 /// Declares the messages that JSON does not know because their fields stand in the type around them.
