@@ -1,0 +1,158 @@
+//! Walks a template over an object.
+
+use std::cmp::Ordering;
+
+use backstay_api::canonical;
+use serde_json::Value;
+
+use super::parse::{Comparison, Node, Operand, Path, Step};
+
+type Found<'a> = Vec<&'a Value>;
+
+pub fn fill(nodes: &[Node], object: &Value) -> Result<String, String> {
+    let mut out = String::new();
+    write(nodes, object, object, &mut out)?;
+    Ok(out)
+}
+
+pub fn find(nodes: &[Node], object: &Value) -> Result<Vec<Value>, String> {
+    match nodes.first() {
+        Some(Node::Path(path)) => Ok(walk(path, object, object)?.into_iter().cloned().collect()),
+        _ => Ok(Vec::new()),
+    }
+}
+
+fn write(nodes: &[Node], root: &Value, current: &Value, out: &mut String) -> Result<(), String> {
+    for node in nodes {
+        match node {
+            Node::Text(text) => out.push_str(text),
+            Node::Path(path) => {
+                let found: Vec<String> = walk(path, root, current)?.into_iter().map(text).collect();
+                out.push_str(&found.join(" "));
+            }
+            Node::Range { over, body } => {
+                for item in walk(over, root, current)? {
+                    write(body, root, item, out)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Bare text and numbers; lists and objects as compact JSON.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => canonical::json_text(other),
+    }
+}
+
+fn walk<'a>(path: &Path, root: &'a Value, current: &'a Value) -> Result<Found<'a>, String> {
+    let mut found = vec![if path.from_root { root } else { current }];
+    for step in &path.steps {
+        // A union goes through all values for its first part, then for the next.
+        let parts = if let Step::Union(parts) = step { parts.as_slice() } else { std::slice::from_ref(step) };
+        let mut next = Vec::new();
+        for part in parts {
+            for value in &found {
+                take(part, root, value, &mut next)?;
+            }
+        }
+        found = next;
+    }
+    Ok(found)
+}
+
+fn take<'a>(step: &Step, root: &'a Value, value: &'a Value, found: &mut Found<'a>) -> Result<(), String> {
+    match step {
+        Step::Field(name) => found.extend(value.get(name)),
+        Step::All => found.extend(children(value)),
+        Step::Descend => descend(value, found),
+        Step::Index(index) => found.extend(element(value, *index)?),
+        Step::Slice { start, end, step } => found.extend(slice(value, *start, *end, *step)?),
+        Step::Union(steps) => steps.iter().try_for_each(|step| take(step, root, value, found))?,
+        Step::Filter { left, comparison } => {
+            for child in children(value) {
+                if holds(left, comparison.as_ref(), root, child)? {
+                    found.push(child);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn children(value: &Value) -> Found<'_> {
+    match value {
+        Value::Array(items) => items.iter().collect(),
+        Value::Object(fields) => fields.values().collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn descend<'a>(value: &'a Value, found: &mut Found<'a>) {
+    found.push(value);
+    children(value).into_iter().for_each(|child| descend(child, found));
+}
+
+fn element(value: &Value, index: i64) -> Result<Option<&Value>, String> {
+    let Some(items) = value.as_array() else { return Ok(None) };
+    let length = i64::try_from(items.len()).unwrap_or(i64::MAX);
+    let position = if index < 0 { index + length } else { index };
+    match usize::try_from(position).ok().and_then(|position| items.get(position)) {
+        Some(item) => Ok(Some(item)),
+        None => Err(format!("array index out of bounds: index {index}, length {length}")),
+    }
+}
+
+fn slice(value: &Value, start: Option<i64>, end: Option<i64>, step: i64) -> Result<Found<'_>, String> {
+    let Some(items) = value.as_array() else { return Ok(Vec::new()) };
+    let length = i64::try_from(items.len()).unwrap_or(i64::MAX);
+    let from_end = |index: i64| if index < 0 { index + length } else { index };
+    let start = from_end(start.unwrap_or(0)).clamp(0, length);
+    let end = from_end(end.unwrap_or(length)).clamp(0, length);
+    let step = usize::try_from(step).unwrap_or(1);
+    let (start, end) = (usize::try_from(start).unwrap_or(0), usize::try_from(end).unwrap_or(0));
+    Ok(items.get(start..end).unwrap_or_default().iter().step_by(step).collect())
+}
+
+fn holds(
+    left: &Operand,
+    comparison: Option<&(Comparison, Operand)>,
+    root: &Value,
+    value: &Value,
+) -> Result<bool, String> {
+    let Some(left) = operand(left, root, value)? else { return Ok(false) };
+    let Some((comparison, right)) = comparison else { return Ok(true) };
+    let Some(right) = operand(right, root, value)? else { return Ok(false) };
+    let order = compare(&left, &right);
+    Ok(match comparison {
+        Comparison::Equal => order == Some(Ordering::Equal),
+        Comparison::NotEqual => order != Some(Ordering::Equal),
+        Comparison::Less => order == Some(Ordering::Less),
+        Comparison::LessOrEqual => matches!(order, Some(Ordering::Less | Ordering::Equal)),
+        Comparison::Greater => order == Some(Ordering::Greater),
+        Comparison::GreaterOrEqual => matches!(order, Some(Ordering::Greater | Ordering::Equal)),
+    })
+}
+
+fn operand(operand: &Operand, root: &Value, value: &Value) -> Result<Option<Value>, String> {
+    Ok(match operand {
+        Operand::Path(path) => walk(path, root, value)?.first().map(|value| (*value).clone()),
+        Operand::Text(text) => Some(text.as_str().into()),
+        Operand::Number(number) => Some((*number).into()),
+        Operand::Bool(value) => Some((*value).into()),
+    })
+}
+
+/// Values of one kind; none between kinds.
+pub fn compare(left: &Value, right: &Value) -> Option<Ordering> {
+    match (left, right) {
+        (Value::Number(left), Value::Number(right)) => left.as_f64()?.partial_cmp(&right.as_f64()?),
+        (Value::String(left), Value::String(right)) => Some(left.cmp(right)),
+        (Value::Bool(left), Value::Bool(right)) => Some(left.cmp(right)),
+        (left, right) => (left == right).then_some(Ordering::Equal),
+    }
+}
