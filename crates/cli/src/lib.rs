@@ -1,5 +1,6 @@
 //! The verbs of the `backstay` command: kubectl's words, flags and exit codes, for Backstay and any other cluster.
 
+mod age;
 mod config;
 mod discovery;
 mod duration;
@@ -22,6 +23,7 @@ pub use session::App;
 
 use error::{Failure, Outcome};
 use verbs::rollout::{self, Rollout};
+use verbs::{describe, get};
 
 /// The verbs, to be flattened into the subcommands of the binary.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -29,6 +31,8 @@ pub enum Command {
     /// History, undo, status and restart of DaemonSets
     #[command(subcommand)]
     Rollout(Rollout),
+    Get(get::Args),
+    Describe(describe::Args),
 }
 
 /// Runs a verb on the streams of the process.
@@ -60,6 +64,8 @@ pub async fn run_with(app: &App, command: Command) -> u8 {
 async fn dispatch(app: &App, command: Command) -> Outcome {
     match command {
         Command::Rollout(verb) => rollout::run(app, verb).await,
+        Command::Get(args) => get::run(app, args).await,
+        Command::Describe(args) => describe::run(app, args).await,
     }
 }
 

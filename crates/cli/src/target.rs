@@ -67,7 +67,7 @@ impl Wanted<'_> {
         Ok((items, failures))
     }
 
-    async fn fetch(&self, session: &Session, pick: Pick) -> Outcome<Vec<Item>> {
+    pub async fn fetch(&self, session: &Session, pick: Pick) -> Outcome<Vec<Item>> {
         match pick {
             Pick::Named { resource, namespace, name } => Ok(vec![get(session, resource, namespace, name, None).await?]),
             Pick::InFile { resource, namespace, document } => {

@@ -1,6 +1,7 @@
 //! The forms in which objects are printed.
 
 pub mod columns;
+pub mod grid;
 pub mod json;
 pub mod jsonpath;
 pub mod table;
@@ -123,7 +124,7 @@ impl Format {
                 Failure::plain(format!("error executing jsonpath {}: Error executing template: {error}", quoted(text)))
             })?,
             Self::JsonPathAsJson(template) => json::text(&Value::Array(template.find(object).map_err(Failure::Plain)?)),
-            Self::Columns(columns) => table::layout(&[columns.header(), columns.row(object).map_err(Failure::Plain)?]),
+            Self::Columns(columns) => grid::layout(&[columns.header(), columns.row(object).map_err(Failure::Plain)?]),
             Self::Wide => return Err(Failure::plain("-o wide needs a table")),
         })
     }

@@ -1,7 +1,6 @@
 //! Tables: what the server made of the objects, laid out in columns.
 
 use backstay_api::meta;
-use backstay_rollout::tabs;
 use serde_json::{Value, json};
 
 /// How to show a table.
@@ -18,10 +17,6 @@ pub struct Look {
     /// At the end: a column for each of these labels.
     pub label_columns: Vec<String>,
 }
-
-/// Columns of tables that are printed with [`layout`].
-const WIDTH_MIN: usize = 6;
-const PADDING: usize = 3;
 
 /// Tab-separated lines of a `Table`: a header (unless switched off or nothing is there), then a line per row.
 pub fn lines(table: &Value, look: &Look) -> (Option<String>, Vec<String>) {
@@ -92,15 +87,6 @@ fn cell_text(cell: &Value) -> String {
     }
 }
 
-/// Lines in columns, each with its line break.
-pub fn layout(lines: &[String]) -> String {
-    let mut text = lines.join("\n");
-    if !lines.is_empty() {
-        text.push('\n');
-    }
-    tabs::align(&text, WIDTH_MIN, PADDING)
-}
-
 /// A table of names and ages, for answers that are plain objects.
 pub fn of_objects(objects: &[Value], age: impl Fn(&Value) -> String) -> Value {
     let rows: Vec<Value> =
@@ -133,7 +119,7 @@ mod tests {
         });
         let (header, rows) = lines(&table, look);
         let all: Vec<String> = header.into_iter().chain(rows).collect();
-        expected.assert_eq(&layout(&all));
+        expected.assert_eq(&crate::output::grid::layout(&all));
     }
 
     #[test]

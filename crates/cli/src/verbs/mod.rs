@@ -1,3 +1,5 @@
 //! One file per verb.
 
+pub mod describe;
+pub mod get;
 pub mod rollout;

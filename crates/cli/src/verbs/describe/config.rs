@@ -1,0 +1,43 @@
+//! ConfigMaps, with what they hold, and Secrets, with how much.
+
+use backstay_api::meta;
+use backstay_rollout::describe::{Writer, annotations, labels};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+pub fn config_map(object: &Value) -> String {
+    let mut out = head(object);
+    out.write(0, "\nData\n====\n");
+    for (key, value) in meta::string_map(meta::value_at(object, &["data"])) {
+        out.write(0, &format!("{key}:\n----\n{value}\n\n"));
+    }
+    out.write(0, "\nBinaryData\n====\n");
+    for (key, value) in meta::string_map(meta::value_at(object, &["binaryData"])) {
+        out.write(0, &format!("{key}: {} bytes\n", bytes(&value)));
+    }
+    out.write(0, "\n");
+    out.into_text()
+}
+
+pub fn secret(object: &Value) -> String {
+    let mut out = head(object);
+    out.write(0, &format!("\nType:\t{}\n\nData\n====\n", meta::str_at(object, &["type"])));
+    for (key, value) in meta::string_map(meta::value_at(object, &["data"])) {
+        out.write(0, &format!("{key}:\t{} bytes\n", bytes(&value)));
+    }
+    out.into_text()
+}
+
+fn head(object: &Value) -> Writer {
+    let mut out = Writer::default();
+    out.write(0, &format!("Name:\t{}\n", meta::name(object)));
+    out.write(0, &format!("Namespace:\t{}\n", meta::namespace(object).unwrap_or("")));
+    labels(&mut out, "Labels", &meta::labels(object));
+    annotations(&mut out, "Annotations", &meta::annotations(object));
+    out
+}
+
+fn bytes(base64: &str) -> usize {
+    STANDARD.decode(base64).map_or(0, |bytes| bytes.len())
+}
