@@ -2,7 +2,7 @@
 
 mod config;
 mod daemonset;
-mod events;
+pub mod events;
 mod generic;
 mod node;
 mod pod;
