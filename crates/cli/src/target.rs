@@ -50,7 +50,7 @@ impl Wanted<'_> {
                  well",
             )),
             Some(files) => from_files(session, files).await,
-            None => self.from_words(session).await,
+            None => self.picks_of_words(session).await,
         }
     }
 
@@ -97,12 +97,12 @@ impl Wanted<'_> {
             .maybe("fieldSelector", self.field_selector)
     }
 
-    async fn from_words(&self, session: &Session) -> Outcome<Vec<Pick>> {
+    async fn picks_of_words(&self, session: &Session) -> Outcome<Vec<Pick>> {
         let Some(first) = self.words.first() else {
             return Err(Failure::plain("required resource not specified"));
         };
         if self.words.iter().any(|word| word.contains('/')) {
-            return self.from_pairs(session).await;
+            return self.picks_of_pairs(session).await;
         }
         let resources = types(session, first).await?;
         let names = &self.words[1..];
@@ -119,7 +119,7 @@ impl Wanted<'_> {
     }
 
     /// All words are `TYPE/NAME`.
-    async fn from_pairs(&self, session: &Session) -> Outcome<Vec<Pick>> {
+    async fn picks_of_pairs(&self, session: &Session) -> Outcome<Vec<Pick>> {
         let mut picks = Vec::new();
         for word in self.words {
             let Some((kind, name)) = word.split_once('/') else {
@@ -131,9 +131,7 @@ impl Wanted<'_> {
                 )));
             };
             if kind.is_empty() || name.is_empty() || name.contains('/') {
-                return Err(Failure::plain(format!(
-                    "arguments in resource/name form must have a single resource and name"
-                )));
+                return Err(Failure::plain("arguments in resource/name form must have a single resource and name"));
             }
             self.check_names()?;
             for resource in types(session, kind).await? {

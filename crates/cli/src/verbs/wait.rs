@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backstay_api::meta;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::discovery;
 use crate::duration;
@@ -231,6 +231,8 @@ async fn created(session: &Session, wanted: &Wanted<'_>, timeout: Duration, repo
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[track_caller]
