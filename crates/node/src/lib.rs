@@ -7,6 +7,7 @@
 mod agent;
 mod client;
 pub mod lifecycle;
+pub mod logs;
 mod machine;
 pub mod pod_inputs;
 pub mod process;
