@@ -54,7 +54,11 @@ struct Context {
 const CHANGES_MAX: usize = 256;
 
 /// Runs the node until `shutdown`. Faults of the server are waited out: pods run on without it.
-pub async fn run(client: Client, config: NodeConfig, shutdown: impl Future<Output = ()>) {
+pub fn run(
+    client: Client,
+    config: NodeConfig,
+    shutdown: impl Future<Output = ()> + Send,
+) -> impl Future<Output = ()> + Send {
     let api = Api::new(client);
     let facts = crate::machine::facts(&config.name, &config.addresses);
     let (events, recording) = events::recorder(api.clone(), &config);
@@ -63,11 +67,13 @@ pub async fn run(client: Client, config: NodeConfig, shutdown: impl Future<Outpu
     let selection = Selection { path: "/api/v1/pods", query };
     let watch = watch::run(api.clone(), selection, config.entropy.clone(), sender);
     let context = Arc::new(Context { api, config, facts, events });
-    tokio::select! {
-        () = watch => {}
-        () = recording => {}
-        () = heartbeat::run(context.clone()) => {}
-        () = workers::run(context, changes) => {}
-        () = shutdown => {}
+    async move {
+        tokio::select! {
+            () = watch => {}
+            () = recording => {}
+            () = heartbeat::run(context.clone()) => {}
+            () = workers::run(context.clone(), changes) => {}
+            () = shutdown => {}
+        }
     }
 }

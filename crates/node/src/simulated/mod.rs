@@ -43,14 +43,20 @@ pub fn node_index(name: &str) -> Option<usize> {
 
 /// Registers the nodes, keeps them alive and runs their pods until `shutdown`. The nodes stay registered; simulated nodes
 /// of an earlier, larger fleet are removed.
-pub async fn run(client: Client, config: FleetConfig, shutdown: impl Future<Output = ()>) {
+pub fn run(
+    client: Client,
+    config: FleetConfig,
+    shutdown: impl Future<Output = ()> + Send,
+) -> impl Future<Output = ()> + Send {
     let api = Api::new(client);
     let nodes = nodes::run(api.clone(), config.clone());
     let pods = fleet::run(api, config);
-    tokio::select! {
-        () = nodes => {}
-        () = pods => {}
-        () = shutdown => {}
+    async move {
+        tokio::select! {
+            () = nodes => {}
+            () = pods => {}
+            () = shutdown => {}
+        }
     }
 }
 

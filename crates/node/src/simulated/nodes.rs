@@ -97,21 +97,9 @@ impl Nodes {
 
     async fn register(&mut self) {
         let missing: Vec<usize> = (0..self.config.nodes).filter(|index| !self.present.contains_key(index)).collect();
-        let (api, now) = (&self.api, self.config.clock.now());
-        let made = futures::stream::iter(missing).map(|index| async move {
-            let created = retried(async || match api.post("/api/v1/nodes", &node(index, now)).await {
-                Err(error) if client::code(&error) == Some(409) => Ok(Value::Null),
-                other => other,
-            });
-            let created = created.await?;
-            if meta::list_at(&created, &["status", "conditions"]).is_empty() {
-                write_status(api, index, now).await;
-            }
-            renew(api, index, meta::uid(&created), now).await;
-            Some((index, meta::uid(&created).to_string()))
-        });
-        let made: Vec<_> = made.buffer_unordered(WRITES_MAX).filter_map(async |made| made).collect().await;
-        self.present.extend(made);
+        let now = self.config.clock.now();
+        let writes: Vec<_> = missing.into_iter().map(|index| register(self.api.clone(), index, now)).collect();
+        self.present.extend(all(writes).await.into_iter().flatten());
         tracing::info!(nodes = self.present.len(), "simulated nodes registered");
     }
 
@@ -121,32 +109,62 @@ impl Nodes {
             meta::label(object, LABEL) == Some("true")
                 && node_index(meta::name(object)).is_some_and(|index| index >= self.config.nodes)
         });
-        let api = &self.api;
-        let removals = futures::stream::iter(left_over).map(|object| async move {
-            let options =
-                json!({ "kind": "DeleteOptions", "apiVersion": "v1", "preconditions": { "uid": meta::uid(object) } });
-            if let Err(error) = api.delete(&format!("/api/v1/nodes/{}", meta::name(object)), &options).await {
-                tracing::warn!(node = meta::name(object), %error, "simulated node of an earlier fleet not removed");
-            }
+        let removals = left_over.map(|object| {
+            let (name, uid) = (meta::name(object).to_string(), meta::uid(object).to_string());
+            remove(self.api.clone(), name, uid)
         });
-        removals.buffer_unordered(WRITES_MAX).collect::<()>().await;
+        all(removals.collect()).await;
     }
 
     /// Nodes that have been silent, or were made anew by somebody: they say that they are ready.
     async fn revive(&self, indices: Vec<usize>) {
-        let (api, now, present) = (&self.api, self.config.clock.now(), &self.present);
-        let writes = futures::stream::iter(indices).map(|index| async move {
-            write_status(api, index, now).await;
-            renew(api, index, present.get(&index).map(String::as_str).unwrap_or_default(), now).await;
-        });
-        writes.buffer_unordered(WRITES_MAX).collect::<()>().await;
+        let now = self.config.clock.now();
+        let uid = |index: &usize| self.present.get(index).cloned().unwrap_or_default();
+        let writes = indices.iter().map(|index| revive(self.api.clone(), *index, uid(index), now));
+        all(writes.collect()).await;
     }
 
     async fn renew(&self, slice: usize) {
-        let (api, now) = (&self.api, self.config.clock.now());
+        let now = self.config.clock.now();
         let due = self.present.iter().filter(|(index, _)| **index % RENEW_SLICES == slice % RENEW_SLICES);
-        let writes = futures::stream::iter(due).map(|(index, uid)| renew(api, *index, uid, now));
-        writes.buffer_unordered(WRITES_MAX).collect::<()>().await;
+        let writes = due.map(|(index, uid)| renew(self.api.clone(), *index, uid.clone(), now));
+        all(writes.collect()).await;
+    }
+}
+
+/// Carries out writes, a limited number at a time.
+async fn all<T: Send + 'static>(writes: Vec<impl Future<Output = T> + Send + 'static>) -> Vec<T> {
+    futures::stream::iter(writes).buffer_unordered(WRITES_MAX).collect().await
+}
+
+/// Makes a node and its lease. Returns its number and uid.
+async fn register(api: Api, index: usize, now: Timestamp) -> Option<(usize, String)> {
+    let create = || async {
+        match api.post("/api/v1/nodes", &node(index, now)).await {
+            Err(error) if client::code(&error) == Some(409) => {
+                api.get(&format!("/api/v1/nodes/{}", node_name(index))).await
+            }
+            other => other,
+        }
+    };
+    let created = retried(create).await?;
+    let uid = meta::uid(&created).to_string();
+    if !is_ready(&created) {
+        write_status(&api, index, now).await;
+    }
+    renew(api, index, uid.clone(), now).await;
+    Some((index, uid))
+}
+
+async fn revive(api: Api, index: usize, uid: String, now: Timestamp) {
+    write_status(&api, index, now).await;
+    renew(api, index, uid, now).await;
+}
+
+async fn remove(api: Api, name: String, uid: String) {
+    let options = json!({ "kind": "DeleteOptions", "apiVersion": "v1", "preconditions": { "uid": uid } });
+    if let Err(error) = api.delete(&format!("/api/v1/nodes/{name}"), &options).await {
+        tracing::warn!(node = name, %error, "simulated node of an earlier fleet not removed");
     }
 }
 
@@ -158,15 +176,19 @@ fn is_ready(node: &Value) -> bool {
 async fn write_status(api: &Api, index: usize, now: Timestamp) {
     let path = format!("/api/v1/nodes/{}/status", node_name(index));
     let status = json!({ "status": node(index, now)["status"] });
-    retried(async || api.strategic_patch(&path, &status).await).await;
+    retried(|| api.strategic_patch(&path, &status)).await;
 }
 
-async fn renew(api: &Api, index: usize, uid: &str, now: Timestamp) {
-    retried(async || client::renew_lease(api, &node_name(index), uid, LEASE_SECONDS, now).await).await;
+async fn renew(api: Api, index: usize, uid: String, now: Timestamp) {
+    let name = node_name(index);
+    retried(|| client::renew_lease(&api, &name, &uid, LEASE_SECONDS, now)).await;
 }
 
 /// Tries a write again after ever longer pauses; `None`, and a line in the log, if it still fails.
-async fn retried<T>(write: impl AsyncFn() -> Result<T, kube::Error>) -> Option<T> {
+async fn retried<T, F>(write: impl Fn() -> F) -> Option<T>
+where
+    F: Future<Output = Result<T, kube::Error>>,
+{
     let mut pause = Duration::from_millis(100);
     for _ in 0..RETRIES {
         match write().await {
