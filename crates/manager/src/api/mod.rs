@@ -1,0 +1,123 @@
+//! The thin client: requests and answers as bytes, errors as `Status`.
+//!
+//! Everything goes through one [`kube::Client`], whether that speaks TLS to a cluster or calls our own router.
+
+mod error;
+mod resource;
+
+pub use error::{ApiError, chain};
+pub use resource::{CONTROLLER_REVISIONS, DAEMON_SETS, EVENTS, LEASES, NODES, PODS, Resource, escape};
+
+use std::time::Duration;
+
+use backstay_controllers::model::ObjectRef;
+use bytes::Bytes;
+use http::{Method, Request, Response, header};
+use http_body_util::BodyExt;
+use kube::client::Body;
+use serde_json::{Value, json};
+
+/// A request that has no answer by then has failed.
+const REQUEST_MAX: Duration = Duration::from_secs(30);
+
+/// The patch types that controllers use.
+#[derive(Clone, Copy, Debug)]
+pub enum Patch {
+    Merge,
+    Strategic,
+}
+
+#[derive(Clone)]
+pub struct Api {
+    client: kube::Client,
+    /// Whom `managedFields` names.
+    field_manager: &'static str,
+}
+
+impl Api {
+    pub fn new(client: kube::Client, field_manager: &'static str) -> Self {
+        Self { client, field_manager }
+    }
+
+    /// The same connection, writing in another name.
+    pub fn writing_as(&self, field_manager: &'static str) -> Self {
+        Self { client: self.client.clone(), field_manager }
+    }
+
+    pub async fn get(&self, path: &str) -> Result<Bytes, ApiError> {
+        self.send(Method::GET, path.to_string(), "", Bytes::new()).await
+    }
+
+    pub async fn post(&self, path: &str, body: impl Into<Bytes>) -> Result<Bytes, ApiError> {
+        self.send(Method::POST, self.written(path), "application/json", body.into()).await
+    }
+
+    pub async fn put(&self, path: &str, body: impl Into<Bytes>) -> Result<Bytes, ApiError> {
+        self.send(Method::PUT, self.written(path), "application/json", body.into()).await
+    }
+
+    pub async fn patch(&self, path: &str, patch: Patch, body: &Value) -> Result<Bytes, ApiError> {
+        let kind = match patch {
+            Patch::Merge => "application/merge-patch+json",
+            Patch::Strategic => "application/strategic-merge-patch+json",
+        };
+        self.send(Method::PATCH, self.written(path), kind, body.to_string().into()).await
+    }
+
+    /// Deletes with these options (`DeleteOptions`, without kind).
+    pub async fn delete(&self, path: &str, options: &Value) -> Result<Bytes, ApiError> {
+        self.send(Method::DELETE, path.to_string(), "application/json", options.to_string().into()).await
+    }
+
+    /// Deletes the object only in the state the decision was based on.
+    pub async fn delete_exactly(&self, resource: &Resource, object: &ObjectRef) -> Result<Bytes, ApiError> {
+        let path = resource.object(&object.namespace, &object.name);
+        let preconditions = json!({ "uid": object.uid, "resourceVersion": object.resource_version.to_string() });
+        self.delete(&path, &json!({ "preconditions": preconditions })).await
+    }
+
+    /// Begins a watch; the answer's body is the stream.
+    pub async fn stream(&self, path: &str) -> Result<Response<Body>, ApiError> {
+        let request = self.request(Method::GET, path.to_string(), "", Bytes::new())?;
+        let answer = tokio::time::timeout(REQUEST_MAX, self.client.send(request));
+        let answer = answer.await.map_err(|_| ApiError::Timeout { path: path.to_string() })??;
+        match answer.status().is_success() {
+            true => Ok(answer),
+            false => Err(refused(answer).await),
+        }
+    }
+
+    fn written(&self, path: &str) -> String {
+        let separator = if path.contains('?') { '&' } else { '?' };
+        format!("{path}{separator}fieldManager={}", self.field_manager)
+    }
+
+    fn request(&self, method: Method, path: String, kind: &str, body: Bytes) -> Result<Request<Body>, ApiError> {
+        let mut request = Request::builder().method(method).uri(path).header(header::ACCEPT, "application/json");
+        if !kind.is_empty() {
+            request = request.header(header::CONTENT_TYPE, kind);
+        }
+        Ok(request.body(Body::from(body))?)
+    }
+
+    async fn send(&self, method: Method, path: String, kind: &str, body: Bytes) -> Result<Bytes, ApiError> {
+        let request = self.request(method, path.clone(), kind, body)?;
+        let exchange = async {
+            let answer = self.client.send(request).await?;
+            match answer.status().is_success() {
+                true => Ok(answer.into_body().collect().await?.to_bytes()),
+                false => Err(refused(answer).await),
+            }
+        };
+        tokio::time::timeout(REQUEST_MAX, exchange).await.map_err(|_| ApiError::Timeout { path })?
+    }
+}
+
+/// The error that an answer is.
+async fn refused(answer: Response<Body>) -> ApiError {
+    let code = answer.status().as_u16();
+    match answer.into_body().collect().await {
+        Ok(body) => ApiError::from_status(code, &body.to_bytes()),
+        Err(error) => error.into(),
+    }
+}

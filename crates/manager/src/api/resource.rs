@@ -1,0 +1,60 @@
+//! Where objects are found.
+
+use std::fmt::Write;
+
+/// One resource of the API.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Resource {
+    /// `/api/v1`, `/apis/apps/v1`.
+    pub root: std::borrow::Cow<'static, str>,
+    pub plural: std::borrow::Cow<'static, str>,
+}
+
+pub const PODS: Resource = Resource::of("/api/v1", "pods");
+pub const NODES: Resource = Resource::of("/api/v1", "nodes");
+pub const EVENTS: Resource = Resource::of("/api/v1", "events");
+pub const DAEMON_SETS: Resource = Resource::of("/apis/apps/v1", "daemonsets");
+pub const CONTROLLER_REVISIONS: Resource = Resource::of("/apis/apps/v1", "controllerrevisions");
+pub const LEASES: Resource = Resource::of("/apis/coordination.k8s.io/v1", "leases");
+
+impl Resource {
+    pub const fn of(root: &'static str, plural: &'static str) -> Self {
+        use std::borrow::Cow::Borrowed;
+        Self { root: Borrowed(root), plural: Borrowed(plural) }
+    }
+
+    /// From group (empty for the core group), version and plural.
+    pub fn named(group: &str, version: &str, plural: &str) -> Self {
+        let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+        Self { root: root.into(), plural: plural.to_string().into() }
+    }
+
+    /// All objects, of all namespaces.
+    pub fn all(&self) -> String {
+        format!("{}/{}", self.root, self.plural)
+    }
+
+    /// The objects of one namespace; of a cluster-scoped resource if that is empty.
+    pub fn in_namespace(&self, namespace: &str) -> String {
+        match namespace {
+            "" => self.all(),
+            namespace => format!("{}/namespaces/{}/{}", self.root, escape(namespace), self.plural),
+        }
+    }
+
+    pub fn object(&self, namespace: &str, name: &str) -> String {
+        format!("{}/{}", self.in_namespace(namespace), escape(name))
+    }
+}
+
+/// A path segment or query value with everything escaped that could mean something else there.
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => escaped.push(byte.into()),
+            byte => write!(escaped, "%{byte:02X}").expect("a String takes everything"),
+        }
+    }
+    escaped
+}

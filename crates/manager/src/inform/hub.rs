@@ -1,0 +1,86 @@
+//! One list and watch per resource, however many controllers listen.
+
+use std::sync::Arc;
+
+use backstay_api::Entropy;
+use backstay_controllers::model::{ControllerRevision, DaemonSet, Node, Object, Pod};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::Batch;
+use super::reflector::{Listener, Reflector};
+use crate::api::{Api, CONTROLLER_REVISIONS, DAEMON_SETS, NODES, PODS, Resource};
+use crate::metrics::Metrics;
+
+/// Batches that may wait for a controller. A full queue makes the watch wait, and in the end resume or list again.
+const WAITING_MAX: usize = 256;
+
+/// One resource and who listens to it.
+pub struct Topic<T> {
+    resource: Resource,
+    listeners: Vec<mpsc::Sender<Batch<T>>>,
+}
+
+impl<T: Object> Topic<T> {
+    pub fn new(resource: Resource) -> Self {
+        Self { resource, listeners: Vec::new() }
+    }
+
+    /// Everything there is, then every change. To be called before the hub starts.
+    pub fn listen(&mut self) -> mpsc::Receiver<Batch<T>> {
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        self.listeners.push(sender);
+        receiver
+    }
+
+    /// Starts the watch, if anybody listens.
+    pub fn start(self, tasks: &mut JoinSet<()>, api: &Api, entropy: &Entropy, metrics: &Arc<Metrics>) {
+        if self.listeners.is_empty() {
+            return;
+        }
+        let (api, entropy, metrics) = (api.clone(), entropy.clone(), metrics.clone());
+        let reflector = Reflector { api, resource: self.resource, entropy, metrics };
+        tasks.spawn(reflector.run(Everyone(self.listeners)));
+    }
+}
+
+/// The resources that several controllers share.
+pub struct Hub {
+    pub daemon_sets: Topic<DaemonSet>,
+    pub controller_revisions: Topic<ControllerRevision>,
+    pub nodes: Topic<Node>,
+    pub pods: Topic<Pod>,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self {
+            daemon_sets: Topic::new(DAEMON_SETS),
+            controller_revisions: Topic::new(CONTROLLER_REVISIONS),
+            nodes: Topic::new(NODES),
+            pods: Topic::new(PODS),
+        }
+    }
+}
+
+impl Hub {
+    pub fn start(self, tasks: &mut JoinSet<()>, api: &Api, entropy: &Entropy, metrics: &Arc<Metrics>) {
+        self.daemon_sets.start(tasks, api, entropy, metrics);
+        self.controller_revisions.start(tasks, api, entropy, metrics);
+        self.nodes.start(tasks, api, entropy, metrics);
+        self.pods.start(tasks, api, entropy, metrics);
+    }
+}
+
+struct Everyone<T>(Vec<mpsc::Sender<Batch<T>>>);
+
+impl<T: Object> Listener<T> for Everyone<T> {
+    async fn tell(&mut self, batch: Batch<T>) -> bool {
+        for listener in &self.0 {
+            // A controller that has ended must not keep the others from hearing.
+            let _ = listener.send(batch.clone()).await;
+        }
+        self.0.retain(|listener| !listener.is_closed());
+        !self.0.is_empty()
+    }
+}

@@ -1,0 +1,214 @@
+//! List once, then watch; resume where the watch ended; list again only when the server has forgotten that place.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backstay_api::Entropy;
+use backstay_controllers::model::Object;
+use http_body_util::BodyExt;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::lines::{self, Lines};
+use super::{Batch, Change};
+use crate::api::{Api, ApiError, Resource, chain, escape};
+use crate::metrics::Metrics;
+
+/// Objects per page of a list.
+const PAGE: usize = 500;
+/// A watch is asked to end after this, plus up to as much again: then nobody waits for ever on a dead connection, and
+/// not all watches begin anew together.
+const WATCH_SECONDS: u64 = 300;
+/// Pauses after failures begin here and double.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Takes in batches; says whether anybody still listens.
+pub trait Listener<T>: Send {
+    fn tell(&mut self, batch: Batch<T>) -> impl Future<Output = bool> + Send;
+}
+
+pub struct Reflector {
+    pub api: Api,
+    pub resource: Resource,
+    pub entropy: Entropy,
+    pub metrics: Arc<Metrics>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error("the connection broke")]
+    Connection(#[from] kube::Error),
+    #[error(transparent)]
+    Line(#[from] lines::LineTooLong),
+    #[error("nobody listens")]
+    Deserted,
+}
+
+impl Reflector {
+    /// Runs until nobody listens, or it is dropped.
+    pub async fn run<T: Object>(self, mut listener: impl Listener<T>) {
+        let mut failures = 0;
+        let mut from = None;
+        loop {
+            let ended = self.follow(&mut from, &mut failures, &mut listener).await;
+            let Err(error) = ended else { continue };
+            match error {
+                Broken::Deserted => return,
+                Broken::Api(error) if error.is_expired() => from = None,
+                error => {
+                    let resource = &self.resource.plural;
+                    tracing::warn!(%resource, error = %chain(&error), "watch broken; will resume");
+                    tokio::time::sleep(self.pause(failures)).await;
+                    failures += 1;
+                }
+            }
+            self.metrics.watch_restarts.add(1);
+        }
+    }
+
+    /// One list, if need be, and one watch.
+    async fn follow<T: Object>(
+        &self,
+        from: &mut Option<u64>,
+        failures: &mut u32,
+        listener: &mut impl Listener<T>,
+    ) -> Result<(), Broken> {
+        let start = match *from {
+            Some(version) => version,
+            None => {
+                let (objects, resource_version) = self.list::<T>().await?;
+                self.tell(listener, vec![Change::Listed { objects, resource_version }]).await?;
+                resource_version
+            }
+        };
+        *from = Some(start);
+        let seconds = WATCH_SECONDS + self.entropy.next_u64() % WATCH_SECONDS;
+        let path = self.resource.all();
+        let path =
+            format!("{path}?watch=true&allowWatchBookmarks=true&resourceVersion={start}&timeoutSeconds={seconds}");
+        let mut body = self.api.stream(&path).await?.into_body();
+        let mut lines = Lines::default();
+        while let Some(frame) = body.frame().await {
+            let Ok(chunk) = frame?.into_data() else { continue };
+            lines.push(&chunk)?;
+            let (changes, ended) = self.read::<T>(&mut lines, from);
+            if !changes.is_empty() {
+                *failures = 0;
+                self.tell(listener, changes).await?;
+            }
+            ended?;
+        }
+        Ok(())
+    }
+
+    /// All whole lines read so far. An error event ends the watch, after what came before it.
+    fn read<T: Object>(&self, lines: &mut Lines, from: &mut Option<u64>) -> (Vec<Change<T>>, Result<(), ApiError>) {
+        let mut changes = Vec::new();
+        while let Some(line) = lines.next_line() {
+            match self.event(line) {
+                Ok(Event::Change(change, version)) => {
+                    *from = Some(version);
+                    changes.push(change);
+                }
+                Ok(Event::Progress(version)) => *from = Some(version),
+                Ok(Event::Error(error)) => return (changes, Err(error)),
+                // One unreadable object must not stop the others.
+                Err(error) => {
+                    self.metrics.undecodable.add(1);
+                    tracing::error!(resource = %self.resource.plural, %error, "cannot read an event; skipped");
+                }
+            }
+        }
+        (changes, Ok(()))
+    }
+
+    fn event<T: Object>(&self, line: &[u8]) -> Result<Event<T>, serde_json::Error> {
+        let (kind, object) = lines::split(line)?;
+        if kind == "ERROR" {
+            let code = serde_json::from_slice::<WireCode>(object)?.code;
+            return Ok(Event::Error(ApiError::from_status(code, object)));
+        }
+        if kind == "BOOKMARK" {
+            let bookmark: WireBookmark = serde_json::from_slice(object)?;
+            return Ok(Event::Progress(bookmark.metadata.resource_version.parse().unwrap_or(0)));
+        }
+        let object = Arc::new(T::from_json(object)?);
+        let version = object.meta().resource_version;
+        let change = if kind == "DELETED" { Change::Gone(object) } else { Change::Set(object) };
+        Ok(Event::Change(change, version))
+    }
+
+    async fn list<T: Object>(&self) -> Result<(Vec<Arc<T>>, u64), ApiError> {
+        let mut objects = Vec::new();
+        let mut next = String::new();
+        loop {
+            let path = format!("{}?limit={PAGE}{next}", self.resource.all());
+            let body = self.api.get(&path).await?;
+            let page: WireList<'_> = serde_json::from_slice(&body)?;
+            for item in page.items.unwrap_or_default() {
+                match T::from_json(item.get().as_bytes()) {
+                    Ok(object) => objects.push(Arc::new(object)),
+                    Err(error) => {
+                        self.metrics.undecodable.add(1);
+                        tracing::error!(resource = %self.resource.plural, %error, "cannot read an object; skipped");
+                    }
+                }
+            }
+            let token = page.metadata.next.unwrap_or_default();
+            if token.is_empty() {
+                return Ok((objects, page.metadata.resource_version.parse().unwrap_or(0)));
+            }
+            next = format!("&continue={}", escape(&token));
+        }
+    }
+
+    async fn tell<T>(&self, listener: &mut impl Listener<T>, changes: Vec<Change<T>>) -> Result<(), Broken> {
+        match listener.tell(Arc::new(changes)).await {
+            true => Ok(()),
+            false => Err(Broken::Deserted),
+        }
+    }
+
+    /// Doubles with each failure, less up to a half.
+    fn pause(&self, failures: u32) -> Duration {
+        let longest = PAUSE_FIRST.saturating_mul(1 << failures.min(16)).min(PAUSE_MAX);
+        longest.mul_f64(1.0 - (self.entropy.next_u64() % 512) as f64 / 1024.0)
+    }
+}
+
+enum Event<T> {
+    /// With the resource version from which to go on.
+    Change(Change<T>, u64),
+    Progress(u64),
+    Error(ApiError),
+}
+
+#[derive(Deserialize)]
+struct WireList<'a> {
+    metadata: WireListMeta,
+    #[serde(borrow)]
+    items: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireListMeta {
+    #[serde(default)]
+    resource_version: String,
+    #[serde(default, rename = "continue")]
+    next: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WireBookmark {
+    metadata: WireListMeta,
+}
+
+#[derive(Deserialize)]
+struct WireCode {
+    #[serde(default)]
+    code: u16,
+}
