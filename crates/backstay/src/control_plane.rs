@@ -53,6 +53,7 @@ impl ControlPlane {
         (config.clock, config.entropy, config.pod_access) = (clock.clone(), entropy.clone(), pods);
         config.disabled_admission_plugins = args.disable_admission_plugins.clone();
         let server = ApiServer::new(config)?;
+        server.bootstrap().await?;
 
         let (stop, _) = watch::channel(false);
         let mut plane = Self {

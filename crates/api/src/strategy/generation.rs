@@ -26,7 +26,8 @@ pub(super) fn count(resource: &Resource, subresource: Option<&str>, object: &mut
         0 => drop(meta::remove_meta(object, "generation")),
         generation => meta::set_meta(object, "generation", generation),
     }
-    let writes_spec = subresource.is_none_or(|name| name != "status");
+    // A binding is the scheduler's doing, not a change of what is wanted.
+    let writes_spec = subresource.is_none_or(|name| name != "status" && name != "binding");
     if writes_spec && counts(resource) && desired_state_changed(resource, object, old) {
         meta::set_meta(object, "generation", meta::generation(old) + 1);
     }

@@ -89,6 +89,9 @@ impl<'a> Patch<'a> {
         let applied = self.applied.as_ref().expect("read when the patch was made");
         let merged = managed::apply(&served.schema, &served.ty, live, applied, &manager, self.options.force)?;
         let mut object = body::patched(self.call, merged)?.object;
+        if meta::name(&object).is_empty() {
+            meta::set_meta(&mut object, "name", self.call.name());
+        }
         if let (Some(_), Some(version)) = (live, meta::value_at(applied, &["metadata", "resourceVersion"])) {
             meta::set_meta(&mut object, "resourceVersion", version.clone());
         }
@@ -133,7 +136,7 @@ impl Change for Patch<'_> {
 
 /// The body of an apply patch: YAML (or JSON), an object of the kind.
 fn read_apply(call: &Call, options: &WriteOptions) -> Result<Value, Status> {
-    let (mut object, duplicates) = decode::yaml_value(&call.body).map_err(|why| undecodable(&why))?;
+    let (object, duplicates) = decode::yaml_value(&call.body).map_err(|why| undecodable(&why))?;
     match options.field_validation {
         FieldValidation::Strict if !duplicates.is_empty() => return Err(undecodable(&duplicates.join("\n"))),
         FieldValidation::Warn => duplicates.into_iter().for_each(|problem| call.warnings.add(problem)),
@@ -141,9 +144,6 @@ fn read_apply(call: &Call, options: &WriteOptions) -> Result<Value, Status> {
     }
     if !object.is_object() {
         return Err(undecodable("the body is not an object"));
-    }
-    if meta::name(&object).is_empty() {
-        meta::set_meta(&mut object, "name", call.name());
     }
     Ok(object)
 }
