@@ -1,0 +1,11 @@
+//! The whole API in one process, over the memory store, on a virtual clock. Each test is a script of requests and what
+//! they must answer; only [`script`] knows how to send them.
+
+mod concurrency;
+mod deleting;
+mod limits;
+mod listing;
+mod pods;
+mod script;
+mod watching;
+mod writing;

@@ -1,0 +1,193 @@
+//! The language of the tests.
+//!
+//! ```text
+//! > POST /api/v1/namespaces/default/configmaps {"metadata":{"name":"c"}}
+//! < 201 metadata.name="c" metadata.uid:=u
+//! > GET /api/v1/namespaces/default/configmaps?watch=1&timeoutSeconds=1
+//! < 200 ADDED c
+//! ```
+//! A request line is method, path, and a body, of which the first word may be a content type in brackets: `[merge]`.
+//! An answer line is the code and then checks: `path=json` (absent is `null`), `path~text` (contains), `path:=name`
+//! (kept for later lines as `${name}`), or, for watches, the events as type and name
+//! (or reason). `@user` before a method sends the
+//! request as somebody other than the administrator.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use backstay_apiserver::{ApiServer, Config, UserInfo, as_user, identity};
+use backstay_store::{MemoryStore, Store};
+use http::{Method, Request};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tower::ServiceExt;
+
+/// A server and what the script has learnt about it.
+pub struct World {
+    pub store: Arc<MemoryStore>,
+    router: Router,
+    kept: BTreeMap<String, String>,
+}
+
+/// What a request was answered.
+pub struct Answer {
+    pub code: u16,
+    pub headers: http::HeaderMap,
+    pub body: String,
+}
+
+/// Runs a script in a fresh world.
+pub async fn check(script: &str) {
+    World::new().await.run(script).await;
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(configure: impl FnOnce(&mut Config)) -> Self {
+        let store = Arc::new(MemoryStore::new());
+        let mut config = Config::new(store.clone() as Arc<dyn Store>);
+        config.disabled_admission_plugins = vec!["ServiceAccount".into()];
+        configure(&mut config);
+        let server = ApiServer::new(config).expect("known plugins");
+        server.bootstrap().await.expect("an empty store takes everything");
+        Self { store, router: server.router(), kept: BTreeMap::new() }
+    }
+
+    pub async fn run(&mut self, script: &str) {
+        let mut answer = None;
+        for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let line = self.fill(line);
+            match (line.split_at(1), &answer) {
+                ((">", request), _) => answer = Some((line.clone(), self.send(request.trim()).await)),
+                (("<", checks), Some((request, answer))) => {
+                    let kept = check_answer(request, answer, checks.trim());
+                    self.kept.extend(kept);
+                }
+                _ => panic!("a line begins with > or <, answers follow requests: {line}"),
+            }
+        }
+    }
+
+    /// Sends one request line (without its `>`).
+    pub async fn send(&self, line: &str) -> Answer {
+        let (user, line) = match line.strip_prefix('@').and_then(|line| line.split_once(' ')) {
+            Some((user, line)) => (UserInfo::new(user, &[]), line),
+            None => (UserInfo::new("admin", &[identity::MASTERS]), line),
+        };
+        let (method, rest) = line.split_once(' ').expect("method and path");
+        let (path, body) = rest.split_once(' ').unwrap_or((rest, ""));
+        let (content_type, body) = content_type(body.trim());
+        let mut request = Request::builder().method(method.parse::<Method>().expect("a method")).uri(path);
+        request = request.header("content-type", content_type).header("user-agent", "script/1");
+        let request = request.body(Body::from(body.to_string())).expect("a request");
+        self.call(request, user).await
+    }
+
+    pub async fn call(&self, request: Request<Body>, user: UserInfo) -> Answer {
+        let response = as_user(self.router.clone(), user).oneshot(request).await.expect("routers do not fail");
+        let (code, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.into_body().collect().await.expect("a whole body").to_bytes();
+        Answer { code, headers, body: String::from_utf8_lossy(&body).into_owned() }
+    }
+
+    fn fill(&self, line: &str) -> String {
+        let fill = |line: String, (name, value): (&String, &String)| line.replace(&format!("${{{name}}}"), value);
+        self.kept.iter().fold(line.to_string(), fill)
+    }
+}
+
+fn content_type(body: &str) -> (&str, &str) {
+    let Some((name, rest)) = body
+        .strip_prefix('[')
+        .and_then(|body| body.split_once(']'))
+        .filter(|(name, _)| ["merge", "smp", "jsonpatch", "apply", "yaml"].contains(name))
+    else {
+        return ("application/json", body);
+    };
+    let content_type = match name {
+        "merge" => "application/merge-patch+json",
+        "smp" => "application/strategic-merge-patch+json",
+        "jsonpatch" => "application/json-patch+json",
+        "apply" => "application/apply-patch+yaml",
+        _ => "application/yaml",
+    };
+    (content_type, rest.trim())
+}
+
+/// Holds the answer against the line; gives what is to be kept.
+fn check_answer(request: &str, answer: &Answer, checks: &str) -> BTreeMap<String, String> {
+    let (code, checks) = checks.split_once(' ').unwrap_or((checks, ""));
+    let Answer { body, .. } = answer;
+    assert_eq!(answer.code.to_string(), code, "{request}\n{body}");
+    let mut kept = BTreeMap::new();
+    let first = checks.split([' ', ',']).next().unwrap_or_default();
+    if ["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR", "NONE"].contains(&first) {
+        assert_eq!(events(body), checks, "{request}\n{body}");
+        return kept;
+    }
+    let object: Value = serde_json::from_str(body).unwrap_or(Value::Null);
+    for check in split(checks) {
+        if let Some((path, name)) = check.split_once(":=") {
+            let value = find(&object, path);
+            kept.insert(name.to_string(), value.as_str().map_or(value.to_string(), str::to_string));
+        } else if let Some((path, text)) = check.split_once('~') {
+            let seen = find(&object, path).to_string();
+            assert!(seen.contains(text), "{request}\n{path} should contain {text:?}\n{body}");
+        } else if let Some((path, value)) = check.split_once('=') {
+            let expected: Value = serde_json::from_str(value).unwrap_or_else(|_| panic!("not JSON: {value}"));
+            assert_eq!(find(&object, path), expected, "{request}\n{path}\n{body}");
+        } else {
+            panic!("not a check: {check}");
+        }
+    }
+    kept
+}
+
+/// `TYPE name, TYPE name`, or `NONE`.
+fn events(body: &str) -> String {
+    let events: Vec<String> = body
+        .lines()
+        .map(|line| {
+            let event: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            let object = &event["object"];
+            let name = object["metadata"]["name"].as_str().or(object["reason"].as_str()).unwrap_or_default();
+            format!("{} {name}", event["type"].as_str().unwrap_or_default()).trim_end().to_string()
+        })
+        .collect();
+    if events.is_empty() { "NONE".into() } else { events.join(", ") }
+}
+
+/// Splits at spaces that are not within JSON strings.
+fn split(checks: &str) -> Vec<String> {
+    let (mut parts, mut in_string) = (vec![String::new()], false);
+    for character in checks.chars() {
+        match character {
+            ' ' if !in_string => parts.push(String::new()),
+            character => {
+                in_string ^= character == '"';
+                parts.last_mut().expect("begins with one").push(character);
+            }
+        }
+    }
+    parts.retain(|part| !part.is_empty());
+    parts
+}
+
+/// The value at `a.b.0.c`; `items.*.metadata.name` gives a list.
+fn find(value: &Value, path: &str) -> Value {
+    let (step, rest) = path.split_once('.').map_or((path, None), |(step, rest)| (step, Some(rest)));
+    if step == "*" {
+        let each = value.as_array().into_iter().flatten();
+        return each.map(|element| rest.map_or(element.clone(), |rest| find(element, rest))).collect();
+    }
+    let next = match step.parse::<usize>() {
+        Ok(index) => &value[index],
+        Err(_) => &value[step],
+    };
+    rest.map_or(next.clone(), |rest| find(next, rest))
+}

@@ -1,0 +1,130 @@
+//! Create, update, patch: what is kept, and what is refused.
+
+use crate::script::check;
+
+#[tokio::test(start_paused = true)]
+async fn create_gives_identity_and_refuses_a_second_one() {
+    check(
+        r#"
+        > POST /api/v1/namespaces/default/configmaps {"metadata":{"name":"c","uid":"mine","creationTimestamp":"2000-01-01T00:00:00Z"},"data":{"a":"1"}}
+        < 201 kind="ConfigMap" apiVersion="v1" metadata.namespace="default" data.a="1" metadata.uid:=uid
+        > POST /api/v1/namespaces/default/configmaps {"metadata":{"name":"c"}}
+        < 409 reason="AlreadyExists" message~already
+        > POST /api/v1/namespaces/default/configmaps {"metadata":{"generateName":"g-"}}
+        < 201 metadata.name~g- metadata.generateName="g-"
+        > POST /api/v1/namespaces/default/configmaps {"metadata":{"name":"d","resourceVersion":"5"}}
+        < 500 message="resourceVersion should not be set on objects to be created" reason=null
+        > POST /api/v1/namespaces/default/configmaps {"metadata":{"name":"d","namespace":"other"}}
+        < 400 message~namespace
+        > POST /api/v1/namespaces/none/configmaps {"metadata":{"name":"d"}}
+        < 404 details.kind="namespaces"
+        > POST /api/v1/namespaces/default/configmaps?dryRun=All {"metadata":{"name":"d"}}
+        < 201 metadata.resourceVersion=null metadata.name="d"
+        > GET /api/v1/namespaces/default/configmaps/d
+        < 404 reason="NotFound"
+        "#,
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn updates_respect_versions_and_identity() {
+    check(
+        r#"
+        > POST /api/v1/namespaces/default/configmaps {"metadata":{"name":"c"},"data":{"a":"1"}}
+        < 201 metadata.resourceVersion:=v1 metadata.uid:=uid metadata.creationTimestamp:=born
+        > PUT /api/v1/namespaces/default/configmaps/c {"metadata":{"name":"c"},"data":{"a":"2"}}
+        < 200 data.a="2" metadata.uid="${uid}" metadata.creationTimestamp="${born}" metadata.resourceVersion:=v2
+        > PUT /api/v1/namespaces/default/configmaps/c {"metadata":{"name":"c","resourceVersion":"${v1}"},"data":{"a":"3"}}
+        < 409 reason="Conflict"
+        > PUT /api/v1/namespaces/default/configmaps/c {"metadata":{"name":"c","resourceVersion":"${v2}"},"data":{"a":"2"}}
+        < 200 metadata.resourceVersion="${v2}"
+        > PUT /api/v1/namespaces/default/configmaps/c {"metadata":{"name":"c","uid":"other"}}
+        < 409 message~Precondition
+        > PUT /api/v1/namespaces/default/configmaps/c {"metadata":{"name":"d"}}
+        < 400 message~match
+        > PUT /api/v1/namespaces/default/configmaps/d {"metadata":{"name":"d"}}
+        < 404 reason="NotFound"
+        > PUT /apis/coordination.k8s.io/v1/namespaces/default/leases/l {"metadata":{"name":"l"}}
+        < 201 kind="Lease"
+        "#,
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_patch_type_reaches_the_object() {
+    check(
+        r#"
+        > POST /api/v1/namespaces/default/configmaps {"metadata":{"name":"c"},"data":{"a":"1"}}
+        < 201 metadata.resourceVersion:=v1
+        > PATCH /api/v1/namespaces/default/configmaps/c [merge]{"data":{"b":"2"}}
+        < 200 data={"a":"1","b":"2"} metadata.resourceVersion:=v2
+        > PATCH /api/v1/namespaces/default/configmaps/c [merge]{"data":{"b":"2"}}
+        < 200 metadata.resourceVersion="${v2}"
+        > PATCH /api/v1/namespaces/default/configmaps/c [jsonpatch][{"op":"remove","path":"/data/a"}]
+        < 200 data={"b":"2"}
+        > PATCH /api/v1/namespaces/default/configmaps/c [smp]{"data":{"b":null},"metadata":{"labels":{"l":"1"}}}
+        < 200 data=null metadata.labels.l="1"
+        > PATCH /api/v1/namespaces/default/configmaps/c?fieldManager=m [apply]{"apiVersion":"v1","kind":"ConfigMap","data":{"z":"26"}}
+        < 200 data={"z":"26"}
+        > PATCH /api/v1/namespaces/default/configmaps/n?fieldManager=m [apply]{"apiVersion":"v1","kind":"ConfigMap","data":{"z":"26"}}
+        < 201 metadata.name="n"
+        > PATCH /api/v1/namespaces/default/configmaps/c [merge]{"metadata":{"resourceVersion":"${v1}"}}
+        < 409 reason="Conflict"
+        > PATCH /api/v1/namespaces/default/configmaps/c [merge]{"metadata":{"name":"d"}}
+        < 400 message~match
+        > PATCH /api/v1/namespaces/default/configmaps/c {"data":{}}
+        < 415 reason="UnsupportedMediaType"
+        > PATCH /api/v1/namespaces/default/configmaps/c?fieldValidation=Strict [merge]{"data":{"a":"1"},"foo":1}
+        < 422 reason="Invalid" message~foo
+        > PATCH /api/v1/namespaces/default/configmaps/none [merge]{}
+        < 404 reason="NotFound"
+        "#,
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_is_one_object_in_two_groups() {
+    check(
+        r#"
+        > POST /apis/events.k8s.io/v1/namespaces/default/events {"metadata":{"name":"e"},"eventTime":"2026-01-01T00:00:00.000000Z","note":"hello","reason":"R","action":"A","type":"Normal","reportingController":"x.io/c","reportingInstance":"i","regarding":{"kind":"Pod","name":"p","namespace":"default"}}
+        < 201 apiVersion="events.k8s.io/v1" note="hello" message=null
+        > GET /api/v1/namespaces/default/events/e
+        < 200 apiVersion="v1" message="hello" involvedObject.name="p" reportingComponent="x.io/c" note=null
+        > GET /api/v1/namespaces/default/events?fieldSelector=involvedObject.name=p
+        < 200 items.*.metadata.name=["e"]
+        > GET /apis/events.k8s.io/v1/namespaces/default/events?fieldSelector=regarding.name=p
+        < 200 items.*.note=["hello"]
+        > PATCH /apis/events.k8s.io/v1/namespaces/default/events/e [merge]{"note":"bye"}
+        < 200 note="bye"
+        > GET /api/v1/namespaces/default/events/e
+        < 200 message="bye"
+        "#,
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_grants_or_does_what_they_may_not() {
+    check(
+        r#"
+        > @eve GET /api/v1/namespaces/default/configmaps
+        < 403 reason="Forbidden" message~eve
+        > @eve GET /api/v1/nosuch
+        < 403 reason="Forbidden"
+        > POST /apis/rbac.authorization.k8s.io/v1/namespaces/default/roles {"metadata":{"name":"r"},"rules":[{"apiGroups":["","rbac.authorization.k8s.io"],"resources":["configmaps","roles"],"verbs":["get","create"]}]}
+        < 201 kind="Role"
+        > POST /apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings {"metadata":{"name":"b"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"Role","name":"r"},"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"eve"}]}
+        < 201 kind="RoleBinding"
+        > @eve POST /api/v1/namespaces/default/configmaps {"metadata":{"name":"c"}}
+        < 201 metadata.name="c"
+        > @eve DELETE /api/v1/namespaces/default/configmaps/c
+        < 403 reason="Forbidden"
+        > @eve POST /apis/rbac.authorization.k8s.io/v1/namespaces/default/roles {"metadata":{"name":"more"},"rules":[{"apiGroups":[""],"resources":["secrets"],"verbs":["get"]}]}
+        < 403 reason="Forbidden" message~secrets
+        "#,
+    )
+    .await;
+}
