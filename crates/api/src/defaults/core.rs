@@ -79,7 +79,7 @@ const NODE_INFO: [&str; 10] = [
 ];
 
 pub(super) fn node(object: &mut Fields) {
-    always(object, "spec");
+    pod_ranges(always(object, "spec"));
     let status = always(object, "status");
     if let Some(capacity) = status.get("capacity").cloned() {
         unset(status, "allocatable", capacity);
@@ -89,6 +89,23 @@ pub(super) fn node(object: &mut Fields) {
     unset(always(always(status, "daemonEndpoints"), "kubeletEndpoint"), "Port", 0);
     let info = always(status, "nodeInfo");
     NODE_INFO.into_iter().for_each(|name| unset(info, name, ""));
+}
+
+/// `podCIDR` is the first of `podCIDRs`; whichever was given makes the other.
+fn pod_ranges(spec: &mut Fields) {
+    let first = spec.get("podCIDRs").and_then(|ranges| ranges.pointer("/0")).and_then(Value::as_str).unwrap_or("");
+    match (text(spec, "podCIDR"), first) {
+        ("", "") => {}
+        ("", first) => {
+            let first = first.to_string();
+            spec.insert("podCIDR".into(), first.into());
+        }
+        (given, first) if given == first => {}
+        (given, _) => {
+            let ranges = json!([given]);
+            spec.insert("podCIDRs".into(), ranges);
+        }
+    }
 }
 
 pub(super) fn endpoints(object: &mut Fields) {

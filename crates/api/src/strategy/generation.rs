@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{TEMPLATE_GENERATION, is, is_custom};
 use crate::meta;
@@ -59,16 +59,14 @@ fn counts(resource: &Resource) -> bool {
 }
 
 /// Everything but metadata and, where it is written separately, status.
-fn desired_state_changed(resource: &Resource, object: &Value, old: &Value) -> bool {
-    let none = Map::new();
-    let fields = |object: &'_ Value| object.as_object().cloned().unwrap_or_else(|| none.clone());
-    let (new, before) = (fields(object), fields(old));
-    let names: BTreeSet<&String> = new.keys().chain(before.keys()).collect();
+fn desired_state_changed<'a>(resource: &Resource, object: &'a Value, old: &'a Value) -> bool {
+    let fields = |object: &'a Value| object.as_object().into_iter().flat_map(|fields| fields.keys());
+    let names: BTreeSet<&String> = fields(object).chain(fields(old)).collect();
     let status_apart = !is_custom(resource) || resource.subresource("status").is_some();
     let changed = names.into_iter().any(|name| match name.as_str() {
         "apiVersion" | "kind" | "metadata" => false,
         "status" if status_apart => false,
-        name => !semantically_equal(new.get(name), before.get(name)),
+        name => !semantically_equal(object.get(name), old.get(name)),
     });
     // Controllers read some settings of Deployments from annotations.
     let annotations = ["metadata", "annotations"];

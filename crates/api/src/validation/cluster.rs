@@ -1,4 +1,4 @@
-//! Access rules, priorities, leases, budgets, definitions of custom resources, reviews.
+//! Access rules, priorities, leases, budgets, definitions of custom resources.
 
 use serde_json::Value;
 
@@ -269,45 +269,6 @@ pub(super) fn webhooks(object: &Value) -> Causes {
             let what = "the timeout value must be between 1 and 30 seconds";
             causes.push(invalid(&path.child("timeoutSeconds"), timeout, what));
         }
-    }
-    causes
-}
-
-/// A question whether someone may do something: it must say who, and what.
-pub(super) fn access_review(object: &Value, about_self: bool) -> Causes {
-    let path = Path::new("spec");
-    let attributes = |field| meta::value_at(object, &["spec", field]);
-    let (resource, other) = (attributes("resourceAttributes"), attributes("nonResourceAttributes"));
-    let mut causes = Causes::new();
-    if resource.is_some() && other.is_some() {
-        let shown = other.cloned().unwrap_or_default();
-        let what = "cannot be specified in combination with resourceAttributes";
-        causes.push(invalid(&path.child("nonResourceAttributes"), shown, what));
-    }
-    if resource.is_none() && other.is_none() {
-        let what = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-        causes.push(invalid(&path.child("resourceAttributes"), Value::Null, what));
-    }
-    let nobody =
-        meta::str_at(object, &["spec", "user"]).is_empty() && meta::list_at(object, &["spec", "groups"]).is_empty();
-    if !about_self && nobody {
-        causes.push(invalid(&path.child("user"), "", "at least one of user or group must be specified"));
-    }
-    causes
-}
-
-/// How long a requested token may live.
-pub(super) fn token_request(object: &Value) -> Causes {
-    const SECONDS_MIN: i64 = 600;
-    const SECONDS_MAX: i64 = 1 << 32;
-    let path = Path::new("spec").child("expirationSeconds");
-    let seconds = meta::int_at(object, &["spec", "expirationSeconds"]).unwrap_or(3600);
-    let mut causes = Causes::new();
-    if seconds < SECONDS_MIN {
-        causes.push(invalid(&path, seconds, "may not specify a duration less than 10 minutes"));
-    }
-    if seconds > SECONDS_MAX {
-        causes.push(invalid(&path, seconds, "may not specify a duration larger than 2^32 seconds"));
     }
     causes
 }

@@ -144,16 +144,6 @@ fn kind_update(resource: &Resource, subresource: Option<&str>, object: &Value, o
     }
 }
 
-/// What is wrong with a question or request that is answered and not kept: it has no metadata to check.
-pub fn request(kind: &str, object: &Value) -> Vec<Cause> {
-    match kind {
-        "SubjectAccessReview" | "LocalSubjectAccessReview" => cluster::access_review(object, false),
-        "SelfSubjectAccessReview" => cluster::access_review(object, true),
-        "TokenRequest" => cluster::token_request(object),
-        _ => Causes::new(),
-    }
-}
-
 /// What the name of an object of this kind must look like.
 fn name_rule(resource: &Resource) -> meta::NameRule {
     match (resource.group.as_str(), resource.kind.as_str()) {
