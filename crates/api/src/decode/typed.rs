@@ -29,7 +29,7 @@ pub fn decode(schema: &Schema, ty: &Type, tree: Tree<'_>) -> Result<Decoded, Str
         problems: Vec::new(),
         seen: BTreeSet::new(),
         path: String::new(),
-        at: None,
+        fields: Vec::new(),
         first_error: None,
     };
     let object = decoder.value(&Place { ty, go_type: None, loose: false }, tree, None)?;
@@ -45,16 +45,9 @@ struct Decoder<'s> {
     seen: BTreeSet<String>,
     /// Where we are, with the indices of lists and the keys of maps: `spec.containers[0].ports`.
     path: String,
-    /// Where we are, as errors say it.
-    at: Option<ErrorPlace>,
+    /// Where we are, as errors say it: the fields that lead here, each with the struct it is in.
+    fields: Vec<(&'s str, &'s str)>,
     first_error: Option<String>,
-}
-
-/// The innermost struct, and the fields that lead here without indices and keys.
-#[derive(Clone)]
-struct ErrorPlace {
-    structure: String,
-    fields: String,
 }
 
 /// What is expected at one place.
@@ -123,24 +116,18 @@ impl<'s> Decoder<'s> {
 
     fn field(
         &mut self,
-        structure: &str,
-        name: &str,
+        structure: &'s str,
+        name: &'s str,
         field: &'s Field,
         tree: Tree<'_>,
         before: Option<Value>,
         loose: bool,
     ) -> Result<Option<Value>, String> {
-        let outer = self.at.clone();
-        let fields = match &outer {
-            Some(place) => format!("{}.{name}", place.fields),
-            None => name.to_string(),
-        };
-        let structure = structure.rsplit('.').next().unwrap_or(structure).to_string();
-        self.at = Some(ErrorPlace { structure, fields });
+        self.fields.push((structure, name));
         let length = self.enter(name);
         let value = self.value(&Place { ty: &field.ty, go_type: field.go_type, loose }, tree, before)?;
         self.path.truncate(length);
-        self.at = outer;
+        self.fields.pop();
         Ok(value)
     }
 
@@ -205,8 +192,12 @@ impl<'s> Decoder<'s> {
     fn mismatch(&mut self, place: &Place<'_>, found: &str) -> Option<Value> {
         if self.first_error.is_none() {
             let ty = place.go_type.map_or_else(|| empty::go_name(self.schema, place.ty), str::to_string);
-            let into = match &self.at {
-                Some(at) => format!("struct field {}.{} of type {ty}", at.structure, at.fields),
+            let into = match self.fields.last() {
+                Some((structure, _)) => {
+                    let structure = structure.rsplit('.').next().unwrap_or(structure);
+                    let fields: Vec<&str> = self.fields.iter().map(|(_, field)| *field).collect();
+                    format!("struct field {structure}.{} of type {ty}", fields.join("."))
+                }
                 None => format!("value of type {ty}"),
             };
             self.first_error = Some(format!("json: cannot unmarshal {found} into Go {into}"));
