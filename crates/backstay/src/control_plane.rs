@@ -9,7 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use axum::Router;
 use backstay_api::{Clock, Entropy};
-use backstay_apiserver::{ApiServer, Config, PodAccess, UserInfo, as_user, kubeconfig, listen, pki::Pki};
+use backstay_apiserver::pki::Pki;
+use backstay_apiserver::tokens::Signer;
+use backstay_apiserver::{ApiServer, Config, PodAccess, UserInfo, as_user, kubeconfig, listen};
 use backstay_store::{EmbeddedStore, Store};
 use jiff::Timestamp;
 use kube::Client;
@@ -45,12 +47,13 @@ impl ControlPlane {
             TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
         let address = reachable(listener.local_addr()?);
         let (clock, entropy) = (Clock::new(Timestamp::now), Entropy::new(rand::random));
-        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(data_dir.join("store"))?);
+        let store = open_store(data_dir.join("store")).await?;
         let hosts = backstay_apiserver::pki::server_hosts(args.listen.ip(), &host_name());
         let pki = Pki::open(&data_dir.join("pki"), &hosts, clock.now())?;
 
         let mut config = Config::new(store.clone());
         (config.clock, config.entropy, config.pod_access) = (clock.clone(), entropy.clone(), pods);
+        config.tokens = Some(Arc::new(Signer::open(&data_dir.join("pki"), clock.now())?));
         config.disabled_admission_plugins = args.disable_admission_plugins.clone();
         let server = ApiServer::new(config)?;
         server.bootstrap().await?;
@@ -70,7 +73,6 @@ impl ControlPlane {
         let tls = listen::tls(&pki)?;
         let stopped = plane.stop.subscribe();
         plane.tasks.spawn(listen::serve(listener, tls, plane.router.clone(), stopped));
-        plane.run_controllers();
         plane.run_simulated_nodes(args.simulated_nodes);
         plane.ready().await?;
         kubeconfig::write(&plane.kubeconfig, &plane.url, &pki.authority.pair().certificate_pem, &pki.admin)
@@ -125,6 +127,12 @@ impl ControlPlane {
         }
         self.store.close().await;
     }
+}
+
+/// Reading everything takes a moment, and blocks.
+async fn open_store(directory: PathBuf) -> Result<Arc<dyn Store>> {
+    let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(directory)).await??;
+    Ok(Arc::new(store))
 }
 
 /// The address that clients on this machine use: a wildcard is reached through loopback.

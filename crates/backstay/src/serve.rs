@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{ServerArgs, UpArgs};
 use crate::control_plane::ControlPlane;
+use crate::node;
 
 pub async fn server(args: ServerArgs) -> Result<ExitCode> {
     let plane = ControlPlane::start(&args.control_plane, Arc::new(NoPods)).await?;
@@ -16,7 +17,8 @@ pub async fn server(args: ServerArgs) -> Result<ExitCode> {
 }
 
 pub async fn up(args: UpArgs) -> Result<ExitCode> {
-    let plane = ControlPlane::start(&args.control_plane, Arc::new(NoPods)).await?;
+    let mut plane = ControlPlane::start(&args.control_plane, Arc::new(NoPods)).await?;
+    node::start(&mut plane, &args)?;
     until_told(plane).await
 }
 

@@ -1,0 +1,36 @@
+//! This machine as a node.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use backstay_node::process::{ProcessRuntime, ShimCommand};
+use backstay_node::{NodeConfig, pods_dir};
+
+use crate::args::{Runtime, UpArgs};
+use crate::control_plane::{ControlPlane, host_name};
+
+/// Starts the agent of this machine in the control plane's process, unless the runtime is `none`.
+pub fn start(plane: &mut ControlPlane, args: &UpArgs) -> Result<()> {
+    if args.runtime == Runtime::None {
+        return Ok(());
+    }
+    let name = args.node_name.clone().unwrap_or_else(host_name);
+    let data_dir = plane.data_dir.join("node");
+    let pods = pods_dir(&data_dir);
+    let program = std::env::current_exe().context("cannot tell where this program is")?;
+    let shim = ShimCommand(vec![program.into(), "shim".into()]);
+    let runtime = ProcessRuntime::new(pods.clone(), shim, plane.clock.clone())
+        .with_context(|| format!("cannot use {} for the pods of this machine", pods.display()))?;
+    let config = NodeConfig {
+        name: name.clone(),
+        runtime: Arc::new(runtime),
+        clock: plane.clock.clone(),
+        entropy: plane.entropy.clone(),
+        data_dir,
+        addresses: Vec::new(),
+        labels: Vec::new(),
+    };
+    let client = plane.client(&format!("system:node:{name}"), &["system:nodes", "system:masters"]);
+    plane.spawn(backstay_node::run(client, config, plane.stopping()));
+    Ok(())
+}
