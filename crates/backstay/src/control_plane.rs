@@ -11,7 +11,8 @@ use axum::Router;
 use backstay_api::{Clock, Entropy};
 use backstay_apiserver::pki::Pki;
 use backstay_apiserver::tokens::Signer;
-use backstay_apiserver::{ApiServer, Config, PodAccess, UserInfo, as_user, kubeconfig, listen};
+use backstay_apiserver::{ApiServer, Config, UserInfo, as_user, kubeconfig, listen};
+use backstay_node::pods_dir;
 use backstay_store::{EmbeddedStore, Store};
 use jiff::Timestamp;
 use kube::Client;
@@ -22,6 +23,7 @@ use tracing::info;
 
 use crate::args::ControlPlaneArgs;
 use crate::data_dir;
+use crate::pod_logs::PodLogs;
 
 /// What stopping may take altogether; the contract promises 5 s.
 const STOP: Duration = Duration::from_secs(4);
@@ -41,7 +43,8 @@ pub struct ControlPlane {
 
 impl ControlPlane {
     /// Starts everything; returns once `/readyz` answers ok and the kubeconfig is written.
-    pub async fn start(args: &ControlPlaneArgs, pods: Arc<dyn PodAccess>) -> Result<Self> {
+    /// `node`: the name of this machine's node, if it is one.
+    pub async fn start(args: &ControlPlaneArgs, node: Option<String>) -> Result<Self> {
         let data_dir = args.data_dir.clone().unwrap_or_else(data_dir::default);
         let listener =
             TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
@@ -51,8 +54,10 @@ impl ControlPlane {
         let hosts = backstay_apiserver::pki::server_hosts(args.listen.ip(), &host_name());
         let pki = Pki::open(&data_dir.join("pki"), &hosts, clock.now())?;
 
+        let pods = PodLogs { pods: pods_dir(&data_dir.join("node")), node, store: store.clone() };
         let mut config = Config::new(store.clone());
-        (config.clock, config.entropy, config.pod_access) = (clock.clone(), entropy.clone(), pods);
+        (config.clock, config.entropy) = (clock.clone(), entropy.clone());
+        config.pod_access = Arc::new(pods);
         config.tokens = Some(Arc::new(Signer::open(&data_dir.join("pki"), clock.now())?));
         config.disabled_admission_plugins = args.disable_admission_plugins.clone();
         let server = ApiServer::new(config)?;
@@ -73,6 +78,7 @@ impl ControlPlane {
         let tls = listen::tls(&pki)?;
         let stopped = plane.stop.subscribe();
         plane.tasks.spawn(listen::serve(listener, tls, plane.router.clone(), stopped));
+        plane.run_controllers();
         plane.run_simulated_nodes(args.simulated_nodes);
         plane.ready().await?;
         kubeconfig::write(&plane.kubeconfig, &plane.url, &pki.authority.pair().certificate_pem, &pki.admin)
@@ -97,6 +103,12 @@ impl ControlPlane {
     /// Runs a part of the fleet that ends by itself when the control plane is being stopped.
     pub fn spawn(&mut self, part: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(part);
+    }
+
+    fn run_controllers(&mut self) {
+        let client = self.client("system:kube-controller-manager", &["system:masters"]);
+        let config = backstay_manager::Config::new(self.clock.clone(), self.entropy.clone());
+        self.tasks.spawn(backstay_manager::run(client, config, self.stopping()));
     }
 
     fn run_simulated_nodes(&mut self, nodes: u32) {

@@ -5,6 +5,7 @@ mod control_plane;
 mod data_dir;
 mod logging;
 mod node;
+mod pod_logs;
 mod serve;
 mod tour;
 
@@ -16,6 +17,9 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(name = "backstay", version)]
 struct CommandLine {
+    #[command(flatten)]
+    globals: backstay_cli::Globals,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -25,6 +29,8 @@ enum Command {
     Up(args::UpArgs),
     Server(args::ServerArgs),
     Tour(tour::Args),
+    #[command(flatten)]
+    Client(backstay_cli::Command),
 }
 
 fn main() -> ExitCode {
@@ -32,8 +38,11 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|verb| verb == "shim") {
         return exit_code(backstay_node::process::shim_main(std::env::args_os().skip(2)));
     }
-    let command = CommandLine::parse().command;
-    match run(command) {
+    let CommandLine { globals, command } = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => return backstay_cli::report_usage_error(&error),
+    };
+    match run(command, globals) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("backstay: {error:#}");
@@ -42,19 +51,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+fn run(command: Command, globals: backstay_cli::Globals) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Up(args) => {
-            logging::start();
-            runtime.block_on(serve::up(args))
-        }
-        Command::Server(args) => {
-            logging::start();
-            runtime.block_on(serve::server(args))
-        }
-        Command::Tour(args) => runtime.block_on(tour::run(args)),
+        // Verbs of clients bring a small runtime of their own: they must start at once.
+        Command::Client(command) => Ok(backstay_cli::run(command, globals)),
+        Command::Up(args) => serving(serve::up(args)),
+        Command::Server(args) => serving(serve::server(args)),
+        Command::Tour(args) => runtime()?.block_on(tour::run(args)),
     }
+}
+
+fn serving(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    logging::start();
+    runtime()?.block_on(work)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
 fn exit_code(code: i32) -> ExitCode {

@@ -9,12 +9,14 @@ use backstay_node::{NodeConfig, pods_dir};
 use crate::args::{Runtime, UpArgs};
 use crate::control_plane::{ControlPlane, host_name};
 
-/// Starts the agent of this machine in the control plane's process, unless the runtime is `none`.
-pub fn start(plane: &mut ControlPlane, args: &UpArgs) -> Result<()> {
-    if args.runtime == Runtime::None {
-        return Ok(());
-    }
-    let name = args.node_name.clone().unwrap_or_else(host_name);
+/// The name of this machine's node; `None` if it is to be none.
+pub fn name(args: &UpArgs) -> Option<String> {
+    let named = || args.node_name.clone().unwrap_or_else(host_name);
+    (args.runtime != Runtime::None).then(named)
+}
+
+/// Starts the agent of this machine in the control plane's process.
+pub fn start(plane: &mut ControlPlane, name: String) -> Result<()> {
     let data_dir = plane.data_dir.join("node");
     let pods = pods_dir(&data_dir);
     let program = std::env::current_exe().context("cannot tell where this program is")?;

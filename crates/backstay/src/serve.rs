@@ -1,10 +1,8 @@
 //! `backstay up` and `backstay server`: start, say so, wait for a signal, stop in order.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Result;
-use backstay_apiserver::pods::NoPods;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{ServerArgs, UpArgs};
@@ -12,13 +10,15 @@ use crate::control_plane::ControlPlane;
 use crate::node;
 
 pub async fn server(args: ServerArgs) -> Result<ExitCode> {
-    let plane = ControlPlane::start(&args.control_plane, Arc::new(NoPods)).await?;
-    until_told(plane).await
+    until_told(ControlPlane::start(&args.control_plane, None).await?).await
 }
 
 pub async fn up(args: UpArgs) -> Result<ExitCode> {
-    let mut plane = ControlPlane::start(&args.control_plane, Arc::new(NoPods)).await?;
-    node::start(&mut plane, &args)?;
+    let node = node::name(&args);
+    let mut plane = ControlPlane::start(&args.control_plane, node.clone()).await?;
+    if let Some(node) = node {
+        node::start(&mut plane, node)?;
+    }
     until_told(plane).await
 }
 
