@@ -4,7 +4,7 @@ mod recordings;
 
 use backstay_api::managed::{Manager, track_update};
 use backstay_api::resources::{self, Resource};
-use backstay_api::{meta, schema};
+use backstay_api::{decode, defaults, meta, schema};
 use serde_json::Value;
 
 const CREATOR: &str = "kubectl-client-side-apply";
@@ -55,21 +55,16 @@ fn write(before: Option<&Value>, after: &Value, name: &str) -> Value {
     written
 }
 
-/// A recorded object without what the server adds after it has noted the owners.
+/// What kubectl sent, decoded and defaulted.
 fn as_sent(recorded: &Value) -> Value {
-    let mut sent = recorded.clone();
-    for field in ["managedFields", "uid", "resourceVersion", "creationTimestamp", "generation"] {
-        meta::remove_meta(&mut sent, field);
-    }
-    let Some(spec) = sent.get_mut("spec").and_then(Value::as_object_mut) else { return sent };
-    match recorded["kind"].as_str() {
-        Some("Namespace") => spec.clear(),
-        Some("Service") => {
-            let allocated = |field: &str| ["clusterIPs", "ipFamilies", "ipFamilyPolicy"].contains(&field);
-            spec.retain(|field, value| !allocated(field) && (field != "clusterIP" || value == "None"));
-        }
-        _ => {}
-    }
+    const ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
+    let gvk = meta::gvk(recorded).unwrap();
+    let text = meta::annotation(recorded, ANNOTATION).unwrap();
+    let mut sent: Value = serde_json::from_str(text).unwrap();
+    meta::map_mut(&mut sent, &["metadata", "annotations"]).insert(ANNOTATION.into(), text.into());
+    let ty = schema::type_of(&gvk).unwrap();
+    let mut sent = decode::value(schema::builtin(), &ty, sent).unwrap().object;
+    defaults::apply(&gvk, &mut sent);
     sent
 }
 

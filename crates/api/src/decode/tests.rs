@@ -248,6 +248,14 @@ fn a_custom_resource_is_kept_as_sent() {
 }
 
 #[test]
+fn an_empty_list_of_managed_fields_stays() {
+    let ty = type_of("v1", "Pod");
+    let pod = |sent: Value| value(schema::builtin(), &ty, sent).expect("an object").object;
+    assert_eq!(pod(json!({"metadata": {"managedFields": []}}))["metadata"], json!({"managedFields": []}));
+    assert_eq!(pod(json!({"metadata": {"managedFields": null, "finalizers": []}}))["metadata"], json!({}));
+}
+
+#[test]
 fn a_decoded_value_stays_as_it_is() {
     let ty = type_of("v1", "Pod");
     let body = json!({"spec": {"containers": [{"name": "a", "resources": {"limits": {"cpu": "0.1"}}, "args": []}]}});

@@ -108,9 +108,14 @@ impl<'s> Decoder<'s> {
             let value = self.field(&structure.name, name, field, tree, before, structure.loose)?;
             out.extend(value.or(kept).map(|value| (name.clone(), value)));
         }
+        // An empty list is more than none here: it gives up the tracking of owners.
+        let untracked = (self.path == "metadata").then(|| out.get_key_value("managedFields")).flatten();
+        let untracked = untracked.filter(|(_, list)| **list == Value::Array(Vec::new()));
+        let untracked = untracked.map(|(name, list)| (name.clone(), list.clone()));
         if !structure.loose {
             empty::finish(self.schema, structure, &mut out);
         }
+        out.extend(untracked);
         Ok(Value::Object(out))
     }
 

@@ -33,7 +33,8 @@ fn pods_get_more_than_templates() {
         "apps/v1",
         "DaemonSet",
         json!({"spec": {"template": {"spec": given}}}),
-        json!({"spec": {"revisionHistoryLimit": 10, "template": {"metadata": {}, "spec": template},
+        json!({"metadata": {"annotations": {"deprecated.daemonset.template.generation": "0"}},
+            "spec": {"revisionHistoryLimit": 10, "template": {"metadata": {}, "spec": template},
             "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}}}}),
     );
 }

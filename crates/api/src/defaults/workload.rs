@@ -2,9 +2,13 @@
 
 use serde_json::json;
 
+use crate::strategy::TEMPLATE_GENERATION;
+
 use super::{Fields, always, child, children, pod, text, unset, volume, zero};
 
 pub(super) fn daemon_set(object: &mut Fields) {
+    // Shows a count that only the server changes; it is there before anyone asks who owns it.
+    unset(always(always(object, "metadata"), "annotations"), TEMPLATE_GENERATION, "0");
     let spec = always(object, "spec");
     pod::template(spec);
     let strategy = always(spec, "updateStrategy");

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::field::{self, Causes, Path, forbidden, invalid, invalids, not_negative, not_supported, required};
 use super::{apps, meta as metadata, names};
-use crate::meta;
+use crate::{crd, meta};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 const PRIORITY_MAX: i64 = 1_000_000_000;
@@ -189,57 +189,8 @@ pub(super) fn pod_disruption_budget_status(object: &Value) -> Causes {
 }
 
 pub(super) fn custom_resource_definition(object: &Value) -> Causes {
-    let path = Path::new("spec");
-    let text = |at: &[&str]| meta::str_at(object, at).to_string();
-    let (plural, group) = (text(&["spec", "names", "plural"]), text(&["spec", "group"]));
-    let mut causes = metadata::object_meta(object, false, names::dns_subdomain, &Path::new("metadata"));
-    if meta::name(object) != format!("{plural}.{group}") {
-        let what = "must be spec.names.plural+\".\"+spec.group";
-        causes.push(invalid(&Path::new("metadata").child("name"), meta::name(object), what));
-    }
-    match group.as_str() {
-        "" => causes.push(required(&path.child("group"), "")),
-        group if !group.contains('.') => {
-            causes.push(invalid(&path.child("group"), group, "should be a domain with at least one dot"));
-        }
-        group => causes.extend(invalids(&path.child("group"), group, names::dns_subdomain(group))),
-    }
-    let scope = text(&["spec", "scope"]);
-    let scopes = ["Cluster", "Namespaced"];
-    match scope.as_str() {
-        "" => causes.push(required(&path.child("scope"), "")),
-        scope if !scopes.contains(&scope) => causes.push(not_supported(&path.child("scope"), scope, &scopes)),
-        _ => {}
-    }
-    causes.extend(definition_versions(object, &path.child("versions")));
-    for field in ["plural", "singular", "kind", "listKind"] {
-        let name = text(&["spec", "names", field]);
-        let path = path.child("names").child(field);
-        match name.as_str() {
-            "" => causes.push(required(&path, "")),
-            name => causes.extend(invalids(&path, name, names::dns_1035_label(&name.to_lowercase()))),
-        }
-    }
-    causes
-}
-
-fn definition_versions(definition: &Value, path: &Path) -> Causes {
-    let mut causes = Causes::new();
-    let versions = meta::list_at(definition, &["spec", "versions"]);
-    let is_set = |version: &&Value, field: &str| version.get(field) == Some(&Value::Bool(true));
-    if versions.iter().filter(|version| is_set(version, "storage")).count() != 1 {
-        let shown = versions.to_vec();
-        causes.push(invalid(path, shown, "must have exactly one version marked as storage version"));
-    }
-    for (position, version) in versions.iter().enumerate() {
-        let path = path.index(position);
-        let name = meta::str_at(version, &["name"]);
-        causes.extend(invalids(&path.child("name"), name, names::dns_1035_label(name)));
-        if meta::value_at(version, &["schema", "openAPIV3Schema"]).is_none() {
-            causes.push(required(&path.child("schema").child("openAPIV3Schema"), "schemas are required"));
-        }
-    }
-    causes
+    let metadata = metadata::object_meta(object, false, names::dns_subdomain, &Path::new("metadata"));
+    metadata.into_iter().chain(crd::validate_create(object)).collect()
 }
 
 pub(super) fn webhooks(object: &Value) -> Causes {

@@ -138,6 +138,7 @@ fn kind_update(resource: &Resource, subresource: Option<&str>, object: &Value, o
             cluster::role_binding_update(object, old, namespaced)
         }
         ("scheduling.k8s.io", "PriorityClass", None) => cluster::priority_class_update(object, old),
+        ("apiextensions.k8s.io", _, None) => changed_by(crate::crd::validate_update(object, old)),
         // An event may be about anything once it is there.
         ("" | "events.k8s.io", "Event", None) => meta::update(object, old),
         _ => changed_by(kind_create(resource, object)),
