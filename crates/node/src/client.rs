@@ -5,6 +5,8 @@ use kube::Client;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+
 /// Names us in `managedFields` and in the server's logs.
 const USER_AGENT: &str = concat!("backstay-node/", env!("CARGO_PKG_VERSION"));
 
@@ -94,19 +96,40 @@ pub(crate) async fn renew_lease(
     seconds: i64,
     now: jiff::Timestamp,
 ) -> Result<(), kube::Error> {
-    const PATH: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
-    let renewed = now.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
-    let spec = json!({ "holderIdentity": node, "leaseDurationSeconds": seconds, "renewTime": renewed });
-    // A lease goes with its node, and one of an earlier node of this name passes to the new one.
-    let owner = json!([{ "apiVersion": "v1", "kind": "Node", "name": node, "uid": uid }]);
+    let (owner, spec) = lease(node, uid, seconds, now);
     let patch = json!({ "metadata": { "ownerReferences": owner }, "spec": spec });
-    match api.merge_patch(&format!("{PATH}/{node}"), &patch).await {
-        Err(error) if code(&error) == Some(404) => {}
-        other => return other.map(drop),
+    match api.merge_patch(&format!("{LEASES}/{node}"), &patch).await {
+        Err(error) if code(&error) == Some(404) => create_lease(api, node, uid, seconds, now).await,
+        other => other.map(drop),
     }
+}
+
+/// Makes a node's lease; if there is one already, it is renewed.
+pub(crate) async fn create_lease(
+    api: &Api,
+    node: &str,
+    uid: &str,
+    seconds: i64,
+    now: jiff::Timestamp,
+) -> Result<(), kube::Error> {
+    let (owner, spec) = lease(node, uid, seconds, now);
     let metadata = json!({ "name": node, "namespace": "kube-node-lease", "ownerReferences": owner });
     let lease = json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec });
-    api.post(PATH, &lease).await.map(drop)
+    match api.post(LEASES, &lease).await {
+        Err(error) if code(&error) == Some(409) => {
+            let patch = json!({ "metadata": { "ownerReferences": owner }, "spec": spec });
+            api.merge_patch(&format!("{LEASES}/{node}"), &patch).await.map(drop)
+        }
+        other => other.map(drop),
+    }
+}
+
+/// Owner references and spec of a node's lease. It goes with its node; that of an earlier node of the same name passes to
+/// the new one.
+fn lease(node: &str, uid: &str, seconds: i64, now: jiff::Timestamp) -> (Value, Value) {
+    let renewed = now.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+    let spec = json!({ "holderIdentity": node, "leaseDurationSeconds": seconds, "renewTime": renewed });
+    (json!([{ "apiVersion": "v1", "kind": "Node", "name": node, "uid": uid }]), spec)
 }
 
 /// The status code of an answer that is an error; `None` if there was no answer.

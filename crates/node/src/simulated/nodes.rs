@@ -152,7 +152,8 @@ async fn register(api: Api, index: usize, now: Timestamp) -> Option<(usize, Stri
     if !is_ready(&created) {
         write_status(&api, index, now).await;
     }
-    renew(api, index, uid.clone(), now).await;
+    let name = node_name(index);
+    retried(|| client::create_lease(&api, &name, &uid, LEASE_SECONDS, now)).await;
     Some((index, uid))
 }
 

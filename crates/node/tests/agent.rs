@@ -1,0 +1,329 @@
+//! The agent of a machine against a real server in memory: real pods, real processes.
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backstay_node::process::{ProcessRuntime, ShimCommand};
+use backstay_node::runtime::{PodIdentity, Runtime};
+use backstay_node::{NodeConfig, logs, pods_dir};
+use futures::StreamExt as _;
+use serde_json::{Value, json};
+use support::{Server, condition, is_ready, pod_path};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+/// A machine with an agent that can be killed.
+struct Machine {
+    dir: TempDir,
+    agent: JoinHandle<()>,
+}
+
+impl Machine {
+    async fn start(server: &Server) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let agent = agent(server, dir.path());
+        server.wait("/api/v1/nodes/n1", "registered", is_ready).await;
+        Self { dir, agent }
+    }
+
+    /// No goodbye: the task is gone from one moment to the next.
+    async fn kill_agent(&mut self) {
+        self.agent.abort();
+        let _ = (&mut self.agent).await;
+    }
+
+    fn restart_agent(&mut self, server: &Server) {
+        self.agent = agent(server, self.dir.path());
+    }
+
+    async fn log(&self, pod: &Value, options: logs::LogOptions) -> String {
+        let uid = pod["metadata"]["uid"].as_str().unwrap();
+        match logs::open(&pods_dir(self.dir.path()), uid, "main", options) {
+            Ok(stream) => String::from_utf8(stream.collect::<Vec<_>>().await.concat()).unwrap(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// What still lies in the directory of pods.
+    fn pods(&self) -> usize {
+        std::fs::read_dir(pods_dir(self.dir.path())).unwrap().count()
+    }
+
+    /// The process of a container that runs.
+    fn pid(&self, pod: &Value, container: &str) -> i32 {
+        let uid = pod["metadata"]["uid"].as_str().unwrap();
+        let dir = pods_dir(self.dir.path()).join(uid).join("containers").join(container);
+        let newest = std::fs::read_dir(dir).unwrap().flatten().map(|entry| entry.path()).max().unwrap();
+        let state: Value = serde_json::from_slice(&std::fs::read(newest.join("state.json")).unwrap()).unwrap();
+        state["pid"].as_i64().unwrap() as i32
+    }
+
+    /// Takes everything away, as a test must: pods outlive their agent by design.
+    async fn end(mut self) {
+        self.kill_agent().await;
+        let runtime = runtime(self.dir.path());
+        for PodIdentity { uid, .. } in runtime.pods().await.unwrap() {
+            runtime.remove(&uid).await.unwrap();
+        }
+    }
+}
+
+fn runtime(dir: &Path) -> ProcessRuntime {
+    let shim = ShimCommand(vec![env!("CARGO_BIN_EXE_node-shim").into()]);
+    ProcessRuntime::new(pods_dir(dir), shim, backstay_api::Clock::new(jiff::Timestamp::now)).unwrap()
+}
+
+fn agent(server: &Server, dir: &Path) -> JoinHandle<()> {
+    let config = NodeConfig {
+        name: "n1".into(),
+        runtime: Arc::new(runtime(dir)),
+        clock: server.clock.clone(),
+        entropy: server.entropy.clone(),
+        data_dir: dir.to_path_buf(),
+        addresses: vec!["127.0.0.1".into()],
+        labels: vec![("test".into(), "yes".into())],
+    };
+    tokio::spawn(backstay_node::run(server.client.clone(), config, std::future::pending()))
+}
+
+fn runs(script: &str) -> impl FnOnce(&mut Value) {
+    let script = script.to_string();
+    move |pod| pod["spec"]["containers"][0]["command"] = json!(["sh", "-c", script])
+}
+
+fn main_status(pod: &Value) -> &Value {
+    &pod["status"]["containerStatuses"][0]
+}
+
+async fn events(server: &Server, pod: &str) -> Vec<String> {
+    let list = server.get("/api/v1/namespaces/default/events").await;
+    let ours = list["items"].as_array().unwrap().iter().filter(|event| event["involvedObject"]["name"] == pod);
+    ours.map(|event| format!("{} {}", event["reason"].as_str().unwrap(), event["message"].as_str().unwrap())).collect()
+}
+
+async fn wait_for_event(server: &Server, pod: &str, text: &str) {
+    for _ in 0..1000 {
+        if events(server, pod).await.iter().any(|event| event.contains(text)) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("no event {text:?} of {pod}: {:?}", events(server, pod).await);
+}
+
+#[tokio::test]
+async fn a_pod_runs_and_goes() {
+    let server = Server::start().await;
+    let machine = Machine::start(&server).await;
+    let node = server.get("/api/v1/nodes/n1").await;
+    assert_eq!(node["metadata"]["labels"]["test"], "yes");
+    server.pod("a", "n1", runs("trap 'echo bye; exit 0' TERM; echo hello; while :; do sleep 0.01; done")).await;
+    let pod = server.wait(&pod_path("a"), "ready", is_ready).await;
+    assert_eq!((&pod["status"]["phase"], &pod["status"]["podIP"]), (&json!("Running"), &json!("127.0.0.1")));
+    assert!(main_status(&pod)["containerID"].as_str().unwrap().starts_with("process://"), "{pod:#}");
+    wait_for_event(&server, "a", "Started container main").await;
+    let pid = machine.pid(&pod, "main");
+    server.delete(&pod_path("a")).await;
+    server.wait(&pod_path("a"), "gone", Value::is_null).await;
+    assert_eq!(machine.pods(), 0, "nothing is left of it");
+    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    wait_for_event(&server, "a", "Stopping container main").await;
+    machine.end().await;
+}
+
+#[tokio::test]
+async fn pods_outlive_the_agent() {
+    let server = Server::start().await;
+    let mut machine = Machine::start(&server).await;
+    server.pod("stays", "n1", |_| {}).await;
+    server.pod("ends", "n1", runs("sleep 1000 & wait")).await;
+    server.pod("deleted", "n1", |_| {}).await;
+    let before = server.wait(&pod_path("stays"), "ready", is_ready).await;
+    let ends = server.wait(&pod_path("ends"), "ready", is_ready).await;
+    let deleted = server.wait(&pod_path("deleted"), "ready", is_ready).await;
+    let (stays_pid, ends_pid, deleted_pid) =
+        (machine.pid(&before, "main"), machine.pid(&ends, "main"), machine.pid(&deleted, "main"));
+    machine.kill_agent().await;
+    let alive = |pid: i32| Path::new(&format!("/proc/{pid}/cwd")).exists();
+    assert!(alive(stays_pid) && alive(ends_pid));
+    // While nobody looks, one container ends and one pod is taken away by force.
+    rustix::process::kill_process(rustix::process::Pid::from_raw(ends_pid).unwrap(), rustix::process::Signal::KILL)
+        .unwrap();
+    server.delete(&format!("{}?gracePeriodSeconds=0", pod_path("deleted"))).await;
+    server.wait(&pod_path("deleted"), "gone", Value::is_null).await;
+    assert!(alive(deleted_pid), "nobody is here to stop it");
+    machine.restart_agent(&server);
+    let ended = server.wait(&pod_path("ends"), "restarted", |pod| main_status(pod)["restartCount"] == 1).await;
+    assert_eq!(main_status(&ended)["lastState"]["terminated"]["exitCode"], 137);
+    for _ in 0..1000 {
+        if !alive(deleted_pid) && machine.pods() == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(!alive(deleted_pid) && machine.pods() == 2, "the orphan is gone");
+    let after = server.get(&pod_path("stays")).await;
+    assert_eq!(after["status"], before["status"], "not a word about the one that was left alone");
+    assert_eq!(machine.pid(&after, "main"), stays_pid);
+    machine.end().await;
+}
+
+#[tokio::test]
+async fn crashes_back_off_and_keep_their_logs() {
+    let server = Server::start().await;
+    let machine = Machine::start(&server).await;
+    server.pod("crash", "n1", runs("echo run; exit 3")).await;
+    let waits = |pod: &Value| main_status(pod)["state"]["waiting"]["reason"] == "CrashLoopBackOff";
+    let pod = server.wait(&pod_path("crash"), "backs off", waits).await;
+    assert_eq!(main_status(&pod)["restartCount"], 1);
+    assert_eq!(main_status(&pod)["lastState"]["terminated"]["exitCode"], 3);
+    assert_eq!(pod["status"]["phase"], "Running");
+    assert_eq!(machine.log(&pod, logs::LogOptions::default()).await, "run\n");
+    let previous = logs::LogOptions { previous: true, ..logs::LogOptions::default() };
+    assert_eq!(machine.log(&pod, previous).await, "run\n");
+    wait_for_event(&server, "crash", "BackOff Back-off restarting failed container main").await;
+    machine.end().await;
+}
+
+#[tokio::test]
+async fn a_pod_without_a_command_says_what_to_do() {
+    let server = Server::start().await;
+    let machine = Machine::start(&server).await;
+    server
+        .pod("image", "n1", |pod| drop(pod["spec"]["containers"][0].as_object_mut().unwrap().remove("command")))
+        .await;
+    let waits = |pod: &Value| main_status(pod)["state"]["waiting"]["reason"] == "CreateContainerConfigError";
+    let pod = server.wait(&pod_path("image"), "refused", waits).await;
+    let message = main_status(&pod)["state"]["waiting"]["message"].as_str().unwrap();
+    assert!(message.contains("set the container's command"), "{message}");
+    assert_eq!(pod["status"]["phase"], "Pending");
+    server.delete(&pod_path("image")).await;
+    server.wait(&pod_path("image"), "gone", Value::is_null).await;
+    machine.end().await;
+}
+
+#[tokio::test]
+async fn environment_and_volumes_arrive() {
+    let server = Server::start().await;
+    let machine = Machine::start(&server).await;
+    let config =
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "c" }, "data": { "k": "from-config" } });
+    server
+        .pod("p", "n1", |pod| {
+            let target = machine.dir.path().join("mnt").display().to_string();
+            let container = &mut pod["spec"]["containers"][0];
+            container["command"] = json!(["sh", "-c"]);
+            container["args"] = json!([
+                "echo $K $POD $(NODE); cat $BACKSTAY_VOLUME_DIR/v/k; [ $(id -u) != 0 ] || cat $AT/k; sleep 1000"
+            ]);
+            container["env"] = json!([
+                { "name": "K", "valueFrom": { "configMapKeyRef": { "name": "c", "key": "k" } } },
+                { "name": "POD", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } },
+                { "name": "NODE", "valueFrom": { "fieldRef": { "fieldPath": "spec.nodeName" } } },
+                { "name": "AT", "value": target },
+            ]);
+            container["volumeMounts"] = json!([{ "name": "v", "mountPath": target }]);
+            pod["spec"]["volumes"] = json!([{ "name": "v", "configMap": { "name": "c" } }]);
+        })
+        .await;
+    wait_for_event(&server, "p", "FailedMount MountVolume.SetUp failed for volume \"v\" : configmap \"c\" not found")
+        .await;
+    let waiting = server.get(&pod_path("p")).await;
+    assert_eq!(main_status(&waiting)["state"]["waiting"]["reason"], "ContainerCreating");
+    server.post("/api/v1/namespaces/default/configmaps", config).await;
+    let pod = server.wait(&pod_path("p"), "ready", is_ready).await;
+    let root = rustix::process::geteuid().is_root();
+    let expected = if root { "from-config p n1\nfrom-configfrom-config" } else { "from-config p n1\nfrom-config" };
+    for _ in 0..500 {
+        // The last line has no end, so it shows only when the container has ended.
+        if machine.log(&pod, logs::LogOptions::default()).await.starts_with("from-config p n1\n") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let follow = logs::LogOptions { follow: true, ..logs::LogOptions::default() };
+    let pid = rustix::process::Pid::from_raw(machine.pid(&pod, "main")).unwrap();
+    let (log, ()) = tokio::join!(machine.log(&pod, follow), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    });
+    assert_eq!(log.trim_end(), expected);
+    machine.end().await;
+    assert!(!Path::new("/tmp/mnt").exists());
+}
+
+#[tokio::test]
+async fn probes_decide_readiness_and_restarts() {
+    let server = Server::start().await;
+    let machine = Machine::start(&server).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let answering = tokio::spawn(async move {
+        use tokio::io::AsyncWriteExt as _;
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await;
+        }
+    });
+    let flag = machine.dir.path().join("flag").display().to_string();
+    let probe = |handler: Value| {
+        let mut probe = json!({ "periodSeconds": 1, "failureThreshold": 1 });
+        probe.as_object_mut().unwrap().extend(handler.as_object().unwrap().clone());
+        probe
+    };
+    server
+        .pod("probed", "n1", |pod| {
+            pod["spec"]["terminationGracePeriodSeconds"] = 1.into();
+            let container = &mut pod["spec"]["containers"][0];
+            container["startupProbe"] = probe(json!({ "tcpSocket": { "host": "127.0.0.1", "port": port } }));
+            container["readinessProbe"] = probe(json!({ "exec": { "command": ["test", "-e", flag] } }));
+            container["livenessProbe"] =
+                probe(json!({ "httpGet": { "host": "127.0.0.1", "port": port, "path": "/" } }));
+        })
+        .await;
+    wait_for_event(&server, "probed", "Unhealthy Readiness probe failed").await;
+    let pod = server.get(&pod_path("probed")).await;
+    assert_eq!((condition(&pod, "Ready"), &main_status(&pod)["started"]), ("False", &json!(true)));
+    std::fs::write(&flag, "").unwrap();
+    server.wait(&pod_path("probed"), "ready", is_ready).await;
+    answering.abort();
+    let pod =
+        server.wait(&pod_path("probed"), "restarted", |pod| main_status(pod)["restartCount"].as_i64() >= Some(1)).await;
+    assert_eq!(main_status(&pod)["lastState"]["terminated"]["exitCode"], 143);
+    wait_for_event(&server, "probed", "Container main failed liveness probe, will be restarted").await;
+    machine.end().await;
+}
+
+#[tokio::test]
+async fn init_containers_hooks_and_a_final_phase() {
+    let server = Server::start().await;
+    let machine = Machine::start(&server).await;
+    let dir = machine.dir.path().display().to_string();
+    server
+        .pod("job", "n1", |pod| {
+            pod["spec"]["restartPolicy"] = "Never".into();
+            let command = |script: String| json!(["sh", "-c", script]);
+            pod["spec"]["initContainers"] =
+                json!([{ "name": "init", "image": "i", "command": command(format!("echo one > {dir}/init")) }]);
+            pod["spec"]["containers"][0]["command"] = command(format!("cat {dir}/init"));
+        })
+        .await;
+    let done = server.wait(&pod_path("job"), "done", |pod| pod["status"]["phase"] == "Succeeded").await;
+    assert_eq!(machine.log(&done, logs::LogOptions::default()).await, "one\n");
+    assert_eq!(done["status"]["initContainerStatuses"][0]["state"]["terminated"]["reason"], "Completed");
+    server
+        .pod("hooked", "n1", |pod| {
+            let hook = |script: String| json!({ "exec": { "command": ["sh", "-c", script] } });
+            pod["spec"]["containers"][0]["lifecycle"] = json!({
+                "postStart": hook(format!("touch {dir}/started")), "preStop": hook(format!("touch {dir}/stopping")),
+            });
+        })
+        .await;
+    server.wait(&pod_path("hooked"), "ready", is_ready).await;
+    server.delete(&pod_path("hooked")).await;
+    server.wait(&pod_path("hooked"), "gone", Value::is_null).await;
+    assert!(machine.dir.path().join("started").exists() && machine.dir.path().join("stopping").exists());
+    machine.end().await;
+}
