@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::path::PathElement;
-use super::set::FieldSet;
+use super::set::{Entry, FieldSet};
 use super::shape::{Node, Shape};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,12 +27,11 @@ impl Comparison {
 
     /// Without the paths in `ignored` and all below them.
     #[must_use]
-    pub fn without(&self, ignored: &FieldSet) -> Self {
-        Self {
-            added: self.added.without(ignored),
-            modified: self.modified.without(ignored),
-            removed: self.removed.without(ignored),
+    pub fn without(mut self, ignored: &FieldSet) -> Self {
+        for set in [&mut self.added, &mut self.modified, &mut self.removed] {
+            set.cut(ignored);
         }
+        self
     }
 }
 
@@ -51,43 +50,27 @@ struct Walk {
 
 impl Walk {
     fn values(&mut self, node: Node<'_>, before: Option<&Value>, after: Option<&Value>) {
-        if before == after {
-            return;
-        }
-        let sample = after.filter(|value| !value.is_null()).or(before).or(after).unwrap_or(&Value::Null);
-        let empty = |value: Option<&Value>| value.is_none_or(is_empty);
-        match node.shape(sample) {
-            Shape::Map if !(empty(before) && empty(after)) => {
-                if matches!(node, Node::Untyped) && before.is_some_and(|value| !value.is_object() && !value.is_null()) {
-                    self.leaf(before, after);
-                }
-                self.fields(node, before, after);
-                self.whole(before, after);
-            }
-            Shape::List if !(empty(before) && empty(after)) => {
-                self.elements(node, before, after);
-                self.whole(before, after);
-            }
-            _ => self.leaf(before, after),
-        }
-    }
-
-    fn leaf(&mut self, before: Option<&Value>, after: Option<&Value>) {
         match (before, after) {
-            (None, _) => self.found.added.insert(&self.path),
-            (_, None) => self.found.removed.insert(&self.path),
-            (Some(before), Some(after)) if before != after => self.found.modified.insert(&self.path),
+            (Some(before), Some(after)) if before != after => self.changed(node, before, after),
+            (None, Some(after)) => self.found.added.put_at(&self.path, whole(node, after)),
+            (Some(before), None) => self.found.removed.put_at(&self.path, whole(node, before)),
             _ => {}
         }
     }
 
-    /// A map or list that came or went is itself a change, beside what is in it.
-    fn whole(&mut self, before: Option<&Value>, after: Option<&Value>) {
-        match (before, after) {
-            (None, _) => self.found.added.insert(&self.path),
-            (_, None) => self.found.removed.insert(&self.path),
-            _ => {}
+    fn changed(&mut self, node: Node<'_>, before: &Value, after: &Value) {
+        let sample = if after.is_null() { before } else { after };
+        let shape = node.shape(sample);
+        if shape == Shape::Leaf || is_empty(before) && is_empty(after) {
+            return self.found.modified.insert(&self.path);
         }
+        if shape == Shape::List {
+            return self.elements(node, before, after);
+        }
+        if matches!(node, Node::Untyped) && !before.is_object() && !before.is_null() {
+            self.found.modified.insert(&self.path);
+        }
+        self.fields(node, before, after);
     }
 
     fn below(&mut self, element: PathElement, node: Node<'_>, before: Option<&Value>, after: Option<&Value>) {
@@ -96,10 +79,9 @@ impl Walk {
         self.path.pop();
     }
 
-    fn fields(&mut self, node: Node<'_>, before: Option<&Value>, after: Option<&Value>) {
+    fn fields(&mut self, node: Node<'_>, before: &Value, after: &Value) {
         let none = Map::new();
-        let before = before.and_then(Value::as_object).unwrap_or(&none);
-        let after = after.and_then(Value::as_object).unwrap_or(&none);
+        let (before, after) = (before.as_object().unwrap_or(&none), after.as_object().unwrap_or(&none));
         for (name, old) in before {
             let new = after.get(name);
             if new != Some(old) {
@@ -111,13 +93,12 @@ impl Walk {
         }
     }
 
-    fn elements(&mut self, node: Node<'_>, before: Option<&Value>, after: Option<&Value>) {
+    fn elements(&mut self, node: Node<'_>, before: &Value, after: &Value) {
         let (before, after) = (by_path(node, before), by_path(node, after));
         let paths: BTreeSet<&PathElement> = before.keys().chain(after.keys()).collect();
+        let none = Vec::new();
         for path in paths {
-            let none = Vec::new();
-            let old = before.get(path).unwrap_or(&none);
-            let new = after.get(path).unwrap_or(&none);
+            let (old, new) = (before.get(path).unwrap_or(&none), after.get(path).unwrap_or(&none));
             self.element(node.element(), path, old, new);
         }
     }
@@ -153,10 +134,33 @@ impl Walk {
     }
 }
 
+/// A value that came or went as a whole: itself, and all that is in it.
+fn whole(node: Node<'_>, value: &Value) -> Entry {
+    let mut below = FieldSet::default();
+    match (node.shape(value), value) {
+        (Shape::Map, Value::Object(fields)) => {
+            for (name, value) in fields {
+                below.put(PathElement::field(name), whole(node.field(name), value));
+            }
+        }
+        (Shape::List, Value::Array(_)) => {
+            for (path, items) in by_path(node, value) {
+                let entry = match items.as_slice() {
+                    [item] => whole(node.element(), item),
+                    _ => Entry { member: true, below: FieldSet::default() },
+                };
+                below.put(path, entry);
+            }
+        }
+        _ => {}
+    }
+    Entry { member: true, below }
+}
+
 /// The elements of a list by their paths; those without a path are left out.
-fn by_path<'a>(node: Node<'_>, list: Option<&'a Value>) -> BTreeMap<PathElement, Vec<&'a Value>> {
+fn by_path<'a>(node: Node<'_>, list: &'a Value) -> BTreeMap<PathElement, Vec<&'a Value>> {
     let mut found: BTreeMap<PathElement, Vec<&Value>> = BTreeMap::new();
-    for item in list.and_then(Value::as_array).into_iter().flatten() {
+    for item in list.as_array().into_iter().flatten() {
         if let Ok(path) = node.item_path(item) {
             found.entry(path).or_default().push(item);
         }

@@ -79,7 +79,7 @@ impl Managers {
     pub fn disown(&mut self, fields: &FieldSet, except: Option<&Identity>) {
         for (identity, owned) in &mut self.by_identity {
             if Some(identity) != except {
-                owned.fields = owned.fields.difference(fields);
+                owned.fields.subtract(fields);
             }
         }
         self.by_identity.retain(|_, owned| !owned.fields.is_empty());
@@ -118,7 +118,7 @@ impl Managers {
     fn merge_into(&mut self, bucket: &Identity, identity: &Identity) {
         let merged = self.by_identity.remove(identity).expect("listed just before");
         let bucket = self.by_identity.get_mut(bucket).expect("made just before");
-        bucket.fields = bucket.fields.union(&merged.fields);
+        bucket.fields.absorb(merged.fields);
         bucket.time = merged.time;
     }
 }

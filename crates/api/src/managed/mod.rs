@@ -60,13 +60,12 @@ impl Manager<'_> {
 /// Takes back new times in `managedFields` where nothing else changed, so that a write without effect stays one.
 /// For every update, patch and apply, as the last step before the object is compared with `before`.
 pub fn keep_times(before: &Value, after: &mut Value) {
-    let entries = |object: &Value| object.pointer("/metadata/managedFields").and_then(Value::as_array).cloned();
-    let (Some(old), Some(new)) = (entries(before), entries(after)) else { return };
-    let same = old.len() == new.len() && old.iter().zip(&new).all(|(old, new)| same_but_for_time(old, new));
-    if !same || !same_but_for_managed_fields(before, after) {
-        return;
+    let old = crate::meta::list_at(before, &["metadata", "managedFields"]);
+    let new = crate::meta::list_at(after, &["metadata", "managedFields"]);
+    let same = old.len() == new.len() && old.iter().zip(new).all(|(old, new)| same_but_for_time(old, new));
+    if same && old != new && same_but_for_managed_fields(before, after) {
+        crate::meta::set_meta(after, "managedFields", old.to_vec());
     }
-    crate::meta::set_meta(after, "managedFields", old);
 }
 
 fn same_but_for_time(left: &Value, right: &Value) -> bool {

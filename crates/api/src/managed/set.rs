@@ -1,6 +1,6 @@
 //! Sets of paths into an object: who owns what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 
 use super::path::PathElement;
 
@@ -51,12 +51,68 @@ impl FieldSet {
         set.entries.entry(last.clone()).or_default().member = true;
     }
 
+    /// Adds what belongs at a path.
+    pub fn put_at(&mut self, path: &[PathElement], entry: Entry) {
+        let Some((last, above)) = path.split_last() else { return };
+        let mut set = self;
+        for element in above {
+            set = &mut set.entries.entry(element.clone()).or_default().below;
+        }
+        set.put(last.clone(), entry);
+    }
+
     /// Adds what belongs at one element.
     pub fn put(&mut self, element: PathElement, entry: Entry) {
-        if !entry.is_empty() {
-            let place = self.entries.entry(element).or_default();
-            place.member |= entry.member;
-            place.below = place.below.union(&entry.below);
+        if entry.is_empty() {
+            return;
+        }
+        match self.entries.entry(element) {
+            btree_map::Entry::Vacant(place) => {
+                place.insert(entry);
+            }
+            btree_map::Entry::Occupied(mut place) => {
+                place.get_mut().member |= entry.member;
+                place.get_mut().below.absorb(entry.below);
+            }
+        }
+    }
+
+    /// Adds all paths of `other`.
+    pub fn absorb(&mut self, other: Self) {
+        if self.is_empty() {
+            *self = other;
+        } else {
+            other.entries.into_iter().for_each(|(element, entry)| self.put(element, entry));
+        }
+    }
+
+    /// Takes the paths of `other` away; what is below them stays.
+    pub fn subtract(&mut self, other: &Self) {
+        self.shrink(other, |entry, theirs| {
+            entry.member &= !theirs.member;
+            entry.below.subtract(&theirs.below);
+        });
+    }
+
+    /// Takes the paths of `other` away, and everything below them.
+    pub fn cut(&mut self, other: &Self) {
+        self.shrink(other, |entry, theirs| match theirs.member {
+            true => *entry = Entry::default(),
+            false => entry.below.cut(&theirs.below),
+        });
+    }
+
+    fn shrink(&mut self, other: &Self, take: impl Fn(&mut Entry, &Entry)) {
+        if self.is_empty() {
+            return;
+        }
+        for (element, theirs) in &other.entries {
+            if let Some(entry) = self.entries.get_mut(element) {
+                take(entry, theirs);
+                if entry.is_empty() {
+                    self.entries.remove(element);
+                }
+            }
         }
     }
 
@@ -96,9 +152,7 @@ impl FieldSet {
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         let mut union = self.clone();
-        for (element, entry) in &other.entries {
-            union.put(element.clone(), entry.clone());
-        }
+        union.absorb(other.clone());
         union
     }
 
@@ -113,20 +167,17 @@ impl FieldSet {
     /// Without the paths of `other`; what is below them stays.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
-        self.combine(|element, entry| {
-            let Some(theirs) = other.at(element) else { return Some(entry.clone()) };
-            Some(Entry { member: entry.member && !theirs.member, below: entry.below.difference(&theirs.below) })
-        })
+        let mut difference = self.clone();
+        difference.subtract(other);
+        difference
     }
 
     /// Without the paths of `other` and everything below them.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
-        self.combine(|element, entry| match other.at(element) {
-            None => Some(entry.clone()),
-            Some(theirs) if theirs.member => None,
-            Some(theirs) => Some(Entry { member: entry.member, below: entry.below.without(&theirs.below) }),
-        })
+        let mut rest = self.clone();
+        rest.cut(other);
+        rest
     }
 
     /// A set with what `entry_of` makes of each entry.

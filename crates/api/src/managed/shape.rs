@@ -102,32 +102,41 @@ impl<'a> Node<'a> {
     /// The set with every named field as a member that has something of the set below it.
     pub fn with_named_fields(self, set: &FieldSet) -> FieldSet {
         set.combine(|element, entry| {
-            let (named, child) = match element {
-                PathElement::Field(name) => (self.is_named(name), self.field(name)),
-                PathElement::Key(_) => (false, self.element()),
-                _ => (false, Node::Untyped),
-            };
+            let named = matches!(element, PathElement::Field(name) if self.is_named(name));
             let member = entry.member || named && !entry.below.is_empty();
-            Some(Entry { member, below: child.with_named_fields(&entry.below) })
+            Some(Entry { member, below: self.child(element).with_named_fields(&entry.below) })
+        })
+    }
+
+    /// Whether the set owns nothing inside of what is a leaf by now.
+    pub fn is_reconciled(self, set: &FieldSet) -> bool {
+        set.entries().all(|(element, entry)| {
+            let child = self.child(element);
+            entry.below.is_empty() || !child.is_typed_leaf() && child.is_reconciled(&entry.below)
         })
     }
 
     /// The set as it would be had the type been what it is now: of a leaf nothing is owned but the whole.
     pub fn reconciled(self, set: &FieldSet) -> FieldSet {
         set.combine(|element, entry| {
-            let child = match element {
-                PathElement::Field(name) => self.field(name),
-                PathElement::Key(_) => self.element(),
-                _ => Node::Untyped,
-            };
-            match child {
-                Node::Typed(..) if !entry.below.is_empty() && child.shape(&Value::Null) == Shape::Leaf => {
-                    Some(Entry { member: true, below: FieldSet::default() })
-                }
-                Node::Typed(..) => Some(Entry { member: entry.member, below: child.reconciled(&entry.below) }),
-                Node::Untyped => Some(entry.clone()),
-            }
+            let child = self.child(element);
+            Some(match !entry.below.is_empty() && child.is_typed_leaf() {
+                true => Entry { member: true, below: FieldSet::default() },
+                false => Entry { member: entry.member, below: child.reconciled(&entry.below) },
+            })
         })
+    }
+
+    fn child(self, element: &PathElement) -> Node<'a> {
+        match element {
+            PathElement::Field(name) => self.field(name),
+            PathElement::Key(_) => self.element(),
+            _ => Node::Untyped,
+        }
+    }
+
+    fn is_typed_leaf(self) -> bool {
+        matches!(self, Node::Typed(..)) && self.shape(&Value::Null) == Shape::Leaf
     }
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::compare::compare;
+use super::compare::{Comparison, compare};
 use super::entries::{Identity, Managers, Operation, Owned};
 use super::set::FieldSet;
 use super::shape::Node;
@@ -48,16 +48,18 @@ impl Write {
         if found.is_same() {
             return;
         }
-        let changed = found.changed();
-        managers.disown(&changed.union(&found.removed), None);
-        let taken = changed.difference(unowned());
+        let Comparison { added, modified: mut taken, removed } = found;
+        taken.absorb(added);
+        managers.disown(&taken, None);
+        managers.disown(&removed, None);
+        taken.subtract(unowned());
         if !taken.is_empty() {
             let owned = managers.by_identity.entry(self.identity.clone()).or_insert_with(|| Owned {
                 fields: FieldSet::default(),
                 api_version: self.api_version.clone(),
                 time: None,
             });
-            owned.fields = owned.fields.union(&taken);
+            owned.fields.absorb(taken);
             owned.time = Some(self.now);
         }
         managers.cap();
@@ -67,7 +69,9 @@ impl Write {
 /// Brings all sets in line with the type, which may have become atomic in places since they were written.
 pub fn reconcile(node: Node<'_>, managers: &mut Managers) {
     for owned in managers.by_identity.values_mut() {
-        owned.fields = node.reconciled(&owned.fields);
+        if !node.is_reconciled(&owned.fields) {
+            owned.fields = node.reconciled(&owned.fields);
+        }
     }
 }
 
