@@ -103,7 +103,7 @@ fn check_method(asked: &Asked, served: &Served, verb: Verb, target: &Target) -> 
 /// Serves the main resource.
 async fn serve(call: Call) -> Result<Response<Body>, Status> {
     match call.verb {
-        Verb::Get => answer::object::response(&call, 200, Payload::Entry(registry::get(&call)?)),
+        Verb::Get => answer::object::response(&call, 200, Payload::Entry(registry::get_fresh(&call).await?)),
         Verb::List => {
             let options = ListOptions::parse(&call.served.resource, &call.query, false)?;
             answer::list::response(&call, &list::page(&call, &options).await?)

@@ -4,6 +4,7 @@
 //! calls the `registry` or a `subresources` handler; `answer` turns what they found into bytes. `watch` streams
 //! the store's log. [`ApiServer`] holds it all together and is the place to begin.
 
+mod accounts;
 mod admission;
 mod answer;
 pub mod authz;
@@ -32,4 +33,4 @@ mod watch;
 pub use admission::UnknownPlugin;
 pub use identity::UserInfo;
 pub use pods::{LogRequest, PodAccess};
-pub use server::{ApiServer, Config, Limits, as_user};
+pub use server::{ApiServer, Config, Limits, StartError, as_user};

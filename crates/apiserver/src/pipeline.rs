@@ -142,7 +142,7 @@ fn authorize(asked: &Asked) -> Result<(), Status> {
                 resource: &target.resource,
                 subresource: target.subresource.as_deref().unwrap_or_default(),
                 namespace: target.namespace.as_deref().unwrap_or_default(),
-                name: target.name.as_deref().unwrap_or_default(),
+                name: target.name.as_deref().or(target.selected.as_deref()).unwrap_or_default(),
             };
             check(asked, verb.as_str(), Action::Resource(action))
         }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use backstay_api::{Clock, Entropy};
+use backstay_api::{Clock, Entropy, Status};
 use backstay_store::Store;
 use http::Request;
 
 use crate::UserInfo;
+use crate::accounts::{self, Accounts};
 use crate::admission::{Plugins, UnknownPlugin};
 use crate::authz::Authorizer;
 use crate::bootstrap::{self, BootstrapError};
@@ -29,6 +30,8 @@ pub struct Config {
     pub pod_access: Arc<dyn PodAccess>,
     /// Signs and recognises service account tokens; without it, none can be asked for.
     pub tokens: Option<Arc<Signer>>,
+    /// The certificate authority by which pods recognise this server, PEM.
+    pub root_ca: Option<String>,
     /// Names of admission plugins to leave out.
     pub disabled_admission_plugins: Vec<String>,
     pub limits: Limits,
@@ -70,10 +73,20 @@ impl Config {
             entropy: Entropy::new(rand::random),
             pod_access: Arc::new(NoPods),
             tokens: None,
+            root_ca: None,
             disabled_admission_plugins: Vec::new(),
             limits: Limits::default(),
         }
     }
+}
+
+/// Why a server could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    #[error("cannot write the service accounts that every namespace has")]
+    Accounts(#[from] Status),
 }
 
 /// What all requests share.
@@ -85,6 +98,8 @@ pub struct Core {
     pub pod_access: Arc<dyn PodAccess>,
     pub tokens: Option<Arc<Signer>>,
     pub admission: Plugins,
+    /// None if the `ServiceAccount` admission is switched off.
+    pub accounts: Option<Accounts>,
     pub catalog: Catalog,
     pub openapi: OpenApi,
     pub limits: Limits,
@@ -101,7 +116,9 @@ impl ApiServer {
     /// # Errors
     /// An admission plugin to leave out that does not exist.
     pub fn new(config: Config) -> Result<Self, UnknownPlugin> {
+        let with_accounts = !config.disabled_admission_plugins.iter().any(|name| name == "ServiceAccount");
         let core = Core {
+            accounts: with_accounts.then_some(Accounts { root_ca: config.root_ca }),
             admission: Plugins::without(&config.disabled_admission_plugins)?,
             authorizer: Authorizer::new(config.store.clone()),
             store: config.store,
@@ -122,9 +139,11 @@ impl ApiServer {
     ///
     /// # Errors
     /// The first write that the store refuses.
-    pub async fn bootstrap(&self) -> Result<(), BootstrapError> {
+    pub async fn bootstrap(&self) -> Result<(), StartError> {
         let Core { store, clock, entropy, .. } = &*self.core;
-        bootstrap::run(&**store, &bootstrap::Writer { encode: &encode::for_store, clock, entropy }).await
+        bootstrap::run(&**store, &bootstrap::Writer { encode: &encode::for_store, clock, entropy }).await?;
+        accounts::ensure_everywhere(&self.core).await?;
+        Ok(())
     }
 
     /// The service, for a listener or to be called in-process. Who asks is a [`UserInfo`] among the request's

@@ -48,17 +48,16 @@ impl<'a> Admission<'a> {
 type Plugin = fn(&mut Admission<'_>) -> Result<(), Status>;
 
 /// All plugins, in the order in which they run. Source: `pkg/kubeapiserver/options/plugins.go`.
-const PLUGINS: [(&str, Plugin); 6] = [
+const PLUGINS: [(&str, Plugin); 5] = [
     ("NamespaceLifecycle", namespace_lifecycle::admit),
     ("ServiceAccount", service_account::admit),
     ("TaintNodesByCondition", node_taint::admit),
     ("Priority", priority::admit),
     ("DefaultTolerationSeconds", tolerations::admit),
-    ("PriorityClass", priority::admit_class),
 ];
 
 /// Plugins of Kubernetes that this server does without; naming them to switch them off is no mistake.
-const ABSENT: [&str; 24] = [
+const ABSENT: [&str; 32] = [
     "AlwaysAdmit",
     "AlwaysDeny",
     "AlwaysPullImages",
@@ -76,12 +75,20 @@ const ABSENT: [&str; 24] = [
     "LimitRanger",
     "MutatingAdmissionPolicy",
     "MutatingAdmissionWebhook",
+    "NamespaceAutoProvision",
+    "NamespaceExists",
+    "NodeDeclaredFeatureValidator",
     "NodeRestriction",
     "OwnerReferencesPermissionEnforcement",
     "PersistentVolumeClaimResize",
+    "PodNodeSelector",
     "PodSecurity",
+    "PodTolerationRestriction",
+    "PodTopologyLabels",
     "ResourceQuota",
     "RuntimeClass",
+    "StorageObjectInUseProtection",
+    "ValidatingAdmissionPolicy",
     "ValidatingAdmissionWebhook",
 ];
 

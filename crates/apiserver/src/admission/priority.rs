@@ -21,6 +21,9 @@ struct Given {
 }
 
 pub fn admit(admission: &mut Admission<'_>) -> Result<(), Status> {
+    if admission.is("scheduling.k8s.io", "priorityclasses") {
+        return admit_class(admission);
+    }
     if !admission.creates("", "pods") {
         return Ok(());
     }
@@ -36,10 +39,8 @@ pub fn admit(admission: &mut Admission<'_>) -> Result<(), Status> {
 }
 
 /// Only one class may be the default one.
-pub fn admit_class(admission: &mut Admission<'_>) -> Result<(), Status> {
-    let writes =
-        admission.is("scheduling.k8s.io", "priorityclasses") && !matches!(admission.event, Event::Delete { .. });
-    if !writes || !is_default(admission.object) {
+fn admit_class(admission: &mut Admission<'_>) -> Result<(), Status> {
+    if matches!(admission.event, Event::Delete { .. }) || !is_default(admission.object) {
         return Ok(());
     }
     let name = meta::name(admission.object);

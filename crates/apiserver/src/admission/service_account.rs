@@ -5,9 +5,10 @@ use backstay_store::Key;
 use serde_json::{Value, json};
 
 use super::Admission;
+use crate::accounts::{DEFAULT, ROOT_CA};
 use crate::encode;
+use crate::registry::metadata::generate_name;
 
-const DEFAULT: &str = "default";
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// How long the mounted token lasts. Source: `WarnOnlyBoundTokenExpirationSeconds`.
 const TOKEN_SECONDS: u32 = 3607;
@@ -22,8 +23,10 @@ pub fn admit(admission: &mut Admission<'_>) -> Result<(), Status> {
     let account = account(admission)?;
     add_pull_secrets(admission.object, &account);
     if mounts_token(admission.object, &account) {
-        let volume = token_volume_name(admission);
-        mount(admission.object, &volume);
+        let core = &admission.call.core;
+        let volume = generate_name("kube-api-access-", &core.entropy);
+        let with_ca = core.accounts.as_ref().is_some_and(|accounts| accounts.root_ca.is_some());
+        mount(admission.object, &token_volume(&volume, with_ca));
     }
     Ok(())
 }
@@ -67,13 +70,10 @@ fn mounts_token(pod: &Value, account: &Value) -> bool {
         .unwrap_or(true)
 }
 
-fn token_volume_name(admission: &Admission<'_>) -> String {
-    crate::registry::metadata::generate_name("kube-api-access-", &admission.call.core.entropy)
-}
-
 /// Mounts the token into every container that has nothing at its place; without one, no volume is needed.
-fn mount(pod: &mut Value, volume: &str) {
+fn mount(pod: &mut Value, volume: &Value) {
     let mut mounted = false;
+    let name = meta::str_at(volume, &["name"]);
     for list in ["initContainers", "containers"] {
         let containers = pod.pointer_mut(&format!("/spec/{list}")).and_then(Value::as_array_mut);
         for container in containers.into_iter().flatten() {
@@ -85,7 +85,7 @@ fn mount(pod: &mut Value, volume: &str) {
             }
             let mounts = meta::map_mut(container, &[]).entry("volumeMounts").or_insert_with(|| json!([]));
             if let Some(mounts) = mounts.as_array_mut() {
-                mounts.push(json!({ "name": volume, "readOnly": true, "mountPath": TOKEN_PATH }));
+                mounts.push(json!({ "name": name, "readOnly": true, "mountPath": TOKEN_PATH }));
                 mounted = true;
             }
         }
@@ -93,25 +93,20 @@ fn mount(pod: &mut Value, volume: &str) {
     if mounted {
         let volumes = meta::map_mut(pod, &["spec"]).entry("volumes").or_insert_with(|| json!([]));
         if let Some(volumes) = volumes.as_array_mut() {
-            volumes.push(token_volume(volume));
+            volumes.push(volume.clone());
         }
     }
 }
 
-fn token_volume(name: &str) -> Value {
-    let ca = json!({ "name": "kube-root-ca.crt", "items": [{ "key": "ca.crt", "path": "ca.crt" }] });
+fn token_volume(name: &str, with_ca: bool) -> Value {
+    let mut sources = vec![json!({ "serviceAccountToken": { "expirationSeconds": TOKEN_SECONDS, "path": "token" } })];
+    if with_ca {
+        let items = json!([{ "key": "ca.crt", "path": "ca.crt" }]);
+        sources.push(json!({ "configMap": { "name": ROOT_CA, "items": items } }));
+    }
     let field = json!({ "apiVersion": "v1", "fieldPath": "metadata.namespace" });
-    json!({
-        "name": name,
-        "projected": {
-            "defaultMode": 420,
-            "sources": [
-                { "serviceAccountToken": { "expirationSeconds": TOKEN_SECONDS, "path": "token" } },
-                { "configMap": ca },
-                { "downwardAPI": { "items": [{ "path": "namespace", "fieldRef": field }] } },
-            ],
-        },
-    })
+    sources.push(json!({ "downwardAPI": { "items": [{ "path": "namespace", "fieldRef": field }] } }));
+    json!({ "name": name, "projected": { "defaultMode": 420, "sources": sources } })
 }
 
 #[cfg(test)]
@@ -122,7 +117,7 @@ mod tests {
     fn the_token_is_mounted_where_its_place_is_free() {
         let own = json!([{"name": "mine", "mountPath": TOKEN_PATH}]);
         let mut pod = json!({"spec": {"containers": [{"name": "a"}, {"name": "b", "volumeMounts": own}]}});
-        mount(&mut pod, "v");
+        mount(&mut pod, &token_volume("v", true));
         assert_eq!(pod["spec"]["containers"][0]["volumeMounts"][0]["name"], "v");
         assert_eq!(pod["spec"]["containers"][1]["volumeMounts"], own);
         assert_eq!(pod["spec"]["volumes"][0]["name"], "v");

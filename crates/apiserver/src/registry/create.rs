@@ -14,7 +14,7 @@ use crate::authz::escalation;
 use crate::call::Call;
 use crate::catalog::Served;
 use crate::request::options::WriteOptions;
-use crate::{convert, encode, problem};
+use crate::{accounts, convert, encode, problem};
 
 /// Names tried before a create with `generateName` gives up. Source: `maxNameGenerationCreateAttempts`.
 const GENERATED_NAMES_MAX: usize = 8;
@@ -80,7 +80,12 @@ async fn commit(call: &Call, options: &WriteOptions, stored: &Arc<Served>, objec
     }
     let value = encode::for_store(&stored.resource, &object);
     match call.core.store.commit(key, Operation::Create { value }).await {
-        Ok(entry) => Ok((201, Payload::Entry(entry))),
+        Ok(entry) => {
+            if stored.is("", "namespaces") {
+                accounts::ensure(&call.core, &entry.key.name).await?;
+            }
+            Ok((201, Payload::Entry(entry)))
+        }
         Err(StoreError::Exists { current, .. }) => Err(taken(call, &encode::parse(&current))),
         Err(error) => Err(store_failure(&error)),
     }

@@ -11,7 +11,7 @@ use crate::answer::Payload;
 use crate::call::Call;
 use crate::catalog::Served;
 use crate::request::options::DeleteOptions;
-use crate::{convert, encode};
+use crate::{accounts, convert, encode};
 
 /// A delete that loses this many races in a row meets a store that does nothing else.
 const ATTEMPTS_MAX: usize = 100;
@@ -80,7 +80,12 @@ pub async fn delete(call: &Call, options: &DeleteOptions, name: &str) -> Result<
         };
         match call.core.store.commit(key.clone(), operation).await {
             Ok(entry) if state.is_none() => return Ok(Deleted::Pending(Payload::Entry(entry))),
-            Ok(entry) => return Ok(gone(call, Payload::Entry(entry))),
+            Ok(entry) => {
+                if accounts::is_ours(&stored, name) {
+                    accounts::ensure(&call.core, call.namespace()).await?;
+                }
+                return Ok(gone(call, Payload::Entry(entry)));
+            }
             Err(StoreError::Conflict { .. } | StoreError::NotFound { .. }) => continue,
             Err(error) => return Err(store_failure(&error)),
         }

@@ -29,6 +29,14 @@ pub fn get(call: &Call) -> Result<Arc<Entry>, Status> {
     find(call, call.name())
 }
 
+/// The object that the path names, at a state that is not older than the client asks for.
+pub async fn get_fresh(call: &Call) -> Result<Arc<Entry>, Status> {
+    if let Some(revision) = metadata::parse_version(call.query.text("resourceVersion"))? {
+        list::not_older_than(call, revision).await?;
+    }
+    get(call)
+}
+
 /// The object of this name, in the namespace of the call.
 pub fn find(call: &Call, name: &str) -> Result<Arc<Entry>, Status> {
     call.core.store.snapshot().get(&call.key(name)).ok_or_else(|| not_found(call, name))

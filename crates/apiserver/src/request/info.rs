@@ -1,5 +1,6 @@
 //! From method and path to what is wanted, by the rules of Kubernetes' `RequestInfo`.
 
+use backstay_api::selector::FieldSelector;
 use http::Method;
 
 use super::query::{Query, percent};
@@ -42,6 +43,8 @@ pub struct Target {
     pub namespace: Option<String>,
     pub name: Option<String>,
     pub subresource: Option<String>,
+    /// The one object that a collection request selects by `metadata.name`: rights to it are enough.
+    pub selected: Option<String>,
     /// What follows the subresource (proxy paths).
     pub rest: Vec<String>,
 }
@@ -125,12 +128,21 @@ fn target(parts: &[&str]) -> Target {
 /// A GET without a name is a list or a watch; a DELETE without a name means the collection.
 fn refine(verb: Verb, legacy_watch: bool, target: &mut Target, query: &Query) -> Verb {
     let collection = target.name.is_none();
+    if collection && matches!(verb, Verb::Get | Verb::Delete) {
+        target.selected = selected(query);
+    }
     match verb {
         Verb::Get if legacy_watch || (collection && query.flag("watch")) => Verb::Watch,
         Verb::Get if collection => Verb::List,
         Verb::Delete if collection => Verb::DeleteCollection,
         verb => verb,
     }
+}
+
+fn selected(query: &Query) -> Option<String> {
+    let selector = FieldSelector::parse(query.text("fieldSelector")).ok()?;
+    let term = selector.terms.into_iter().find(|term| term.equal && term.field == "metadata.name")?;
+    Some(term.value).filter(|name| !name.is_empty() && !name.contains('/'))
 }
 
 #[cfg(test)]

@@ -40,16 +40,32 @@ async fn admission_fills_in_priority_and_tolerations() {
 
 #[tokio::test(start_paused = true)]
 async fn a_service_account_brings_its_token() {
-    let mut world = World::with(|config| config.disabled_admission_plugins.clear()).await;
+    let mut world = World::with(|config| {
+        config.disabled_admission_plugins.clear();
+        config.root_ca = Some("PEM".into());
+    })
+    .await;
     world
         .run(&format!(
             r#"
-            > POST /api/v1/namespaces/default/pods {POD}
-            < 403 message~default/default
-            > POST /api/v1/namespaces/default/serviceaccounts {{"metadata":{{"name":"default"}}}}
+            > POST /api/v1/namespaces {{"metadata":{{"name":"n"}}}}
             < 201
-            > POST /api/v1/namespaces/default/pods {POD}
+            > GET /api/v1/namespaces/n/configmaps/kube-root-ca.crt
+            < 200 data={{"ca.crt":"PEM"}}
+            > POST /api/v1/namespaces/n/pods {POD}
             < 201 spec.serviceAccountName="default" spec.volumes.0.name~kube-api-access- spec.containers.0.volumeMounts.0.readOnly=true
+            > DELETE /api/v1/namespaces/n/serviceaccounts/default
+            < 200 kind="ServiceAccount"
+            > GET /api/v1/namespaces/n/serviceaccounts
+            < 200 items.*.metadata.name=["default"]
+            > POST /api/v1/namespaces/n/pods {{"metadata":{{"name":"q"}},"spec":{{"serviceAccountName":"none","containers":[{{"name":"m","image":"i:1"}}]}}}}
+            < 403 message~n/none
+            > DELETE /api/v1/namespaces/n
+            < 200
+            > DELETE /api/v1/namespaces/n/serviceaccounts/default
+            < 200
+            > GET /api/v1/namespaces/n/serviceaccounts
+            < 200 items=[]
             "#
         ))
         .await;
