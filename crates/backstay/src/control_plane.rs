@@ -58,6 +58,7 @@ impl ControlPlane {
         let mut config = Config::new(store.clone());
         (config.clock, config.entropy) = (clock.clone(), entropy.clone());
         config.pod_access = Arc::new(pods);
+        config.root_ca = Some(pki.authority.pair().certificate_pem.clone());
         config.tokens = Some(Arc::new(Signer::open(&data_dir.join("pki"), clock.now())?));
         config.disabled_admission_plugins = args.disable_admission_plugins.clone();
         let server = ApiServer::new(config)?;
