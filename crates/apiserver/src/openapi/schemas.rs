@@ -168,7 +168,8 @@ impl Writer {
                 reference(&names::schema(&self.schema.get(*id).name))
             }
             Type::List { element, kind } => {
-                let mut list = json!({"type": "array", "items": self.value(element, None)});
+                let element_type = go_type.and_then(|name| name.strip_prefix("[]"));
+                let mut list = json!({"type": "array", "items": self.value(element, element_type)});
                 let (name, keys) = match kind {
                     ListKind::Atomic => ("atomic", None),
                     ListKind::Set => ("set", None),
@@ -181,15 +182,17 @@ impl Writer {
                 list
             }
             Type::Map { value, atomic } => {
-                let mut map = json!({"type": "object", "additionalProperties": self.value(value, None)});
+                let value_type = go_type.filter(|name| *name == "v1.JSONSchemaDependencies").map(|_| STRING_ARRAY);
+                let mut map = json!({"type": "object", "additionalProperties": self.value(value, value_type)});
                 if *atomic {
                     map["x-kubernetes-map-type"] = "atomic".into();
                 }
                 map
             }
-            // JSON of any type is only found in the schemas of custom resources.
-            Type::Any if go_type.is_some_and(|name| name.starts_with("v1.JSON")) => json!({}),
-            Type::Any => json!({"type": "object"}),
+            Type::Any => match go_type.and_then(|name| name.strip_prefix("v1.JSON")) {
+                Some(name) => self.any(&names::schema(&format!("apiextensions.v1.JSON{name}"))),
+                None => json!({"type": "object"}),
+            },
         }
     }
 
@@ -209,17 +212,28 @@ impl Writer {
                 json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]}),
             ),
         };
-        let name = format!("io.k8s.apimachinery.pkg.{name}");
-        if !self.schemas.contains_key(&name) {
-            let mut schema = schema;
-            if let Some(description) = self.descriptions.of_type(&name) {
+        self.named(&format!("io.k8s.apimachinery.pkg.{name}"), schema)
+    }
+
+    /// JSON of any type, as the schemas of custom resources hold it.
+    fn any(&mut self, name: &str) -> Value {
+        self.named(name, json!({}))
+    }
+
+    /// A reference to a schema that is no struct; the schema is added the first time.
+    fn named(&mut self, name: &str, mut schema: Value) -> Value {
+        if !self.schemas.contains_key(name) {
+            if let Some(description) = self.descriptions.of_type(name) {
                 schema["description"] = description.into();
             }
-            self.schemas.insert(name.clone(), schema);
+            self.schemas.insert(name.to_string(), schema);
         }
-        reference(&name)
+        reference(name)
     }
 }
+
+/// What the values of `dependencies` are in the schemas of custom resources.
+const STRING_ARRAY: &str = "v1.JSONSchemaPropsOrStringArray";
 
 /// A reference beside which a description may stand: version 3.0 ignores what stands beside a plain `$ref`.
 fn reference(full_name: &str) -> Value {
