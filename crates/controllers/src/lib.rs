@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or draws a random number. [`model`] holds the slim objects that the planners of
 //! large fleets need, decoded once at the border; [`scheduling`] the rules about nodes that several of them share.
 
+pub mod binding;
 pub mod check;
 pub mod daemonset;
 pub mod garbage;

@@ -9,6 +9,7 @@
 //! a paused clock from one seed.
 
 pub mod api;
+pub mod binding;
 pub mod context;
 pub mod daemonset;
 pub mod events;
@@ -62,5 +63,6 @@ pub async fn run(client: kube::Client, config: Config, shutdown: impl Future<Out
 fn start(tasks: &mut JoinSet<()>, context: &Context) {
     let mut hub = Hub::default();
     tasks.spawn(daemonset::run(context.clone(), daemonset::Inputs::of(&mut hub)));
+    tasks.spawn(binding::run(context.clone(), binding::Inputs::of(&mut hub)));
     hub.start(tasks, &context.api, &context.entropy, &context.metrics);
 }

@@ -3,7 +3,7 @@
 mod correlate;
 mod recorder;
 
-pub use recorder::{Recorder, recorder};
+pub use recorder::{Recorder, recorder, seconds};
 
 use std::sync::Arc;
 

@@ -23,6 +23,15 @@ pub struct Recorder {
 }
 
 impl Recorder {
+    /// What users hardly miss: dropped already when many notes wait.
+    pub fn minor_note(&self, subject: Subject, note: Note) {
+        if self.notes.capacity() > WAITING_MAX / 2 {
+            self.note(subject, note);
+        } else {
+            self.metrics.events_dropped.add(1);
+        }
+    }
+
     /// Never waits.
     pub fn note(&self, subject: Subject, note: Note) {
         if self.notes.try_send((subject, note)).is_err() {

@@ -44,11 +44,10 @@ struct State {
     /// Changes before this are forgotten.
     compacted: u64,
     pub requests: BTreeMap<String, usize>,
-    bind_at_once: bool,
 }
 
 impl Fake {
-    pub fn new(clock: Clock, bind_at_once: bool) -> Arc<Self> {
+    pub fn new(clock: Clock) -> Arc<Self> {
         let state = State {
             objects: BTreeMap::new(),
             log: Vec::new(),
@@ -57,7 +56,6 @@ impl Fake {
             epoch: 0,
             compacted: 0,
             requests: BTreeMap::new(),
-            bind_at_once,
         };
         Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), clock })
     }
@@ -161,7 +159,8 @@ impl Fake {
         let mut state = self.state.lock().unwrap();
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let plural = collection(path).rsplit('/').next().unwrap().to_string();
-        *state.requests.entry(format!("{method} {plural}")).or_default() += 1;
+        let binding = if path.ends_with("/binding") { "/binding" } else { "" };
+        *state.requests.entry(format!("{method} {plural}{binding}")).or_default() += 1;
         match *method {
             Method::GET if is_collection(path) => Ok((200, state.list(path))),
             Method::GET => state.objects.get(path).cloned().map(|object| (200, object)).ok_or((404, "NotFound")),
@@ -219,9 +218,8 @@ impl State {
         }
         object["metadata"]["uid"] = json!(format!("uid-{}", self.version + 1));
         object["metadata"]["creationTimestamp"] = json!(clock.now().to_string());
-        let fields = "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0";
-        if self.bind_at_once && path.contains("/pods/") {
-            object["spec"]["nodeName"] = object.pointer(&format!("{fields}/matchFields/0/values/0")).unwrap().clone();
+        if path.contains("/pods/") {
+            object["spec"]["schedulerName"] = json!("default-scheduler");
         }
         Ok((201, self.write(&path, object)))
     }
@@ -231,6 +229,7 @@ impl State {
         if object["spec"]["nodeName"].is_string() {
             return Err((409, "Conflict"));
         }
+        assert!(self.objects.contains_key(&format!("/api/v1/nodes/{}", body["target"]["name"].as_str().unwrap())));
         object["spec"]["nodeName"] = body["target"]["name"].clone();
         self.write(path, object);
         Ok((201, json!({ "kind": "Status", "status": "Success" })))
