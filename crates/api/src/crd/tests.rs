@@ -126,6 +126,16 @@ fn unknown_fields_are_pruned_and_defaults_filled_in() {
 }
 
 #[test]
+fn fields_with_dots_in_their_names_are_not_mixed_up() {
+    let object_of = |field: &str| json!({"type": "object", "properties": {field: {"type": "string"}}});
+    let nested = json!({"type": "object", "properties": {"b": object_of("x")}});
+    let widget = widget(json!({"type": "object", "properties": {"a": nested, "a.b": object_of("y")}}));
+    let sent = object(json!({"a": {"b": {"x": "1"}}, "a.b": {"y": "2"}}));
+    let decoded = decode::value(&widget.schema, &widget.ty, sent.clone()).expect("an object");
+    assert_eq!((decoded.object, decoded.problems), (sent, Vec::new()));
+}
+
+#[test]
 fn objects_are_validated_in_the_words_of_kubernetes() {
     #[track_caller]
     fn check(schema: Value, value: Value, expected: &[&str]) {

@@ -47,7 +47,12 @@ fn list(schema: &mut Schema, name: &str, props: &Props) -> Type {
 }
 
 fn object(schema: &mut Schema, name: &str, props: &Props, is_resource: bool) -> StructId {
-    let id = schema.declare(name);
+    // Names of fields may have dots in them, and so may be the same as a path of others.
+    let mut name = name.to_string();
+    while schema.find(&name).is_some() {
+        name.push('\'');
+    }
+    let id = schema.declare(&name);
     let mut fields: Vec<(String, Field)> = Vec::new();
     for (field, props_of_field) in &props.properties {
         let ty = type_of(schema, &format!("{name}.{field}"), props_of_field);

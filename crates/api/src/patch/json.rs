@@ -10,6 +10,10 @@ use crate::{Reason, Status};
 /// As in Kubernetes: a patch with more operations is refused before any of them runs.
 const OPERATIONS_MAX: usize = 10_000;
 
+/// As in Kubernetes (`JSONPatchMaxCopyBytes`): all copies of a patch together. Without a limit, a few dozen operations
+/// that each double the object would fill the memory.
+const COPIED_BYTES_MAX: usize = 3 << 20;
+
 /// Applies a JSON patch.
 ///
 /// # Errors
@@ -26,7 +30,14 @@ pub fn json_patch(object: &Value, patch: &[u8]) -> Result<Value, Status> {
     let operations: Vec<PatchOperation> =
         operations.into_iter().map(operation).collect::<Option<_>>().ok_or_else(unprocessable)?;
     let mut patched = object.clone();
-    json_patch::patch_unsafe(&mut patched, &operations).map_err(|_| unprocessable())?;
+    let mut copied = 0;
+    for operation in operations {
+        copied += copied_bytes(&patched, &operation);
+        if copied > COPIED_BYTES_MAX {
+            return Err(unprocessable());
+        }
+        json_patch::patch_unsafe(&mut patched, &[operation]).map_err(|_| unprocessable())?;
+    }
     Ok(patched)
 }
 
@@ -61,6 +72,13 @@ fn parse(patch: &[u8]) -> Result<Vec<Map<String, Value>>, Status> {
 fn operation(mut fields: Map<String, Value>) -> Option<PatchOperation> {
     fields.entry("value").or_insert(Value::Null);
     serde_json::from_value(Value::Object(fields)).ok()
+}
+
+fn copied_bytes(object: &Value, operation: &PatchOperation) -> usize {
+    match operation {
+        PatchOperation::Copy(copy) => object.pointer(copy.from.as_str()).map_or(0, |value| value.to_string().len()),
+        _ => 0,
+    }
 }
 
 /// Kubernetes gives no reason here: its message is the generic one of the status code.
@@ -123,6 +141,17 @@ mod tests {
         );
         let many = format!("[{}]", vec!["{}"; OPERATIONS_MAX + 1].join(","));
         assert_eq!(json_patch(&json!({}), many.as_bytes()).expect_err("too many").code(), 413);
+    }
+
+    #[test]
+    fn copies_cannot_fill_the_memory() {
+        let double = json!({"op": "copy", "from": "/a", "path": "/a/-"});
+        check(json!({"a": ["x".repeat(1000)]}), Value::from(vec![double.clone(); 8]).clone(), {
+            let mut list = vec![json!("x".repeat(1000))];
+            (0..8).for_each(|_| list.push(Value::from(list.clone())));
+            Ok(json!({"a": list}))
+        });
+        check(json!({"a": ["x".repeat(1000)]}), Value::from(vec![double; 60]), Err(422));
     }
 
     #[test]
