@@ -14,9 +14,13 @@ pub mod context;
 pub mod daemonset;
 pub mod events;
 pub mod inform;
+mod lease;
 pub mod metrics;
 
+pub use lease::LeaseConfig;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use backstay_api::{Clock, Entropy};
 use tokio::task::JoinSet;
@@ -25,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use api::Api;
 use context::Context;
 use inform::Hub;
+use lease::Candidate;
 use metrics::Metrics;
 
 /// How the controllers run.
@@ -34,30 +39,74 @@ pub struct Config {
     /// For jitter.
     pub entropy: Entropy,
     pub metrics: Arc<Metrics>,
+    /// Work only while holding this Lease: for several servers over one store, and on clusters of others.
+    pub lease: Option<LeaseConfig>,
 }
 
 impl Config {
     pub fn new(clock: Clock, entropy: Entropy) -> Self {
-        Self { clock, entropy, metrics: Arc::default() }
+        Self { clock, entropy, metrics: Arc::default(), lease: None }
     }
 }
 
 /// Whom `managedFields` names as the writer.
 const FIELD_MANAGER: &str = "kube-controller-manager";
+/// A bug that strikes again at once must not burn a processor.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs the controllers until `shutdown` resolves. Writes that are under way then are abandoned.
+/// Runs the controllers until `shutdown` resolves; with a Lease, whenever we hold it. Writes that are under way when they
+/// stop are abandoned: what they were for will be found again.
 pub async fn run(client: kube::Client, config: Config, shutdown: impl Future<Output = ()>) {
-    let Config { clock, entropy, metrics } = config;
     let api = Api::new(client, FIELD_MANAGER);
+    let mut candidate = config
+        .lease
+        .clone()
+        .map(|lease| Candidate::new(api.clone(), config.clock.clone(), config.entropy.clone(), lease));
+    tokio::select! {
+        biased;
+        () = shutdown => {}
+        () = lead(&api, &config, candidate.as_mut()) => {}
+    }
+    if let Some(candidate) = &mut candidate {
+        candidate.release().await;
+    }
+}
+
+/// Works for ever; only while the Lease is held, if there is one to hold.
+async fn lead(api: &Api, config: &Config, mut candidate: Option<&mut Candidate>) {
+    loop {
+        let Some(candidate) = &mut candidate else {
+            work(api, config).await;
+            continue;
+        };
+        candidate.acquire().await;
+        tracing::info!("took the lease; the controllers start");
+        tokio::select! {
+            biased;
+            () = candidate.hold() => tracing::error!("lost the lease; the controllers stop"),
+            () = work(api, config) => {}
+        }
+    }
+}
+
+/// Runs the controllers until one of them breaks down; stops them all when dropped. They begin anew from what the API
+/// holds, so that starting over is always safe.
+async fn work(api: &Api, config: &Config) {
+    let Config { clock, entropy, metrics, .. } = config.clone();
     let (recorder, write_events) = events::recorder(api.clone(), clock.clone(), metrics.clone());
     let stop = CancellationToken::new();
-    let context = Context { api, clock, entropy, recorder, metrics, shutdown: stop.clone() };
+    let _stop_when_dropped = stop.clone().drop_guard();
+    let context = Context { api: api.clone(), clock, entropy, recorder, metrics, shutdown: stop };
     let mut tasks = JoinSet::new();
     start(&mut tasks, &context);
     tasks.spawn(write_events);
-    shutdown.await;
-    stop.cancel();
-    tasks.shutdown().await;
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a controller broke down; all begin anew");
+            tokio::time::sleep(RESTART_PAUSE).await;
+            return;
+        }
+    }
 }
 
 fn start(tasks: &mut JoinSet<()>, context: &Context) {

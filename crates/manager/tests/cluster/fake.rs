@@ -166,6 +166,7 @@ impl Fake {
             Method::GET => state.objects.get(path).cloned().map(|object| (200, object)).ok_or((404, "NotFound")),
             Method::POST if path.ends_with("/binding") => state.bind(path.trim_end_matches("/binding"), &body),
             Method::POST => state.create(path, body, &self.clock),
+            Method::PUT => state.put(path, body),
             Method::PATCH => state.patch(path.trim_end_matches("/status"), &body),
             Method::DELETE => state.delete(path, &body, &self.clock),
             _ => Err((405, "MethodNotAllowed")),
@@ -233,6 +234,14 @@ impl State {
         object["spec"]["nodeName"] = body["target"]["name"].clone();
         self.write(path, object);
         Ok((201, json!({ "kind": "Status", "status": "Success" })))
+    }
+
+    fn put(&mut self, path: &str, body: Value) -> Result<(u16, Value), (u16, &'static str)> {
+        let object = self.objects.get(path).ok_or((404, "NotFound"))?;
+        if !holds(object, &body["metadata"]) {
+            return Err((409, "Conflict"));
+        }
+        Ok((200, self.write(path, body)))
     }
 
     /// Merges, and knows of lists only what adoption and release need.

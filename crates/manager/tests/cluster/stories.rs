@@ -7,7 +7,7 @@ use std::time::Duration;
 use backstay_api::{Clock, Entropy};
 use backstay_controllers::check;
 use backstay_controllers::model::Object;
-use backstay_manager::{Config, run};
+use backstay_manager::{Config, LeaseConfig, run};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -18,12 +18,15 @@ use crate::fake::{Fake, Fault};
 
 const DS: &str = "/apis/apps/v1/namespaces/ns/daemonsets/d";
 
+/// What stops a manager, and its task.
+type Manager = (oneshot::Sender<()>, JoinHandle<()>);
+
 /// A cluster with nodes that run what they are given, at once.
 struct Cluster {
     fake: Arc<Fake>,
     clock: Clock,
     entropy: Entropy,
-    manager: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    manager: Option<Manager>,
     kubelet: JoinHandle<()>,
 }
 
@@ -53,16 +56,18 @@ impl Cluster {
     }
 
     fn start_manager(&mut self) {
+        self.manager = Some(self.another_manager(None));
+    }
+
+    fn another_manager(&self, lease: Option<LeaseConfig>) -> Manager {
         let (stop, stopped) = oneshot::channel();
-        let config = Config::new(self.clock.clone(), self.entropy.clone());
+        let config = Config { lease, ..Config::new(self.clock.clone(), self.entropy.clone()) };
         let task = tokio::spawn(run(self.fake.client(), config, async move { drop(stopped.await) }));
-        self.manager = Some((stop, task));
+        (stop, task)
     }
 
     async fn stop_manager(&mut self) {
-        let (stop, task) = self.manager.take().unwrap();
-        stop.send(()).unwrap();
-        task.await.unwrap();
+        stop(self.manager.take().unwrap()).await;
     }
 
     fn create(&self, strategy: Value) {
@@ -147,6 +152,12 @@ impl Drop for Cluster {
             task.abort();
         }
     }
+}
+
+async fn stop(manager: Manager) {
+    let (stop, task) = manager;
+    stop.send(()).unwrap();
+    task.await.unwrap();
 }
 
 /// Pods become ready 50 ms after they are bound, unless their image is broken; terminating ones go.
@@ -297,6 +308,45 @@ async fn a_pod_that_fits_nowhere_says_so_and_is_bound_once_it_fits() {
     cluster.fake.edit("/api/v1/nodes/n0001", |node| node["metadata"]["labels"] = json!({ "color": "blue" }));
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(cluster.fake.get(path).unwrap()["spec"]["nodeName"], "n0001");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_managers_the_one_with_the_lease_works() {
+    const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/m";
+    let mut cluster = Cluster::new(3, 9);
+    cluster.stop_manager().await;
+    let lease = |identity| Some(LeaseConfig::new("kube-system", "m", identity));
+    let holder = |cluster: &Cluster| cluster.fake.get(LEASE).unwrap()["spec"]["holderIdentity"].clone();
+    let first = cluster.another_manager(lease("first"));
+    cluster.create(rolling("1"));
+    cluster.settle().await;
+    let second = cluster.another_manager(lease("second"));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(holder(&cluster), "first");
+    // The first one is cut off: within the Lease's duration the second one works.
+    first.1.abort();
+    cluster.set_image("img:2");
+    tokio::time::sleep(Duration::from_secs(14)).await;
+    assert_eq!(cluster.revisions(), [1], "nobody may work yet");
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(holder(&cluster), "second");
+    cluster.settle().await;
+    // The second one is stopped in order: the Lease is free at once.
+    let third = cluster.another_manager(lease("third"));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    stop(second).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(holder(&cluster), "third");
+    assert_eq!(cluster.fake.get(LEASE).unwrap()["spec"]["leaseTransitions"], 2);
+    // Without renewal it stops working before others may begin.
+    cluster.fake.set_faults(|_, path| if path == LEASE { Fault::Refuse(500) } else { Fault::None });
+    tokio::time::sleep(Duration::from_secs(13)).await;
+    cluster.set_image("img:3");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(cluster.revisions(), [1, 2]);
+    cluster.fake.set_faults(|_, _| Fault::None);
+    cluster.settle().await;
+    stop(third).await;
 }
 
 /// The whole story with every kind of fault, for as many seeds as `BACKSTAY_SEEDS` says. One that fails prints itself.

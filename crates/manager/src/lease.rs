@@ -1,0 +1,184 @@
+//! Leader election: of several managers, only the one that holds the Lease works.
+//!
+//! As in `client-go`: whoever finds the Lease expired takes it; the holder renews it, and stops working well before
+//! others may take it. Clocks of different machines are not compared: a Lease has expired once it has not changed for
+//! its duration as watched from here.
+
+use std::time::Duration;
+
+use backstay_api::{Clock, Entropy};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::api::{Api, ApiError, LEASES, chain};
+
+/// Which Lease, and who we are.
+#[derive(Clone, Debug)]
+pub struct LeaseConfig {
+    pub namespace: String,
+    pub name: String,
+    /// Unique among all managers, also after a restart.
+    pub identity: String,
+    /// After this without renewal others may take over.
+    pub duration: Duration,
+    /// After this without renewal the holder stops. Less than `duration`.
+    pub renew_deadline: Duration,
+    /// How often to try.
+    pub retry: Duration,
+}
+
+impl LeaseConfig {
+    /// The times that kube-controller-manager has by default: 15 s, 10 s, 2 s.
+    pub fn new(namespace: &str, name: &str, identity: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+            identity: identity.into(),
+            duration: Duration::from_secs(15),
+            renew_deadline: Duration::from_secs(10),
+            retry: Duration::from_secs(2),
+        }
+    }
+}
+
+/// One candidate for a Lease.
+pub struct Candidate {
+    api: Api,
+    clock: Clock,
+    entropy: Entropy,
+    config: LeaseConfig,
+    /// The state of the Lease that was seen last, and since when it has been the same.
+    seen: Option<(Value, Instant)>,
+}
+
+impl Candidate {
+    pub fn new(api: Api, clock: Clock, entropy: Entropy, config: LeaseConfig) -> Self {
+        Self { api, clock, entropy, config, seen: None }
+    }
+
+    /// Returns once we hold the Lease.
+    pub async fn acquire(&mut self) {
+        loop {
+            match self.try_once().await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(lease = %self.config.name, error = %chain(&error), "cannot take the lease")
+                }
+            }
+            self.pause().await;
+        }
+    }
+
+    /// Renews the Lease; returns once it is lost, or could not be renewed for too long.
+    pub async fn hold(&mut self) {
+        let mut renewed = Instant::now();
+        while renewed.elapsed() < self.config.renew_deadline {
+            tokio::time::sleep(self.config.retry).await;
+            let left = self.config.renew_deadline.saturating_sub(renewed.elapsed());
+            match tokio::time::timeout(left, self.try_once()).await {
+                Ok(Ok(true)) => renewed = Instant::now(),
+                Ok(Ok(false)) => return,
+                Ok(Err(error)) => {
+                    tracing::warn!(lease = %self.config.name, error = %chain(&error), "cannot renew the lease");
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Gives the Lease up, so that the next one need not wait.
+    pub async fn release(&mut self) {
+        let Some((mut lease, _)) = self.seen.take() else { return };
+        if lease["spec"]["holderIdentity"] != self.config.identity.as_str() {
+            return;
+        }
+        lease["spec"]["holderIdentity"] = json!("");
+        lease["spec"]["leaseDurationSeconds"] = json!(1);
+        lease["spec"]["renewTime"] = json!(micros(self.clock.now()));
+        if let Err(error) = self.api.put(&self.path(), lease.to_string()).await {
+            tracing::debug!(lease = %self.config.name, error = %chain(&error), "lease not given up");
+        }
+    }
+
+    /// Takes or renews the Lease, if it is ours or nobody's.
+    async fn try_once(&mut self) -> Result<bool, ApiError> {
+        let lease = match self.api.get(&self.path()).await {
+            Ok(body) => serde_json::from_slice::<Value>(&body)?,
+            Err(error) if error.is_not_found() => return self.create().await,
+            Err(error) => return Err(error),
+        };
+        if !self.may_take(&lease) {
+            return Ok(false);
+        }
+        let written = self.api.put(&self.path(), self.claimed(lease).to_string()).await;
+        self.written(written)
+    }
+
+    async fn create(&mut self) -> Result<bool, ApiError> {
+        let lease = json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": { "name": self.config.name, "namespace": self.config.namespace },
+        });
+        let path = LEASES.in_namespace(&self.config.namespace);
+        let written = self.api.post(&path, self.claimed(lease).to_string()).await;
+        self.written(written)
+    }
+
+    fn written(&mut self, written: Result<bytes::Bytes, ApiError>) -> Result<bool, ApiError> {
+        match written {
+            Ok(body) => {
+                self.seen = Some((serde_json::from_slice(&body)?, Instant::now()));
+                Ok(true)
+            }
+            // Somebody was quicker.
+            Err(error) if error.is_conflict() || error.is_already_exists() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ours, given up, or unchanged for its whole duration.
+    fn may_take(&mut self, lease: &Value) -> bool {
+        let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or("");
+        if holder.is_empty() || holder == self.config.identity {
+            return true;
+        }
+        let duration = lease["spec"]["leaseDurationSeconds"].as_u64().map_or(self.config.duration, Duration::from_secs);
+        match &self.seen {
+            Some((seen, since)) if seen["spec"] == lease["spec"] => since.elapsed() >= duration,
+            _ => {
+                self.seen = Some((lease.clone(), Instant::now()));
+                false
+            }
+        }
+    }
+
+    fn claimed(&self, mut lease: Value) -> Value {
+        let now = json!(micros(self.clock.now()));
+        let spec = &mut lease["spec"];
+        if spec["holderIdentity"] != self.config.identity.as_str() {
+            let transitions = spec["leaseTransitions"].as_i64();
+            spec["leaseTransitions"] = json!(transitions.map_or(0, |transitions| transitions + 1));
+            spec["acquireTime"] = now.clone();
+        }
+        spec["holderIdentity"] = json!(self.config.identity);
+        spec["leaseDurationSeconds"] = json!(self.config.duration.as_secs());
+        spec["renewTime"] = now;
+        lease
+    }
+
+    fn path(&self) -> String {
+        LEASES.object(&self.config.namespace, &self.config.name)
+    }
+
+    async fn pause(&self) {
+        let jitter = 1.0 + (self.entropy.next_u64() % 1024) as f64 / 1024.0 * 0.2;
+        tokio::time::sleep(self.config.retry.mul_f64(jitter)).await;
+    }
+}
+
+/// A time as `MicroTime` is written.
+fn micros(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}
