@@ -31,6 +31,7 @@ pub fn start(plane: &mut ControlPlane, name: String) -> Result<()> {
         data_dir,
         addresses: Vec::new(),
         labels: Vec::new(),
+        server_url: Some(plane.url.clone()),
     };
     let client = plane.client(&format!("system:node:{name}"), &["system:nodes", "system:masters"]);
     plane.spawn(backstay_node::run(client, config, plane.stopping()));

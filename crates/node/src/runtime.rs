@@ -42,6 +42,8 @@ pub struct StartRequest {
     pub limits: Limits,
     pub run_as_user: Option<u32>,
     pub run_as_group: Option<u32>,
+    /// `terminationMessagePolicy: FallbackToLogsOnError`: a failed container's message is the end of its log.
+    pub message_from_log: bool,
     /// To be kept in the container's record.
     pub backoff_seconds: i64,
 }

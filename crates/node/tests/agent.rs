@@ -85,6 +85,7 @@ fn agent(server: &Server, dir: &Path) -> JoinHandle<()> {
         data_dir: dir.to_path_buf(),
         addresses: vec!["127.0.0.1".into()],
         labels: vec![("test".into(), "yes".into())],
+        server_url: Some("https://[::1]:6443".into()),
     };
     tokio::spawn(backstay_node::run(server.client.clone(), config, std::future::pending()))
 }
@@ -217,7 +218,7 @@ async fn environment_and_volumes_arrive() {
             let container = &mut pod["spec"]["containers"][0];
             container["command"] = json!(["sh", "-c"]);
             container["args"] = json!([
-                "echo $K $POD $(NODE); cat $BACKSTAY_VOLUME_DIR/v/k; [ $(id -u) != 0 ] || cat $AT/k; sleep 1000"
+                "echo $K $POD $(NODE) $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT; cat $BACKSTAY_VOLUME_DIR/v/k; [ $(id -u) != 0 ] || cat $AT/k; sleep 1000"
             ]);
             container["env"] = json!([
                 { "name": "K", "valueFrom": { "configMapKeyRef": { "name": "c", "key": "k" } } },
@@ -236,10 +237,14 @@ async fn environment_and_volumes_arrive() {
     server.post("/api/v1/namespaces/default/configmaps", config).await;
     let pod = server.wait(&pod_path("p"), "ready", is_ready).await;
     let root = rustix::process::geteuid().is_root();
-    let expected = if root { "from-config p n1\nfrom-configfrom-config" } else { "from-config p n1\nfrom-config" };
+    let expected = if root {
+        "from-config p n1 ::1 6443\nfrom-configfrom-config"
+    } else {
+        "from-config p n1 ::1 6443\nfrom-config"
+    };
     for _ in 0..500 {
         // The last line has no end, so it shows only when the container has ended.
-        if machine.log(&pod, logs::LogOptions::default()).await.starts_with("from-config p n1\n") {
+        if machine.log(&pod, logs::LogOptions::default()).await.starts_with("from-config p n1 ::1 6443\n") {
             break;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -160,6 +160,15 @@ async fn exit_codes_and_logs() {
 }
 
 #[tokio::test]
+async fn last_words_come_from_the_log() {
+    let mut machine = Machine::new();
+    for (attempt, (script, words)) in [("echo a; echo b; exit 1", "a\nb"), ("echo well", "")].into_iter().enumerate() {
+        let key = machine.start_with(attempt as u32, script, |request| request.message_from_log = true).await;
+        assert_eq!(machine.exit(&key).await.message, words);
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_started_says_why() {
     let mut machine = Machine::new();
     for (attempt, (program, words)) in

@@ -175,6 +175,7 @@ impl Worker {
             limits: resources::limits(spec),
             run_as_user,
             run_as_group,
+            message_from_log: meta::str_at(spec, &["terminationMessagePolicy"]) == "FallbackToLogsOnError",
             backoff_seconds,
         })
     }
@@ -182,14 +183,16 @@ impl Worker {
     fn standard_env(&self) -> Vec<(String, String)> {
         let volumes = pods_dir(&self.context.config.data_dir).join(meta::uid(&self.object)).join("volumes");
         let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        [
+        let mut env = vec![
             ("PATH", PATH.to_string()),
             ("HOME", "/".to_string()),
             ("HOSTNAME", hostname),
             ("BACKSTAY_VOLUME_DIR", volumes.display().to_string()),
-        ]
-        .map(|(name, value)| (name.to_string(), value))
-        .to_vec()
+        ];
+        if let Some((host, port)) = self.context.config.server_url.as_deref().and_then(host_and_port) {
+            env.extend([("KUBERNETES_SERVICE_HOST", host), ("KUBERNETES_SERVICE_PORT", port)]);
+        }
+        env.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
     }
 
     fn stop(&mut self, pod: &Pod, container: &str, id: &str, deadline: Timestamp, why: StopReason) {
@@ -289,6 +292,13 @@ fn identity(pod: &Value, container: &Value) -> Result<(Option<u32>, Option<u32>)
         return Err("container has runAsNonRoot and would run as root: set securityContext.runAsUser".to_string());
     }
     Ok((user, id("runAsGroup")))
+}
+
+/// The parts of `https://HOST:PORT`; an IPv6 address loses its brackets.
+fn host_and_port(url: &str) -> Option<(String, String)> {
+    let address: http::Uri = url.parse().ok()?;
+    let port = address.port_u16().unwrap_or(443);
+    Some((address.host()?.trim_matches(['[', ']']).to_string(), port.to_string()))
 }
 
 /// A `subPath` that is not there yet is made, as a directory.

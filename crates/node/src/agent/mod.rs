@@ -4,6 +4,7 @@
 //! When the agent stops, pods go on; the next one adopts them.
 
 mod act;
+mod ask;
 mod events;
 mod files;
 mod heartbeat;
@@ -35,6 +36,9 @@ pub struct NodeConfig {
     pub addresses: Vec<String>,
     /// Labels besides the standard ones.
     pub labels: Vec<(String, String)>,
+    /// Where pods on this machine reach the API server, as `https://HOST:PORT`: becomes `KUBERNETES_SERVICE_HOST` and
+    /// `KUBERNETES_SERVICE_PORT` in every container, which is how clients inside of a cluster find it.
+    pub server_url: Option<String>,
 }
 
 /// The directory of pods below a data directory.

@@ -16,7 +16,7 @@ const PARENT: &str = "backstay";
 /// The kernel's default period of CPU limits, in microseconds.
 const CPU_PERIOD: u64 = 100_000;
 
-/// The hierarchies that can be written.
+/// The hierarchies that we would use; whether they can be written shows when a container needs them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cgroups {
     hierarchies: Vec<Hierarchy>,
@@ -42,20 +42,17 @@ impl Cgroups {
             let parent = if controller.is_empty() { root.join(PARENT) } else { home.join(PARENT) };
             Hierarchy { controller, home, parent: parent.join(name) }
         });
-        let writable = found.filter(|hierarchy| {
-            let made = fs::create_dir_all(&hierarchy.parent).is_ok();
-            if made && hierarchy.controller.is_empty() {
-                enable_controllers(&hierarchy.parent);
-            }
-            made
-        });
-        Self { hierarchies: writable.collect() }
+        Self { hierarchies: found.collect() }
     }
 
     /// Makes the cgroups of one container, with its limits. One that cannot be made is left out.
     pub(super) fn make(&self, name: &str, limits: Limits) -> Vec<CgroupSeat> {
         let made = self.hierarchies.iter().filter_map(|hierarchy| {
             let dir = hierarchy.parent.join(name);
+            fs::create_dir_all(&hierarchy.parent).ok()?;
+            if hierarchy.controller.is_empty() {
+                enable_controllers(&hierarchy.parent);
+            }
             fs::create_dir_all(&dir).ok()?;
             for (file, value) in hierarchy.settings(limits) {
                 if let Err(error) = fs::write(dir.join(file), &value) {

@@ -42,6 +42,8 @@ pub struct ShimSpec {
     pub attempt: u32,
     pub backoff_seconds: i64,
     pub image: String,
+    /// A container that fails leaves the end of its log as its last words.
+    pub message_from_log: bool,
 }
 
 /// A cgroup that the container runs in, and the one that its shim goes back to.

@@ -313,6 +313,7 @@ impl Runtime for ProcessRuntime {
             attempt: key.attempt,
             backoff_seconds: request.backoff_seconds,
             image: request.image,
+            message_from_log: request.message_from_log,
         };
         layout::write(&dir.join("spec.json"), &spec).map_err(|error| failed("write spec.json", error))?;
         self.spawn(&dir).await.map_err(|error| failed("start a supervisor", error))

@@ -1,13 +1,16 @@
 //! The container's log: one line `TIME STREAM F|P TEXT` per line it prints, as CRI has it, in files of limited size.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 /// A line longer than this is written in parts, as containerd does.
 const PART_BYTES: usize = 16 * 1024;
+/// As much as the kubelet takes from a log for a container's last words.
+const LAST_WORDS_LINES: usize = 80;
+const LAST_WORDS_BYTES: usize = 2048;
 
 pub(super) struct Log {
     path: PathBuf,
@@ -56,6 +59,26 @@ impl Log {
             stream.flush(&mut out, 'F', now);
         }
         self.write(&out);
+    }
+
+    /// The end of what the container has printed, for its status.
+    pub(super) fn last_words(&self) -> String {
+        // Every line carries its time and stream, so more is read than is kept.
+        let from = self.bytes.saturating_sub(4 * LAST_WORDS_BYTES as u64);
+        let mut end = Vec::new();
+        let read = File::open(&self.path).and_then(|mut file| {
+            file.seek(SeekFrom::Start(from))?;
+            file.read_to_end(&mut end)
+        });
+        if read.is_err() {
+            return String::new();
+        }
+        let text = String::from_utf8_lossy(&end);
+        let lines: Vec<&str> = text.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).collect();
+        let words = lines[lines.len().saturating_sub(LAST_WORDS_LINES)..].join("\n");
+        let cut = words.len().saturating_sub(LAST_WORDS_BYTES);
+        let cut = (cut..=words.len()).find(|at| words.is_char_boundary(*at)).unwrap_or(words.len());
+        words[cut..].to_string()
     }
 
     fn write(&mut self, out: &[u8]) {

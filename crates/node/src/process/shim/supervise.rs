@@ -154,7 +154,11 @@ fn supervise(mut container: Container, spec: &ShimSpec, log: &mut Log) -> Result
         pump(&mut streams, None, log);
     }
     let killed_for_memory = spec.cgroups.iter().any(|seat| cgroup::oom_kills(&seat.dir) > 0);
-    finish(exit(status, killed_for_memory, container.started_at, finished_at))
+    let mut exit = exit(status, killed_for_memory, container.started_at, finished_at);
+    if spec.message_from_log && exit.exit_code != 0 {
+        exit.message = log.last_words();
+    }
+    finish(exit)
 }
 
 fn exit(status: ExitStatus, killed_for_memory: bool, started_at: Timestamp, finished_at: Timestamp) -> Exit {
