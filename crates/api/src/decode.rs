@@ -117,6 +117,20 @@ pub fn json_value(body: &[u8]) -> Result<(Value, Vec<String>), String> {
     Ok((tree.into_value(), duplicates))
 }
 
+/// Seconds and nanoseconds since 1970 of a time as decoded objects hold it; `None` for other texts.
+pub fn unix_time(text: &str) -> Option<(i64, i32)> {
+    let time: jiff::Timestamp = text.parse().ok()?;
+    Some((time.as_second(), time.subsec_nanosecond()))
+}
+
+/// The bytes of base64 text.
+///
+/// # Errors
+/// `illegal base64 data at input byte N`.
+pub fn base64_bytes(text: &str) -> Result<Vec<u8>, String> {
+    base64_text::bytes(text)
+}
+
 const NO_KIND: &str = "couldn't get version/kind; json parse error: ";
 
 fn object(

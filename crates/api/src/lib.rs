@@ -15,6 +15,7 @@ pub mod inputs;
 pub mod managed;
 pub mod meta;
 pub mod patch;
+pub mod protobuf;
 pub mod quantity;
 pub mod resources;
 pub mod schema;

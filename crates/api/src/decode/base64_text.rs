@@ -15,7 +15,9 @@ pub fn encode(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-fn bytes(text: &str) -> Result<Vec<u8>, String> {
+/// # Errors
+/// `illegal base64 data at input byte N`.
+pub fn bytes(text: &str) -> Result<Vec<u8>, String> {
     let mut out = Vec::with_capacity(text.len() / 4 * 3);
     let mut input = Input { text: text.as_bytes(), at: 0 };
     while let Some(group) = input.group().map_err(|at| format!("illegal base64 data at input byte {at}"))? {

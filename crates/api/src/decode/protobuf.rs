@@ -149,7 +149,7 @@ impl<'s> Reader<'s> {
                 for part in Wire(chunk.bytes()?) {
                     items.push(self.value(element, None, &part?)?);
                 }
-                Ok(Tree::Array(items))
+                Ok(if items.is_empty() { Tree::Null } else { Tree::Array(items) })
             }
             Type::Map { value, .. } => Ok(Tree::Object(vec![self.entry(value, chunk)?])),
         }

@@ -156,6 +156,8 @@ impl<'s> Decoder<'s> {
             let length = self.enter(&key);
             let value = self.value(&inner, tree, None)?;
             self.path.truncate(length);
+            // As everywhere, the protobuf form in which objects are kept does not tell an empty list from none.
+            let value = value.filter(|value| place.loose || !matches!(value, Value::Array(items) if items.is_empty()));
             out.insert(key.into_owned(), value.unwrap_or_else(|| empty::zero(self.schema, inner.ty)));
         }
         Ok(Value::Object(out))
