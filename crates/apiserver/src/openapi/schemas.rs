@@ -151,6 +151,7 @@ impl Writer {
         let mut strategies = Vec::new();
         strategies.extend(field.patch.merge.then_some("merge"));
         strategies.extend(field.patch.retain_keys.then_some("retainKeys"));
+        strategies.extend(field.patch.replace.then_some("replace"));
         if !strategies.is_empty() {
             property.insert("x-kubernetes-patch-strategy".into(), strategies.join(",").into());
         }
