@@ -28,6 +28,9 @@ use crate::pki::{Pair, Pki};
 
 /// A handshake that takes longer is somebody holding a slot, not a client.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Between requests on one connection. hyper has one limit for this and for the head of a request; clients that keep
+/// connections expect more than the 90 s that kube-apiserver gives.
+const IDLE: Duration = Duration::from_secs(120);
 /// Connections at once: 5,000 nodes with a few connections each, doubled. More wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 32_768;
 /// What running requests get to finish in when the server stops; watches end at once.
@@ -120,7 +123,7 @@ async fn connection(
         router.clone().oneshot(request.map(Body::new))
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
     builder.http2().keep_alive_interval(Duration::from_secs(30)).keep_alive_timeout(Duration::from_secs(20));
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
