@@ -1,6 +1,6 @@
 //! Turns request bodies into objects: JSON, YAML and protobuf, checked against the type's schema.
 //!
-//! Every form is read into a [`tree`] first, which remembers the order of fields and fields that occur twice; [`typed`]
+//! Every form is read into a `tree` first, which remembers the order of fields and fields that occur twice; `typed`
 //! then brings the tree into the form in which Go would write the object back, and says what is wrong in Go's words.
 
 mod base64_text;
