@@ -14,9 +14,9 @@ mod yaml;
 
 use std::fmt::Write;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::schema::{Schema, Struct, Type};
+use crate::schema::{Schema, Type};
 use crate::{GroupVersionKind, Status, resources, schema};
 
 use self::parse::ParseError;
@@ -290,11 +290,6 @@ fn named(mut decoded: Decoded, gvk: Option<&GroupVersionKind>) -> Decoded {
         fields.insert("kind".into(), gvk.kind.clone().into());
     }
     decoded
-}
-
-/// What Go holds for a struct of which nothing was said.
-pub fn zero(schema: &Schema, structure: &Struct) -> Map<String, Value> {
-    typed::zero_struct(schema, structure)
 }
 
 #[cfg(test)]

@@ -16,8 +16,6 @@ use super::scalar::{self, Fault};
 use super::tree::Tree;
 use crate::schema::{Field, Schema, StructId, Type};
 
-pub use self::empty::zero_struct;
-
 /// Go stops collecting here.
 const PROBLEMS_MAX: usize = 100;
 

@@ -25,7 +25,7 @@ pub fn finish(schema: &Schema, structure: &Struct, fields: &mut Map<String, Valu
 }
 
 /// A struct of which nothing was said.
-pub fn zero_struct(schema: &Schema, structure: &Struct) -> Map<String, Value> {
+fn zero_struct(schema: &Schema, structure: &Struct) -> Map<String, Value> {
     let mut fields = Map::new();
     finish(schema, structure, &mut fields);
     fields
