@@ -16,6 +16,7 @@ mod dispatch;
 mod encode;
 pub mod identity;
 pub mod kubeconfig;
+mod leftover;
 pub mod listen;
 pub mod openapi;
 mod pipeline;

@@ -17,6 +17,7 @@ use crate::answer::{Media, failure, negotiate, send};
 use crate::authz::impersonation::impersonate;
 use crate::authz::{Action, Attributes, Resource, forbidden};
 use crate::call::Warnings;
+use crate::leftover::Leftover;
 use crate::request::{Intent, Query, RequestInfo, Verb};
 use crate::server::Core;
 use crate::{dispatch, system};
@@ -70,9 +71,19 @@ pub async fn run(core: Arc<Core>, request: Request<Body>) -> Response<Body> {
 
 /// Runs a request within its limits; a panic is an answer too.
 async fn guarded(asked: Asked, body: Body) -> Response<Body> {
+    let (is_long, is_read) = nature(&asked.info);
+    if is_long {
+        return limited(asked, body, is_long, is_read).await;
+    }
+    let (body, leftover) = Leftover::of(body);
+    let response = limited(asked, body, is_long, is_read).await;
+    leftover.discard().await;
+    response
+}
+
+async fn limited(asked: Asked, body: Body, is_long: bool, is_read: bool) -> Response<Body> {
     let core = asked.core.clone();
     let media = asked.media();
-    let (is_long, is_read) = nature(&asked.info);
     if asked.head.uri.to_string().len() > core.limits.uri_bytes_max {
         return send::text(414, "request URI too long");
     }

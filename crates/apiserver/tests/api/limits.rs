@@ -1,8 +1,11 @@
 //! What the server does not put up with, and what it says then.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backstay_apiserver::{Limits, UserInfo};
+use futures::StreamExt;
 use http::Request;
 
 use crate::script::{World, check};
@@ -59,6 +62,21 @@ async fn strangers_see_health_and_little_else() {
         let (request, user) = anonymous(path);
         assert_eq!(world.call(request, user).await.code, code, "{path}");
     }
+}
+
+/// A client that is still sending when it is refused must be able to finish, or it never sees the refusal.
+#[tokio::test(start_paused = true)]
+async fn the_body_of_a_refused_request_is_read() {
+    let world = World::new().await;
+    let left = Arc::new(AtomicUsize::new(3));
+    let sent = left.clone();
+    let frames = futures::stream::iter(0..3).map(move |_| {
+        sent.fetch_sub(1, Ordering::Relaxed);
+        Ok::<_, std::io::Error>("{}")
+    });
+    let request = Request::post("/api/v1/nodes").body(axum::body::Body::from_stream(frames)).unwrap();
+    assert_eq!(world.call(request, UserInfo::anonymous()).await.code, 403);
+    assert_eq!(left.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test(start_paused = true)]
