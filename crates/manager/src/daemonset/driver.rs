@@ -80,7 +80,8 @@ struct Driver {
     context: Context,
     fleet: Fleet,
     writes: JoinSet<Ended>,
-    sides: BTreeMap<Key, Side>,
+    /// By the uid of the DaemonSet: one made anew under its name begins anew.
+    sides: BTreeMap<Arc<str>, Side>,
     /// When to look at a DaemonSet although nothing is heard.
     wakes: BTreeSet<(Timestamp, Key)>,
 }
@@ -134,15 +135,7 @@ impl Driver {
     fn hear_daemonsets(&mut self, batch: &Batch<DaemonSet>) {
         let now = self.now();
         self.fleet.hear_daemonsets(batch, now);
-        let views = &self.fleet.views;
-        let wakes = &mut self.wakes;
-        self.sides.retain(|key, side| {
-            let stays = views.contains_key(key);
-            if let Some(at) = side.wake_at.filter(|_| !stays) {
-                wakes.remove(&(at, key.clone()));
-            }
-            stays
-        });
+        self.sides.retain(|uid, _| self.fleet.key_of(uid).is_some());
     }
 
     fn work(&mut self) {
@@ -152,9 +145,6 @@ impl Driver {
         let now = self.now();
         while let Some((at, key)) = self.wakes.first().cloned().filter(|(at, _)| *at <= now) {
             self.wakes.remove(&(at, key.clone()));
-            if let Some(side) = self.sides.get_mut(&key) {
-                side.wake_at = None;
-            }
             self.fleet.dirty.insert(key);
         }
         while let Some(key) = self.fleet.dirty.pop_first() {
@@ -175,10 +165,10 @@ impl Driver {
         tracing::trace!(daemonset = %daemonset.meta.key(), actions = actions.len(), ?waiting, "planned");
         self.begin(&daemonset, actions);
         if waiting.contains(&WaitingOn::Selector) {
-            self.complain_about_selector(key, &daemonset);
+            self.complain_about_selector(&daemonset);
         }
-        let status_at = status.and_then(|status| self.write_status(key, &daemonset, status, now));
-        self.wake(key, recheck_at.into_iter().chain(status_at).min());
+        let status_at = status.and_then(|status| self.write_status(&daemonset, status, now));
+        self.wake(key, &daemonset, recheck_at.into_iter().chain(status_at).min());
     }
 
     fn begin(&mut self, daemonset: &Arc<DaemonSet>, actions: Vec<Action>) {
@@ -204,12 +194,11 @@ impl Driver {
     /// Writes the status, or says when it may be written.
     fn write_status(
         &mut self,
-        key: &Key,
         daemonset: &Arc<DaemonSet>,
         status: DaemonSetStatus,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        let side = self.sides.entry(key.clone()).or_default();
+        let side = self.sides.entry(daemonset.meta.uid.clone()).or_default();
         if side.status_under_way {
             return None;
         }
@@ -227,15 +216,15 @@ impl Driver {
         None
     }
 
-    fn complain_about_selector(&mut self, key: &Key, daemonset: &DaemonSet) {
-        let side = self.sides.entry(key.clone()).or_default();
+    fn complain_about_selector(&mut self, daemonset: &DaemonSet) {
+        let side = self.sides.entry(daemonset.meta.uid.clone()).or_default();
         if side.selector_noted.replace(daemonset.meta.generation) != Some(daemonset.meta.generation) {
             notes::selects_all(&self.context.recorder, daemonset);
         }
     }
 
-    fn wake(&mut self, key: &Key, at: Option<Timestamp>) {
-        let side = self.sides.entry(key.clone()).or_default();
+    fn wake(&mut self, key: &Key, daemonset: &DaemonSet, at: Option<Timestamp>) {
+        let side = self.sides.entry(daemonset.meta.uid.clone()).or_default();
         if let Some(old) = std::mem::replace(&mut side.wake_at, at) {
             self.wakes.remove(&(old, key.clone()));
         }
@@ -278,16 +267,14 @@ impl Driver {
     }
 
     fn status_ended(&mut self, daemonset: &Arc<DaemonSet>, written: Result<(Outcome, News), ApiError>) {
-        let now = self.now();
-        let key = self.fleet.key_of(&daemonset.meta.uid).cloned();
-        if let Some(key) = &key {
-            let side = self.sides.entry(key.clone()).or_default();
-            side.status_under_way = false;
-            if written.is_err() {
-                side.status_not_before = Some(now + STATUS_RETRY);
-            }
-            self.fleet.dirty.insert(key.clone());
+        let Some(key) = self.fleet.key_of(&daemonset.meta.uid).cloned() else { return };
+        let not_before = self.now() + STATUS_RETRY;
+        let side = self.sides.entry(daemonset.meta.uid.clone()).or_default();
+        side.status_under_way = false;
+        if written.is_err() {
+            side.status_not_before = Some(not_before);
         }
+        self.fleet.dirty.insert(key);
         match written {
             Ok((_, news)) => self.take_in(news),
             Err(error) => {

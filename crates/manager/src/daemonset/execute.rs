@@ -6,6 +6,8 @@ use backstay_controllers::daemonset::{Action, Outcome, owner_reference};
 use backstay_controllers::history::HASH_LABEL;
 use backstay_controllers::model::{ControllerRevision, DaemonSet, Object, ObjectRef, Pod};
 use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use crate::api::{Api, ApiError, CONTROLLER_REVISIONS, DAEMON_SETS, PODS, Patch, Resource};
@@ -135,11 +137,8 @@ async fn change(
 
 async fn delete(api: &Api, resource: &Resource, object: &ObjectRef) -> Result<(Outcome, News), ApiError> {
     match api.delete_exactly(resource, object).await {
-        // The answer is the object where deletion takes its time, and a Status where it is done.
-        Ok(body) => match read(resource, &body) {
-            Ok(news) if news.is_being_deleted() => Ok((Outcome::Done, news)),
-            _ => Ok((Outcome::Done, gone(resource, object))),
-        },
+        Ok(body) if takes_time(&body) => Ok((Outcome::Done, read(resource, &body)?)),
+        Ok(_) => Ok((Outcome::Done, gone(resource, object))),
         Err(error) if error.is_not_found() => Ok((Outcome::Stale, gone(resource, object))),
         Err(error) if error.is_conflict() => look_again(api, resource, object).await,
         Err(error) => Err(error),
@@ -171,14 +170,23 @@ fn gone(resource: &Resource, object: &ObjectRef) -> News {
     }
 }
 
-impl News {
-    fn is_being_deleted(&self) -> bool {
-        match self {
-            News::Pod(pod) => pod.meta.is_being_deleted(),
-            News::Revision(revision) => revision.meta.is_being_deleted(),
-            _ => false,
-        }
+/// Whether the answer to a DELETE is an object that is still there: it has a grace period, or finalizers.
+fn takes_time(body: &Bytes) -> bool {
+    #[derive(Deserialize)]
+    struct Answer {
+        metadata: Metadata,
     }
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Metadata {
+        deletion_timestamp: Option<IgnoredAny>,
+        deletion_grace_period_seconds: Option<i64>,
+        finalizers: Option<Vec<IgnoredAny>>,
+    }
+    let Ok(Answer { metadata }) = serde_json::from_slice(body) else { return false };
+    let waits = metadata.deletion_grace_period_seconds.is_some_and(|seconds| seconds > 0);
+    let held = metadata.finalizers.is_some_and(|finalizers| !finalizers.is_empty());
+    metadata.deletion_timestamp.is_some() && (waits || held)
 }
 
 fn precondition(object: &ObjectRef) -> Value {

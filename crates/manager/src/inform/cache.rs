@@ -17,6 +17,8 @@ pub struct Cache<T> {
     objects: BTreeMap<Key, Arc<T>>,
     /// Uids that we know to be gone although the watch has not said so yet.
     gone: BTreeSet<Arc<str>>,
+    /// The watch has told everything up to this resource version.
+    told: u64,
     listed: bool,
 }
 
@@ -29,7 +31,7 @@ pub enum Effect<T> {
 
 impl<T> Default for Cache<T> {
     fn default() -> Self {
-        Self { objects: BTreeMap::new(), gone: BTreeSet::new(), listed: false }
+        Self { objects: BTreeMap::new(), gone: BTreeSet::new(), told: 0, listed: false }
     }
 }
 
@@ -65,8 +67,13 @@ impl<T: Object> Cache<T> {
     /// Takes in news from the watch.
     pub fn apply(&mut self, change: &Change<T>) -> Vec<Effect<T>> {
         match change {
-            Change::Set(object) => self.set(object.clone()),
+            Change::Set(object) => {
+                let effects = self.put(object.clone());
+                self.told = self.told.max(object.meta().resource_version);
+                effects
+            }
             Change::Gone(object) => {
+                self.told = self.told.max(object.meta().resource_version);
                 self.gone.remove(&object.meta().uid);
                 self.take(object).into_iter().collect()
             }
@@ -74,15 +81,24 @@ impl<T: Object> Cache<T> {
         }
     }
 
-    /// Takes in the answer to a write.
+    /// Takes in the answer to a write. If the watch has told of all that happened since, and does not know the object,
+    /// then the object is gone again.
     pub fn set(&mut self, object: Arc<T>) -> Vec<Effect<T>> {
+        let meta = object.meta();
+        let known = self.get(&meta.namespace, &meta.name).is_some_and(|known| known.meta().uid == meta.uid);
+        let outlived = !known && meta.resource_version != 0 && meta.resource_version <= self.told;
+        if outlived { Vec::new() } else { self.put(object) }
+    }
+
+    fn put(&mut self, object: Arc<T>) -> Vec<Effect<T>> {
         let meta = object.meta();
         let key = (meta.namespace.clone(), meta.name.clone());
         if self.gone.contains(&meta.uid) {
             return Vec::new();
         }
         match self.objects.get(&key) {
-            Some(known) if known.meta().resource_version >= meta.resource_version => Vec::new(),
+            // Versions that are not numbers cannot be compared; the last to come is taken for the newest.
+            Some(known) if known.meta().resource_version >= meta.resource_version.max(1) => Vec::new(),
             Some(known) if known.meta().uid != meta.uid => {
                 let removed = Effect::Removed(known.clone());
                 self.objects.insert(key, object.clone());
@@ -114,7 +130,8 @@ impl<T: Object> Cache<T> {
             |known: &&Arc<T>| !uids.contains(&known.meta().uid) && known.meta().resource_version <= resource_version;
         let lost: Vec<Arc<T>> = self.objects.values().filter(lost).cloned().collect();
         let mut effects: Vec<Effect<T>> = lost.iter().filter_map(|object| self.take(object)).collect();
-        effects.extend(objects.iter().flat_map(|object| self.set(object.clone())));
+        effects.extend(objects.iter().flat_map(|object| self.put(object.clone())));
+        self.told = self.told.max(resource_version);
         effects
     }
 
@@ -177,6 +194,15 @@ mod tests {
         check("set a u 3; removed a u; set a u 4; gone a u 5; set a v 6", "a v 6");
         check("set a u 3; removed a u; set a v 6", "a v 6");
         check("set a u 3; removed a u; list 3 a u 3", "");
+    }
+
+    #[test]
+    fn an_answer_that_the_watch_has_overtaken_is_ignored() {
+        check("set a u 3; gone a u 7; wrote a u 6", "");
+        check("set a u 3; gone a u 7; wrote a u 7", "");
+        check("set a u 3; gone a u 7; wrote a v 8", "a v 8");
+        check("set b w 9; set a u 3; wrote a u 6", "a u 6; b w 9");
+        check("list 9 b w 9; wrote a u 6", "b w 9");
     }
 
     #[test]

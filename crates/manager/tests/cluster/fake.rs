@@ -146,6 +146,10 @@ impl Fake {
             _ => self.carry_out(&parts.method, &path, &body),
         };
         self.changed.notify_waiters();
+        // Every other answer comes after the news of what it did.
+        if self.state.lock().unwrap().version.is_multiple_of(2) {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
         if fault == Fault::LoseAnswer {
             return Ok(status(500, "Injected"));
         }
@@ -269,7 +273,13 @@ impl State {
         }
         let ended = matches!(object["status"]["phase"].as_str(), Some("Failed" | "Succeeded"));
         if path.contains("/pods/") && object["spec"]["nodeName"].is_string() && !ended {
+            let grace = object["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(30);
             object["metadata"]["deletionTimestamp"] = json!(clock.now().to_string());
+            object["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
+            if grace == 0 {
+                self.remove(path);
+                return Ok((200, object));
+            }
             return Ok((200, self.write(path, object)));
         }
         self.remove(path);

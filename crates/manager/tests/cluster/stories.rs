@@ -199,6 +199,39 @@ async fn create_update_undo() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pods_without_grace_are_gone_before_the_answer_says_so() {
+    let cluster = Cluster::new(10, 10);
+    cluster.create(rolling("3"));
+    cluster.fake.edit(DS, |object| object["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(0));
+    cluster.settle().await;
+    cluster.set_image("img:2");
+    cluster.settle().await;
+    for node in 0..10 {
+        let taint = json!([{ "key": "k", "effect": "NoExecute" }]);
+        cluster.fake.edit(&format!("/api/v1/nodes/n{node:04}"), |node| node["spec"]["taints"] = taint);
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(cluster.pod_names(), [""; 0]);
+    assert_eq!(cluster.fake.get(DS).unwrap()["status"]["numberMisscheduled"], 0);
+    assert_eq!(cluster.fake.requests()["DELETE pods"], 20, "every pod is deleted once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_daemonset_made_anew_under_its_name_begins_anew() {
+    let cluster = Cluster::new(3, 11);
+    cluster.create(rolling("1"));
+    cluster.settle().await;
+    let old = cluster.pod_names();
+    // Its pods still have the old owner, which is gone; garbage collection has not come yet.
+    cluster.fake.remove(DS);
+    cluster.create(rolling("1"));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let new = cluster.pod_names().into_iter().filter(|name| !old.contains(name)).count();
+    assert_eq!(new, 3);
+    assert_eq!(cluster.fake.get(DS).unwrap()["status"]["numberAvailable"], 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_pod_costs_one_request() {
     let cluster = Cluster::new(200, 2);
     cluster.create(rolling("100%"));
