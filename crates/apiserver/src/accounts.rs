@@ -3,7 +3,7 @@
 //!
 //! Kubernetes has controllers for this; here a pod can be created as soon as its namespace is.
 
-use backstay_api::{Status, defaults, meta, strategy};
+use backstay_api::{Status, meta, strategy};
 use backstay_store::{Key, Operation, Range, StoreError};
 use serde_json::{Value, json};
 
@@ -66,9 +66,9 @@ async fn create(core: &Core, plural: &str, namespace: &str, name: &str, mut obje
     meta::set_meta(&mut object, "name", name);
     meta::set_meta(&mut object, "namespace", namespace);
     metadata::begin(&mut object, core.clock.now(), core.entropy.uuid());
-    defaults::apply(&served.resource.gvk(), &mut object);
+    served.apply_defaults(&mut object);
     strategy::prepare_for_create(&served.resource, &mut object);
-    let value = encode::for_store(&served.resource, &object);
+    let value = served.encode(&object);
     match core.store.commit(key, Operation::Create { value }).await {
         Ok(_) | Err(StoreError::Exists { .. }) => Ok(()),
         Err(error) => Err(store_failure(&error)),

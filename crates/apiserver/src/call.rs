@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::UserInfo;
 use crate::answer::Media;
 use crate::catalog::Served;
+use crate::identity::MASTERS;
 use crate::request::{Query, Target, Verb};
 use crate::server::Core;
 
@@ -46,6 +47,26 @@ impl Warnings {
 }
 
 impl Call {
+    /// A call that the server makes itself, on one object.
+    pub fn internal(core: Arc<Core>, served: Arc<Served>, namespace: &str, name: &str) -> Self {
+        let text = |text: &str| Some(text.to_string()).filter(|text| !text.is_empty());
+        let target = Target { namespace: text(namespace), name: text(name), ..Target::default() };
+        Self {
+            core,
+            served,
+            verb: Verb::Delete,
+            target,
+            user: UserInfo::new("system:apiserver", &[MASTERS]),
+            query: Query::default(),
+            media: Media::default(),
+            content_type: String::new(),
+            user_agent: String::new(),
+            accepts_gzip: false,
+            body: Bytes::new(),
+            warnings: Arc::default(),
+        }
+    }
+
     /// The namespace part of keys: empty for cluster-scoped resources.
     pub fn namespace(&self) -> &str {
         if self.served.resource.namespaced { self.target.namespace.as_deref().unwrap_or_default() } else { "" }

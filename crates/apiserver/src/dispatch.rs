@@ -41,6 +41,9 @@ pub async fn resource(
         true => Bytes::new(),
         false => body::read(body, asked.core.limits.body_bytes_max).await?,
     };
+    if let Some(text) = served.custom.as_ref().and_then(|custom| custom.deprecation_warning.as_ref()) {
+        warnings.add(text);
+    }
     let call = Call {
         core: asked.core.clone(),
         served,
@@ -105,7 +108,7 @@ async fn serve(call: Call) -> Result<Response<Body>, Status> {
     match call.verb {
         Verb::Get => answer::object::response(&call, 200, Payload::Entry(registry::get_fresh(&call).await?)),
         Verb::List => {
-            let options = ListOptions::parse(&call.served.resource, &call.query, false)?;
+            let options = ListOptions::parse(&call.served, &call.query, false)?;
             answer::list::response(&call, &list::page(&call, &options).await?)
         }
         Verb::Watch => watch(call).await,
@@ -118,7 +121,7 @@ async fn serve(call: Call) -> Result<Response<Body>, Status> {
 }
 
 async fn watch(call: Call) -> Result<Response<Body>, Status> {
-    let mut options = ListOptions::parse(&call.served.resource, &call.query, true)?;
+    let mut options = ListOptions::parse(&call.served, &call.query, true)?;
     if let Some(name) = &call.target.name {
         // The legacy path `/watch/.../{name}`.
         options.fields.terms.push(FieldTerm { field: "metadata.name".into(), equal: true, value: name.clone() });
@@ -174,7 +177,7 @@ pub fn respond_deleted(call: &Call, options: &DeleteOptions, deleted: Deleted) -
 
 async fn delete_collection(call: &Call) -> Result<Response<Body>, Status> {
     let options = delete_options(call)?;
-    let list = ListOptions::parse(&call.served.resource, &call.query, false)?;
+    let list = ListOptions::parse(&call.served, &call.query, false)?;
     let page = collection::delete_collection(call, &options, &list).await?;
     answer::list::response(call, &page)
 }

@@ -29,11 +29,16 @@ const AFTER_VERSION: [&str; 9] = [
 
 /// The form for the store, with what the store shall know about the object.
 pub fn for_store(resource: &Resource, object: &Value) -> Encoded {
+    with_fields(object, strategy::selectable_fields(resource, object))
+}
+
+/// The same, given the fields that selectors can ask for.
+pub fn with_fields(object: &Value, fields: Vec<(String, String)>) -> Encoded {
     let (head, tail) = halves(object);
     let version_name = if head.ends_with(b"{") { &br#""resourceVersion":""#[..] } else { br#","resourceVersion":""# };
     let head = Bytes::from([head.as_slice(), version_name].concat());
     let tail = Bytes::from([b"\"".as_slice(), &tail].concat());
-    Encoded { head, tail, index: Arc::new(index(resource, object)) }
+    Encoded { head, tail, index: Arc::new(index(object, fields)) }
 }
 
 /// Final JSON of an object that is not going to the store; its resource version, if it has one, is kept.
@@ -68,14 +73,9 @@ pub fn with_revision(entry: &Entry, revision: Revision) -> Bytes {
     [&entry.value[..at], new.as_bytes(), &entry.value[at + old.len()..]].concat().into()
 }
 
-fn index(resource: &Resource, object: &Value) -> Index {
+fn index(object: &Value, fields: Vec<(String, String)>) -> Index {
     let owners = meta::owner_references(object).iter().map(|owner| meta::str_at(owner, &["uid"]).to_string());
-    Index {
-        uid: meta::uid(object).to_string(),
-        labels: meta::labels(object),
-        fields: strategy::selectable_fields(resource, object),
-        owners: owners.collect(),
-    }
+    Index { uid: meta::uid(object).to_string(), labels: meta::labels(object), fields, owners: owners.collect() }
 }
 
 /// JSON up to the place of the resource version, and from there on (with its comma, if anything follows).
@@ -85,9 +85,9 @@ fn halves(object: &Value) -> (Vec<u8>, Vec<u8>) {
     let mut head = prefix(meta::str_at(object, &["kind"]), meta::str_at(object, &["apiVersion"])).into_bytes();
     head.extend_from_slice(b"\"metadata\":{");
     let mut first = true;
-    fields(&mut head, metadata, &BEFORE_VERSION, &mut first);
+    members(&mut head, metadata, &BEFORE_VERSION, &mut first);
     let mut tail = Vec::new();
-    fields(&mut tail, metadata, &AFTER_VERSION, &mut false);
+    members(&mut tail, metadata, &AFTER_VERSION, &mut false);
     tail.push(b'}');
     others(&mut tail, object, &mut false);
     tail.push(b'}');
@@ -99,14 +99,14 @@ fn top_level(object: &Value, mut out: Option<Vec<u8>>) -> Vec<u8> {
     let mut out = out.take().unwrap_or_else(|| b"{".to_vec());
     let mut first = true;
     if let Some(object) = object.as_object() {
-        fields(&mut out, object, &["kind", "apiVersion"], &mut first);
+        members(&mut out, object, &["kind", "apiVersion"], &mut first);
     }
     others(&mut out, object, &mut first);
     out.push(b'}');
     out
 }
 
-fn fields(out: &mut Vec<u8>, object: &Map<String, Value>, names: &[&str], first: &mut bool) {
+fn members(out: &mut Vec<u8>, object: &Map<String, Value>, names: &[&str], first: &mut bool) {
     for name in names {
         if let Some(value) = object.get(*name) {
             field(out, name, value, first);

@@ -12,6 +12,7 @@ pub mod bootstrap;
 mod call;
 pub mod catalog;
 mod convert;
+mod custom;
 mod dispatch;
 mod encode;
 pub mod identity;

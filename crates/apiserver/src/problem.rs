@@ -1,6 +1,7 @@
 //! Failures that are not about one object: unsuitable options, and answers without a reason.
 
 use backstay_api::status::{Cause, Details};
+use backstay_api::validation::invalid_kind;
 use backstay_api::{Reason, Status};
 
 /// The group of `ListOptions`, `PatchOptions`...
@@ -34,17 +35,9 @@ fn cause(reason: &str, field: &str, message: String) -> Cause {
     Cause { reason: reason.into(), message, field: field.into() }
 }
 
-/// 422 about an object of a kind: `Kind.group "name" is invalid: ...`.
-pub fn invalid_object(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Status {
-    let qualified = backstay_api::status::qualified(kind, group);
-    let message = format!("{qualified} {name:?} is invalid: {}", join(&causes));
-    let details = Details { name: name.into(), group: group.into(), kind: kind.into(), causes, ..Details::default() };
-    Status::new(Reason::Invalid, message).details(details)
-}
-
 /// 422 about options such as `ListOptions`; `Ok` if there is nothing to say.
 pub fn invalid_options(kind: &str, causes: Vec<Cause>) -> Result<(), Status> {
-    if causes.is_empty() { Ok(()) } else { Err(invalid_object(META_GROUP, kind, "", causes)) }
+    if causes.is_empty() { Ok(()) } else { Err(invalid_kind(META_GROUP, kind, "", causes)) }
 }
 
 /// One error, or several in brackets; each text once.

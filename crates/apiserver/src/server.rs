@@ -15,6 +15,7 @@ use crate::admission::{Plugins, UnknownPlugin};
 use crate::authz::Authorizer;
 use crate::bootstrap::{self, BootstrapError};
 use crate::catalog::Catalog;
+use crate::custom;
 use crate::encode;
 use crate::openapi::OpenApi;
 use crate::pipeline;
@@ -143,6 +144,7 @@ impl ApiServer {
         let Core { store, clock, entropy, .. } = &*self.core;
         bootstrap::run(&**store, &bootstrap::Writer { encode: &encode::for_store, clock, entropy }).await?;
         accounts::ensure_everywhere(&self.core).await?;
+        custom::refresh(&self.core);
         Ok(())
     }
 

@@ -54,7 +54,7 @@ fn plain(call: &Call, page: &Page) -> Bytes {
     let resource = &call.served.resource;
     let size: usize = page.entries.iter().map(|entry| entry.value.len() + 1).sum();
     let mut out = Vec::with_capacity(size + 256);
-    head(&mut out, &format!("{}List", resource.kind), &resource.api_version(), page);
+    head(&mut out, &call.served.list_kind(), &resource.api_version(), page);
     for (at, entry) in page.entries.iter().enumerate() {
         if at > 0 {
             out.push(b',');
@@ -86,17 +86,14 @@ fn head(out: &mut Vec<u8>, kind: &str, api_version: &str, page: &Page) {
 
 /// Items of built-in lists do not repeat their kind; those of custom resources do.
 fn item(out: &mut Vec<u8>, call: &Call, entry: &Arc<Entry>) {
-    if call.served.custom {
-        return out.extend_from_slice(&entry.value);
-    }
     let converted = convert::is_needed(&call.served).then(|| Payload::Entry(entry.clone()).into_bytes(call));
     let value = converted.as_ref().unwrap_or(&entry.value);
     match value.strip_prefix(call.served.prefix()) {
-        Some(rest) => {
+        Some(rest) if call.served.custom.is_none() => {
             out.push(b'{');
             out.extend_from_slice(rest);
         }
-        None => out.extend_from_slice(value),
+        _ => out.extend_from_slice(value),
     }
 }
 

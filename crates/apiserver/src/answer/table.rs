@@ -37,7 +37,7 @@ pub fn of_object(call: &Call, version: &str, object: Value) -> Result<Bytes, Sta
 
 /// A Table of many rows; `metadata` is that of the list.
 pub fn of_objects(call: &Call, version: &str, metadata: Value, objects: Vec<Value>) -> Result<Bytes, Status> {
-    let columns = json!(table::columns(&call.served.resource));
+    let columns = json!(call.served.columns());
     let include = Include::of(call)?;
     let rows: Vec<Value> = objects.into_iter().map(|object| row(call, version, include, object)).collect();
     Ok(canonical::json(&of_rows(version, metadata, columns, rows)).into())
@@ -45,7 +45,7 @@ pub fn of_objects(call: &Call, version: &str, metadata: Value, objects: Vec<Valu
 
 /// A Table of one row for a watch, with columns only if they are asked for.
 pub fn of_event(call: &Call, version: &str, include: Include, object: Value, with_columns: bool) -> Value {
-    let columns = if with_columns { json!(table::columns(&call.served.resource)) } else { Value::Null };
+    let columns = if with_columns { json!(call.served.columns()) } else { Value::Null };
     let metadata = json!({ "resourceVersion": meta::resource_version(&object) });
     of_rows(version, metadata, columns, vec![row(call, version, include, object)])
 }
@@ -61,10 +61,10 @@ fn of_rows(version: &str, metadata: Value, columns: Value, rows: Vec<Value>) -> 
 }
 
 fn row(call: &Call, version: &str, include: Include, object: Value) -> Value {
-    let cells = table::cells(&call.served.resource, &object, call.core.clock.now());
+    let cells = call.served.cells(&object, call.core.clock.now());
     let mut row = json!({ "cells": cells });
     let fields = row.as_object_mut().expect("an object literal");
-    if let Some(conditions) = conditions(call, &object) {
+    if let Some(conditions) = table::row_conditions(&call.served.resource, &object) {
         fields.insert("conditions".into(), conditions);
     }
     let carried = match include {
@@ -78,17 +78,4 @@ fn row(call: &Call, version: &str, include: Include, object: Value) -> Value {
     };
     fields.insert("object".into(), carried);
     row
-}
-
-/// A finished pod's row says so, so that clients can hide it. Source: `printPod` of `pkg/printers/internalversion`.
-fn conditions(call: &Call, object: &Value) -> Option<Value> {
-    if !call.served.is("", "pods") {
-        return None;
-    }
-    let (reason, message) = match meta::str_at(object, &["status", "phase"]) {
-        "Succeeded" => ("Succeeded", "The pod has completed successfully."),
-        "Failed" => ("Failed", "The pod failed."),
-        _ => return None,
-    };
-    Some(json!([{ "type": "Completed", "status": "True", "reason": reason, "message": message }]))
 }

@@ -14,7 +14,7 @@ use crate::authz::escalation;
 use crate::call::Call;
 use crate::catalog::Served;
 use crate::request::options::WriteOptions;
-use crate::{accounts, convert, encode, problem};
+use crate::{accounts, convert, custom, encode, problem};
 
 /// Names tried before a create with `generateName` gives up. Source: `maxNameGenerationCreateAttempts`.
 const GENERATED_NAMES_MAX: usize = 8;
@@ -30,6 +30,7 @@ pub async fn create(call: &Call, options: &WriteOptions, mut object: Value) -> R
 
 /// Creates an object whose managed fields are written (by server-side apply).
 pub async fn create_tracked(call: &Call, options: &WriteOptions, mut object: Value) -> Result<Written, Status> {
+    custom::refuse_create(call)?;
     metadata::settle_namespace(call, &mut object)?;
     if metadata::resource_version(&object)?.is_some() {
         return Err(problem::unexpected("resourceVersion should not be set on objects to be created"));
@@ -39,6 +40,9 @@ pub async fn create_tracked(call: &Call, options: &WriteOptions, mut object: Val
     let (stored, mut object) = convert::to_stored(&call.core.catalog.contents(), &call.served, object)?;
     metadata::begin(&mut object, call.core.clock.now(), call.core.entropy.uuid());
     strategy::prepare_for_create(&stored.resource, &mut object);
+    if custom::is_definition(&stored) {
+        custom::settle(&call.core, &mut object);
+    }
     match meta::str_at(&object, &["metadata", "generateName"]).to_string() {
         base if !base.is_empty() && meta::name(&object).is_empty() => {
             generated_name(call, options, &stored, object, &base).await
@@ -66,7 +70,7 @@ async fn generated_name(
 }
 
 async fn commit(call: &Call, options: &WriteOptions, stored: &Arc<Served>, object: Value) -> Result<Written, Status> {
-    let causes = validation::create(&stored.resource, &object);
+    let causes = stored.create_problems(&object);
     if !causes.is_empty() {
         return Err(validation::invalid(&call.served.resource, meta::name(&object), causes));
     }
@@ -78,11 +82,14 @@ async fn commit(call: &Call, options: &WriteOptions, stored: &Arc<Served>, objec
             None => Ok((201, Payload::Object(convert::to_served(&call.served, object)))),
         };
     }
-    let value = encode::for_store(&stored.resource, &object);
+    let value = stored.encode(&object);
     match call.core.store.commit(key, Operation::Create { value }).await {
         Ok(entry) => {
             if stored.is("", "namespaces") {
                 accounts::ensure(&call.core, &entry.key.name).await?;
+            }
+            if custom::is_definition(stored) {
+                custom::refresh(&call.core);
             }
             Ok((201, Payload::Entry(entry)))
         }

@@ -1,6 +1,6 @@
 //! Delete: at once, or marked for a grace period or finalizers.
 
-use backstay_api::{Reason, Status, meta};
+use backstay_api::{Reason, Status, crd, meta};
 use backstay_store::{Operation, StoreError};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::answer::Payload;
 use crate::call::Call;
 use crate::catalog::Served;
 use crate::request::options::DeleteOptions;
-use crate::{accounts, convert, encode};
+use crate::{accounts, convert, custom, encode};
 
 /// A delete that loses this many races in a row meets a store that does nothing else.
 const ATTEMPTS_MAX: usize = 100;
@@ -54,8 +54,24 @@ enum Step {
     Remove(Value),
 }
 
-/// Deletes one object of the call's resource.
+/// Deletes one object of the call's resource, and does what follows from that.
 pub async fn delete(call: &Call, options: &DeleteOptions, name: &str) -> Result<Deleted, Status> {
+    let deleted = delete_only(call, options, name).await?;
+    match &deleted {
+        Deleted::Pending(_) if custom::is_definition(&call.served) => custom::clean_up(&call.core, name).await?,
+        Deleted::Pending(_) => {}
+        Deleted::Gone { .. } | Deleted::Last(_) => {
+            if accounts::is_ours(&call.served, name) {
+                accounts::ensure(&call.core, call.namespace()).await?;
+            }
+            custom::clean_up_after(&call.core, &call.served).await?;
+        }
+    }
+    Ok(deleted)
+}
+
+/// Deletes one object of the call's resource.
+pub async fn delete_only(call: &Call, options: &DeleteOptions, name: &str) -> Result<Deleted, Status> {
     let key = call.key(name);
     call.core.admission.admit(&mut Admission::new(call, Event::Delete { name }, &mut Value::Null))?;
     for _ in 0..ATTEMPTS_MAX {
@@ -64,28 +80,18 @@ pub async fn delete(call: &Call, options: &DeleteOptions, name: &str) -> Result<
         check_preconditions(&call.served, options, &object)?;
         let contents = call.core.catalog.contents();
         let stored = contents.stored_form(&call.served);
-        let (operation, state) = match plan(&stored, options, &object, call.core.clock.now()) {
+        let now = call.core.clock.now();
+        let (operation, is_mark) = match plan(&stored, options, &object, now) {
             Step::Nothing => return Ok(Deleted::Pending(Payload::Entry(entry))),
             Step::Mark(marked) if marked == object => return Ok(Deleted::Pending(Payload::Entry(entry))),
             Step::Mark(marked) if options.dry_run => return Ok(Deleted::Pending(payload(call, marked))),
             Step::Remove(last) if options.dry_run => return Ok(gone(call, payload(call, last))),
-            Step::Mark(marked) => (
-                Operation::Update { value: encode::for_store(&stored.resource, &marked), expected: entry.revision },
-                None,
-            ),
-            Step::Remove(last) => {
-                let value = encode::for_store(&stored.resource, &last);
-                (Operation::Delete { last: value, expected: entry.revision }, Some(last))
-            }
+            Step::Mark(marked) => (Operation::Update { value: stored.encode(&marked), expected: entry.revision }, true),
+            Step::Remove(last) => (Operation::Delete { last: stored.encode(&last), expected: entry.revision }, false),
         };
         match call.core.store.commit(key.clone(), operation).await {
-            Ok(entry) if state.is_none() => return Ok(Deleted::Pending(Payload::Entry(entry))),
-            Ok(entry) => {
-                if accounts::is_ours(&stored, name) {
-                    accounts::ensure(&call.core, call.namespace()).await?;
-                }
-                return Ok(gone(call, Payload::Entry(entry)));
-            }
+            Ok(entry) if is_mark => return Ok(Deleted::Pending(Payload::Entry(entry))),
+            Ok(entry) => return Ok(gone(call, Payload::Entry(entry))),
             Err(StoreError::Conflict { .. } | StoreError::NotFound { .. }) => continue,
             Err(error) => return Err(store_failure(&error)),
         }
@@ -143,6 +149,9 @@ fn plan(served: &Served, options: &DeleteOptions, object: &Value, now: Timestamp
         }
     }
     let mut object = object.clone();
+    if custom::is_definition(served) {
+        crd::begin_deletion(&mut object, now);
+    }
     let grace = match served.is("", "pods") {
         true => grace(options, &mut object, now),
         false => Grace::None,

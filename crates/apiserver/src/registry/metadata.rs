@@ -5,7 +5,6 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::call::Call;
-use crate::problem;
 
 /// Characters of generated names: no vowels, nothing that looks like something else. Source: `apimachinery` `rand`.
 const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -141,13 +140,6 @@ pub fn uid_precondition(call: &Call, wanted: &str, existing: &Value) -> Result<(
         place.join("/")
     );
     Err(Status::conflict(&resource.group, &resource.plural, call.name(), &why))
-}
-
-/// The 422 of an update that must say what it is based on.
-pub fn must_be_specified(call: &Call) -> Status {
-    let resource = &call.served.resource;
-    let cause = problem::invalid("metadata.resourceVersion", "0", "must be specified for an update");
-    problem::invalid_object(&resource.group, &resource.kind, call.name(), vec![cause])
 }
 
 #[cfg(test)]

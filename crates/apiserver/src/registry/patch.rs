@@ -33,7 +33,7 @@ impl Kind {
     /// `UnsupportedMediaType`; custom resources have no strategic merge.
     pub fn of(call: &Call) -> Result<Self, Status> {
         let wanted = call.content_type.split(';').next().unwrap_or_default().trim();
-        let types = || TYPES.iter().filter(|(_, kind)| !(call.served.custom && *kind == Kind::Strategic));
+        let types = || TYPES.iter().filter(|(_, kind)| !(call.served.custom.is_some() && *kind == Kind::Strategic));
         types().find(|(name, _)| *name == wanted).map(|(_, kind)| *kind).ok_or_else(|| {
             let names: Vec<&str> = types().map(|(name, _)| *name).collect();
             problem::unsupported_media_type(&format!(

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use backstay_api::resources::Resource;
 use backstay_api::{Reason, Status, managed, meta, strategy, validation};
 use backstay_store::{Entry, Operation, StoreError};
 use serde_json::Value;
@@ -14,7 +13,7 @@ use crate::authz::escalation;
 use crate::call::Call;
 use crate::catalog::Served;
 use crate::request::options::WriteOptions;
-use crate::{convert, encode};
+use crate::{convert, custom, encode};
 
 /// An update that loses this many races in a row meets a store that does nothing else.
 const ATTEMPTS_MAX: usize = 100;
@@ -109,7 +108,10 @@ async fn attempt(
     check_version(call, &mut object, entry)?;
     metadata::carry_over(&mut object, &old_stored);
     strategy::prepare_for_update(&stored.resource, call.subresource(), &mut object, &old_stored);
-    check(call, &stored.resource, &object, &old_stored)?;
+    if custom::is_definition(&stored) {
+        custom::settle(&call.core, &mut object);
+    }
+    check(call, &stored, &object, &old_stored)?;
     managed::keep_times(&old_stored, &mut object);
     if finalizers::is_finished(&stored, &object, &old_stored) {
         return remove(call, options, &stored, object, &old_stored, entry).await;
@@ -120,9 +122,14 @@ async fn attempt(
     if options.dry_run {
         return Ok(Attempt::Done((200, Payload::Object(convert::to_served(&call.served, object)))));
     }
-    let operation = Operation::Update { value: encode::for_store(&stored.resource, &object), expected: entry.revision };
+    let operation = Operation::Update { value: stored.encode(&object), expected: entry.revision };
     match call.core.store.commit(entry.key.clone(), operation).await {
-        Ok(entry) => Ok(Attempt::Done((200, Payload::Entry(entry)))),
+        Ok(entry) => {
+            if custom::is_definition(&stored) {
+                custom::refresh(&call.core);
+            }
+            Ok(Attempt::Done((200, Payload::Entry(entry))))
+        }
         Err(StoreError::Conflict { .. } | StoreError::NotFound { .. }) => Ok(Attempt::Raced),
         Err(error) => Err(store_failure(&error)),
     }
@@ -149,18 +156,19 @@ fn check_version(call: &Call, object: &mut Value, entry: &Entry) -> Result<(), S
         Some(version) if version == entry.revision => return Ok(()),
         Some(_) => return Err(modified(call, call.name())),
         None if strategy::allows_unconditional_update(&call.served.resource) => {}
-        None => return Err(metadata::must_be_specified(call)),
+        // Validation says that it must be there.
+        None => return Ok(()),
     }
     meta::set_meta(object, "resourceVersion", entry.revision.to_string());
     Ok(())
 }
 
-fn check(call: &Call, stored: &Resource, object: &Value, old: &Value) -> Result<(), Status> {
-    let causes = validation::update(stored, call.subresource(), object, old);
+fn check(call: &Call, stored: &Served, object: &Value, old: &Value) -> Result<(), Status> {
+    let causes = stored.update_problems(call.subresource(), object, old);
     if !causes.is_empty() {
         return Err(validation::invalid(&call.served.resource, call.name(), causes));
     }
-    validation::warnings(stored, object, Some(old)).into_iter().for_each(|text| call.warnings.add(text));
+    validation::warnings(&stored.resource, object, Some(old)).into_iter().for_each(|text| call.warnings.add(text));
     Ok(())
 }
 
@@ -174,9 +182,15 @@ async fn remove(
     entry: &Arc<Entry>,
 ) -> Result<Attempt, Status> {
     if !options.dry_run {
-        let operation = Operation::Delete { last: encode::for_store(&stored.resource, old), expected: entry.revision };
+        let operation = Operation::Delete { last: stored.encode(old), expected: entry.revision };
         match call.core.store.commit(entry.key.clone(), operation).await {
-            Ok(gone) => meta::set_meta(&mut object, "resourceVersion", gone.revision.to_string()),
+            Ok(gone) => {
+                meta::set_meta(&mut object, "resourceVersion", gone.revision.to_string());
+                if custom::is_definition(stored) {
+                    custom::refresh(&call.core);
+                }
+                custom::clean_up_after(&call.core, stored).await?;
+            }
             Err(StoreError::Conflict { .. } | StoreError::NotFound { .. }) => return Ok(Attempt::Raced),
             Err(error) => return Err(store_failure(&error)),
         }

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use backstay_api::decode::{self, Decoded, FieldValidation};
 use backstay_api::schema::{self, Type};
-use backstay_api::{GroupVersionKind, Reason, Status, defaults, strategy};
+use backstay_api::{GroupVersionKind, Reason, Status, strategy};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
@@ -77,7 +77,7 @@ pub fn decode_as(
         return Err(Status::bad_request(message));
     }
     report(validation, &decoded.problems, warnings);
-    Ok(defaulted(&gvk, decoded.object))
+    Ok(defaulted(served, decoded.object))
 }
 
 fn report(validation: FieldValidation, problems: &[String], warnings: &Warnings) {
@@ -86,8 +86,8 @@ fn report(validation: FieldValidation, problems: &[String], warnings: &Warnings)
     }
 }
 
-fn defaulted(gvk: &GroupVersionKind, mut object: Value) -> Value {
-    defaults::apply(gvk, &mut object);
+fn defaulted(served: &Served, mut object: Value) -> Value {
+    served.apply_defaults(&mut object);
     object
 }
 
@@ -121,5 +121,5 @@ pub fn patched(call: &Call, object: Value) -> Result<Decoded, Status> {
     if let Some(why) = strategy::conversion_error(&call.served.resource, &object) {
         return Err(Status::bad_request(why));
     }
-    Ok(Decoded { object: defaulted(&call.served.resource.gvk(), object), problems })
+    Ok(Decoded { object: defaulted(&call.served, object), problems })
 }

@@ -1,13 +1,13 @@
 //! `ListOptions`, `CreateOptions`...: what the parameters (and the body of a delete) ask for, checked as Kubernetes does.
 
 use backstay_api::decode::FieldValidation;
-use backstay_api::resources::Resource;
 use backstay_api::selector::{FieldSelector, LabelSelector};
 use backstay_api::status::Cause;
 use backstay_api::{Status, strategy};
 use serde_json::Value;
 
 use super::Query;
+use crate::catalog::Served;
 use crate::problem;
 
 /// The longest `fieldManager`. Source: `apimachinery` `FieldManagerMaxLength`.
@@ -129,7 +129,7 @@ fn manager_of(user_agent: &str) -> String {
 }
 
 impl ListOptions {
-    pub fn parse(resource: &Resource, query: &Query, watch: bool) -> Result<Self, Status> {
+    pub fn parse(served: &Served, query: &Query, watch: bool) -> Result<Self, Status> {
         let labels = LabelSelector::parse(query.text("labelSelector")).map_err(Status::bad_request)?;
         let fields = FieldSelector::parse(query.text("fieldSelector")).map_err(Status::bad_request)?;
         let options = Self {
@@ -145,7 +145,7 @@ impl ListOptions {
         };
         let causes = if watch { options.watch_problems() } else { options.list_problems() };
         problem::invalid_options("ListOptions", causes)?;
-        options.check_fields(resource)?;
+        options.check_fields(served)?;
         Ok(options)
     }
 
@@ -202,10 +202,9 @@ impl ListOptions {
     }
 
     /// Every kind knows only a few fields to select by.
-    fn check_fields(&self, resource: &Resource) -> Result<(), Status> {
-        let known = strategy::known_field_labels(resource);
-        match self.fields.terms.iter().find(|term| !known.contains(&term.field.as_str())) {
-            Some(term) => Err(Status::bad_request(strategy::unknown_field(resource, &term.field))),
+    fn check_fields(&self, served: &Served) -> Result<(), Status> {
+        match self.fields.terms.iter().find(|term| !served.knows_field(&term.field)) {
+            Some(term) => Err(Status::bad_request(strategy::unknown_field(&served.resource, &term.field))),
             None => Ok(()),
         }
     }

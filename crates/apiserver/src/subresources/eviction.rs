@@ -67,7 +67,7 @@ async fn take_disruption(call: &Call, pod: &Value, dry_run: bool) -> Result<(), 
 }
 
 async fn commit(call: &Call, budgets: &Served, entry: &Arc<Entry>, budget: &Value) -> Result<(), StoreError> {
-    let operation = Operation::Update { value: encode::for_store(&budgets.resource, budget), expected: entry.revision };
+    let operation = Operation::Update { value: budgets.encode(budget), expected: entry.revision };
     call.core.store.commit(entry.key.clone(), operation).await.map(drop)
 }
 

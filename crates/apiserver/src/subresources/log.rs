@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use backstay_api::status::Cause;
+use backstay_api::validation::invalid_kind;
 use backstay_api::{Status, meta};
 use futures::StreamExt;
 use http::Response;
@@ -105,5 +106,5 @@ fn positive(query: &Query, name: &str) -> Result<Option<u64>, Status> {
 }
 
 fn invalid(cause: Cause) -> Status {
-    problem::invalid_object("", "PodLogOptions", "", vec![cause])
+    invalid_kind("", "PodLogOptions", "", vec![cause])
 }

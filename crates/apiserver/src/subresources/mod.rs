@@ -4,6 +4,7 @@ mod binding;
 mod eviction;
 mod log;
 mod reviews;
+mod scale;
 mod token;
 
 use axum::body::Body;
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::answer::{self, Payload};
 use crate::call::Call;
-use crate::catalog::Served;
+use crate::catalog::{SchemaSource, Served};
 use crate::request::options::WriteOptions;
 use crate::request::{Verb, body};
 use crate::{dispatch, encode, problem, registry};
@@ -25,6 +26,7 @@ pub async fn serve(call: Call) -> Result<Response<Body>, Status> {
         ("status" | "ephemeralcontainers" | "finalize" | "approval" | "resize", verb) => whole(&call, verb).await,
         ("binding", Verb::Create) => binding::create(&call).await,
         ("eviction", Verb::Create) => eviction::create(&call).await,
+        ("scale", _) => scale::serve(&call).await,
         ("log", Verb::Get) => log::get(&call).await,
         ("token", Verb::Create) => token::create(&call).await,
         (name, _) => Err(not_served(&call, name)),
@@ -63,7 +65,7 @@ fn body_of(call: &Call, options: &WriteOptions) -> Result<Value, Status> {
     let ty = backstay_api::schema::type_of(&gvk).ok_or_else(Status::unknown_path)?;
     let mut resource = call.served.resource.clone();
     (resource.group, resource.version, resource.kind) = (gvk.group, gvk.version, gvk.kind);
-    let served = Served::new(resource, call.served.schema.clone(), ty, false);
+    let served = Served::new(resource, SchemaSource::Builtin, ty);
     body::decode_as(&served, &call.content_type, &call.body, options.field_validation, &call.warnings)
 }
 

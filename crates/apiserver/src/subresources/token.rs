@@ -1,6 +1,7 @@
 //! `serviceaccounts/token`: short-lived tokens for a service account, bound to a pod or a node if that is wanted.
 
 use axum::body::Body;
+use backstay_api::validation::invalid_kind;
 use backstay_api::{Status, meta};
 use backstay_store::Key;
 use http::Response;
@@ -49,7 +50,7 @@ fn check(seconds: i64) -> Result<(), Status> {
         _ => return Ok(()),
     };
     let cause = problem::invalid("spec.expirationSeconds", &seconds.to_string(), why);
-    Err(problem::invalid_object("authentication.k8s.io", "TokenRequest", "", vec![cause]))
+    Err(invalid_kind("authentication.k8s.io", "TokenRequest", "", vec![cause]))
 }
 
 /// What the token shall be bound to, if it is still there.

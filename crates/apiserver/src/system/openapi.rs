@@ -3,16 +3,12 @@
 use axum::body::Body;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use http::{Response, StatusCode};
-use serde_json::Value;
 
 use super::json;
 use crate::answer::send;
 use crate::catalog::Contents;
 use crate::openapi::{Document, Kind, V2_PROTOBUF, V2_PROTOBUF_ANSWER};
 use crate::pipeline::Asked;
-
-/// A custom resource whose schema is not at hand.
-static UNKNOWN: Value = Value::Null;
 
 /// Serves `/openapi/v2`, `/openapi/v3` and what is below; `parts` are those of the path after `openapi`.
 pub fn answer(asked: &Asked, parts: &[&str]) -> Response<Body> {
@@ -34,8 +30,12 @@ pub fn answer(asked: &Asked, parts: &[&str]) -> Response<Body> {
 }
 
 fn kinds(contents: &Contents) -> Vec<Kind<'_>> {
-    let kind = |served: &'_ std::sync::Arc<crate::catalog::Served>| served.custom.then_some(&UNKNOWN);
-    contents.all.iter().map(|served| Kind { resource: &served.resource, custom: kind(served) }).collect()
+    let all = contents.all.iter();
+    all.map(|served| Kind {
+        resource: &served.resource,
+        custom: served.custom.as_ref().map(|custom| custom.open_api()),
+    })
+    .collect()
 }
 
 fn not_found() -> Response<Body> {

@@ -2,6 +2,7 @@
 //! they must answer; only [`script`] knows how to send them.
 
 mod concurrency;
+mod custom;
 mod deleting;
 mod limits;
 mod listing;

@@ -1,9 +1,12 @@
 //! Which resources are served: the built-in ones, and those that CustomResourceDefinitions add while the server runs.
 
+mod rules;
+
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::{Arc, RwLock};
 
+use backstay_api::crd::CustomResource;
 use backstay_api::resources::{self, Resource};
 use backstay_api::schema::{self, Schema, Type};
 
@@ -13,8 +16,9 @@ pub struct Served {
     pub resource: Resource,
     pub schema: SchemaSource,
     pub ty: Type,
-    /// Defined by a CustomResourceDefinition: list items carry their kind, strategic merge is not possible.
-    pub custom: bool,
+    /// What a CustomResourceDefinition says of it: such lists carry the kind of each item, and strategic merge is not
+    /// possible.
+    pub custom: Option<Box<CustomResource>>,
     storage: Arc<str>,
     prefix: Vec<u8>,
 }
@@ -38,10 +42,16 @@ impl Deref for SchemaSource {
 }
 
 impl Served {
-    pub fn new(resource: Resource, schema: SchemaSource, ty: Type, custom: bool) -> Self {
+    /// A built-in resource.
+    pub fn new(resource: Resource, schema: SchemaSource, ty: Type) -> Self {
         let storage = resource.storage.as_str().into();
         let prefix = prefix(&resource.kind, &resource.api_version()).into_bytes();
-        Self { resource, schema, ty, custom, storage, prefix }
+        Self { resource, schema, ty, custom: None, storage, prefix }
+    }
+
+    /// A custom resource.
+    pub fn custom(resource: Resource, schema: SchemaSource, ty: Type, custom: CustomResource) -> Self {
+        Self { custom: Some(Box::new(custom)), ..Self::new(resource, schema, ty) }
     }
 
     /// The `resource` part of this resource's keys in the store.
@@ -149,5 +159,5 @@ impl Contents {
 
 fn builtin_kind(resource: &Resource) -> Served {
     let ty = schema::type_of(&resource.gvk()).unwrap_or(Type::Any);
-    Served::new(resource.clone(), SchemaSource::Builtin, ty, false)
+    Served::new(resource.clone(), SchemaSource::Builtin, ty)
 }

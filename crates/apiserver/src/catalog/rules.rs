@@ -1,0 +1,80 @@
+//! What holds for the objects of a kind, built-in or custom: one way to ask for both.
+
+use backstay_api::status::Cause;
+use backstay_api::table::{self, Column};
+use backstay_api::{defaults, strategy, validation};
+use backstay_store::Encoded;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::Served;
+use crate::encode;
+
+impl Served {
+    pub fn list_kind(&self) -> String {
+        match &self.custom {
+            Some(custom) if !custom.list_kind.is_empty() => custom.list_kind.clone(),
+            _ => format!("{}List", self.resource.kind),
+        }
+    }
+
+    pub fn apply_defaults(&self, object: &mut Value) {
+        match &self.custom {
+            Some(custom) => custom.apply_defaults(object),
+            None => defaults::apply(&self.resource.gvk(), object),
+        }
+    }
+
+    /// Everything wrong with a new object.
+    pub fn create_problems(&self, object: &Value) -> Vec<Cause> {
+        let mut causes = validation::create(&self.resource, object);
+        causes.extend(self.schema_problems(object));
+        causes
+    }
+
+    /// Everything wrong with an update.
+    pub fn update_problems(&self, subresource: Option<&str>, object: &Value, old: &Value) -> Vec<Cause> {
+        let mut causes = validation::update(&self.resource, subresource, object, old);
+        // What was wrong before may stay wrong, as long as it is not touched.
+        let before = self.schema_problems(old);
+        causes.extend(self.schema_problems(object).into_iter().filter(|cause| !before.contains(cause)));
+        causes
+    }
+
+    fn schema_problems(&self, object: &Value) -> Vec<Cause> {
+        self.custom.as_ref().map(|custom| custom.validate(object)).unwrap_or_default()
+    }
+
+    pub fn columns(&self) -> Vec<Column> {
+        match &self.custom {
+            Some(custom) => custom.columns(),
+            None => table::columns(&self.resource),
+        }
+    }
+
+    pub fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        match &self.custom {
+            Some(custom) => custom.cells(object, now),
+            None => table::cells(&self.resource, object, now),
+        }
+    }
+
+    /// Whether a field selector may name this field.
+    pub fn knows_field(&self, label: &str) -> bool {
+        match &self.custom {
+            Some(custom) => {
+                matches!(label, "metadata.name" | "metadata.namespace")
+                    || custom.selectable_fields(&Value::Null).iter().any(|(field, _)| field == label)
+            }
+            None => strategy::known_field_labels(&self.resource).contains(&label),
+        }
+    }
+
+    /// The form for the store.
+    pub fn encode(&self, object: &Value) -> Encoded {
+        match &self.custom {
+            Some(custom) => encode::with_fields(object, custom.selectable_fields(object)),
+            None => encode::for_store(&self.resource, object),
+        }
+    }
+}
