@@ -1,6 +1,9 @@
 //! Whether a status is worth a write, and the patch that makes it so.
 
+use std::time::Duration;
+
 use backstay_api::meta;
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 /// The strategic merge patch that brings the server's copy of a status to ours; `None` if it says the same already.
@@ -15,6 +18,27 @@ pub(crate) fn patch(server: &Value, ours: &Value) -> Option<Value> {
         })
         .collect();
     (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
+/// Stops the same patch from being sent again and again to a server that does not take it as we mean it.
+#[derive(Debug, Default)]
+pub(crate) struct Repetition {
+    last: Option<(u64, Timestamp)>,
+}
+
+/// So long the same patch is not sent twice.
+const REPEAT_AFTER: Duration = Duration::from_secs(10);
+
+impl Repetition {
+    /// Whether the patch may be sent now; it is then taken to have been.
+    pub(crate) fn allows(&mut self, patch: &Value, now: Timestamp) -> bool {
+        let digest = crate::simulated::hash(&patch.to_string());
+        if self.last.is_some_and(|(last, at)| last == digest && now < at + REPEAT_AFTER) {
+            return false;
+        }
+        self.last = Some((digest, now));
+        true
+    }
 }
 
 /// The conditions that differ. They merge by type, so a field that is to go must be said to be null.
@@ -82,6 +106,16 @@ mod tests {
         ] {
             assert_eq!(patch(&server, &ours), expected, "{ours}");
         }
+    }
+
+    #[test]
+    fn the_same_patch_waits() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut repetition = Repetition::default();
+        let (one, two) = (json!({ "phase": "Running" }), json!({ "phase": "Failed" }));
+        let sent = [(&one, 0), (&one, 9), (&one, 10), (&two, 11), (&one, 12)];
+        let allowed: Vec<bool> = sent.map(|(patch, second)| repetition.allows(patch, at(second))).to_vec();
+        assert_eq!(allowed, [true, false, true, true, true]);
     }
 
     #[test]

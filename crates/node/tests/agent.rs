@@ -261,6 +261,58 @@ async fn environment_and_volumes_arrive() {
 }
 
 #[tokio::test]
+async fn memory_volumes_go_with_their_pod() {
+    let server = Server::start().await;
+    let machine = Machine::start(&server).await;
+    let target = machine.dir.path().join("mem").display().to_string();
+    server
+        .pod("mem", "n1", |pod| {
+            let container = &mut pod["spec"]["containers"][0];
+            container["volumeMounts"] = json!([{ "name": "m", "mountPath": target }]);
+            container["command"] = json!(["sh", "-c", format!("stat -f -c %T {target}; sleep 1000")]);
+            pod["spec"]["volumes"] = json!([{ "name": "m", "emptyDir": { "medium": "Memory", "sizeLimit": "1Mi" } }]);
+        })
+        .await;
+    let pod = server.wait(&pod_path("mem"), "ready", is_ready).await;
+    if rustix::process::geteuid().is_root() {
+        let mut log = String::new();
+        for _ in 0..500 {
+            log = machine.log(&pod, logs::LogOptions::default()).await;
+            if !log.is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(log, "tmpfs\n");
+    }
+    let quiet = server.get(&pod_path("mem")).await;
+    server.delete(&pod_path("mem")).await;
+    server.wait(&pod_path("mem"), "gone", Value::is_null).await;
+    assert_eq!(machine.pods(), 0);
+    assert_eq!(
+        quiet["metadata"]["resourceVersion"], pod["metadata"]["resourceVersion"],
+        "a running pod writes nothing"
+    );
+    machine.end().await;
+}
+
+#[tokio::test]
+async fn a_failed_hook_restarts_its_container() {
+    let server = Server::start().await;
+    let machine = Machine::start(&server).await;
+    server
+        .pod("hook", "n1", |pod| {
+            let hook = json!({ "postStart": { "exec": { "command": ["sh", "-c", "echo no; exit 1"] } } });
+            pod["spec"]["containers"][0]["lifecycle"] = hook;
+        })
+        .await;
+    let restarted = |pod: &Value| main_status(pod)["restartCount"].as_i64() >= Some(1);
+    server.wait(&pod_path("hook"), "restarted", restarted).await;
+    wait_for_event(&server, "hook", "PostStartHook failed: no").await;
+    machine.end().await;
+}
+
+#[tokio::test]
 async fn probes_decide_readiness_and_restarts() {
     let server = Server::start().await;
     let machine = Machine::start(&server).await;

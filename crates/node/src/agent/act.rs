@@ -143,7 +143,7 @@ impl Worker {
         let message = format!("PostStartHook failed: {why}");
         self.context.events.note(&pod, container, Kind::Warning, "FailedPostStartHook", message);
         let deadline = self.now() + Duration::from_secs(pod.grace_seconds.max(0).unsigned_abs());
-        self.stop(&pod, container, id, deadline, StopReason::PodFinished);
+        self.stop(&pod, container, id, deadline, StopReason::HookFailed);
     }
 
     /// Everything the runtime needs, or why the container cannot be made.
@@ -200,7 +200,7 @@ impl Worker {
         let Some(record) = self.seen.latest(container) else { return };
         let key = self.key(container, record.attempt);
         let first = !self.seen.stopping.contains_key(id);
-        if !matches!(why, StopReason::Unhealthy(_)) {
+        if !matches!(why, StopReason::Unhealthy(_) | StopReason::HookFailed) {
             self.seen.termination_began.get_or_insert(now);
         }
         self.seen.stopping.insert(id.to_string(), deadline);
@@ -211,6 +211,7 @@ impl Worker {
                     let kind = kind.title().to_lowercase();
                     format!("Container {container} failed {kind} probe, will be restarted")
                 }
+                StopReason::HookFailed => "FailedPostStartHook".to_string(),
                 _ => format!("Stopping container {container}"),
             };
             self.context.events.note(pod, container, Kind::Normal, "Killing", message);

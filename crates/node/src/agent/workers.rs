@@ -35,7 +35,7 @@ pub(super) async fn run(context: Arc<Context>, mut changes: mpsc::Receiver<Chang
             Some(change) = changes.recv() => workers.take_in(change).await,
             Some(uid) = woken.recv() => workers.tell(&uid, Note::Look),
             Some(done) = workers.tasks.join_next(), if !workers.tasks.is_empty() => match done {
-                Ok(uid) => drop(workers.mailboxes.remove(&uid)),
+                Ok(uid) => workers.ended(&uid),
                 Err(error) => tracing::error!(%error, "a pod's worker has failed"),
             },
         }
@@ -104,6 +104,13 @@ impl Workers {
         });
     }
 
+    /// A worker is done. Its pod may have a new one already, whose mailbox is open.
+    fn ended(&mut self, uid: &str) {
+        if self.mailboxes.get(uid).is_some_and(UnboundedSender::is_closed) {
+            self.mailboxes.remove(uid);
+        }
+    }
+
     fn tell(&self, uid: &str, note: Note) {
         if let Some(mailbox) = self.mailboxes.get(uid) {
             let _ = mailbox.send(note);
@@ -159,6 +166,7 @@ pub(super) struct Worker {
     /// Back-offs that an event has told of.
     told: BTreeMap<String, Timestamp>,
     retry: bool,
+    repetition: status::Repetition,
 }
 
 impl Worker {
@@ -182,6 +190,7 @@ impl Worker {
             refreshed_at,
             told: BTreeMap::new(),
             retry: false,
+            repetition: status::Repetition::default(),
         }
     }
 
@@ -205,8 +214,8 @@ impl Worker {
         self.retry = false;
         loop {
             self.observe().await;
-            let pod = self.pod();
-            let plan = plan(&pod, &self.seen, self.now());
+            let (pod, now) = (self.pod(), self.now());
+            let plan = plan(&pod, &self.seen, now);
             self.tell_of_backoffs(&pod, &plan);
             // Preparing may take long, and after removal there is nothing left to report from.
             if plan.actions.iter().any(|action| matches!(action, Action::PrepareSandbox | Action::RemoveSandbox)) {
@@ -278,6 +287,10 @@ impl Worker {
             return;
         }
         let Some(patch) = status::patch(&pod.status, wanted) else { return };
+        if !self.repetition.allows(&patch, self.now()) {
+            self.retry = true;
+            return;
+        }
         let written = client::patch_pod_status(&self.context.api, &pod.namespace, &pod.name, &pod.uid, &patch).await;
         match written {
             Ok(written) => {
@@ -288,6 +301,7 @@ impl Worker {
             Err(error) if matches!(client::code(&error), Some(404 | 409)) => {}
             Err(error) => {
                 tracing::warn!(pod = pod.name, namespace = pod.namespace, %error, "pod status not written; will retry");
+                self.repetition = status::Repetition::default();
                 self.retry = true;
             }
         }

@@ -49,6 +49,8 @@ pub enum StopReason {
     DeadlineExceeded,
     /// This probe has failed too often.
     Unhealthy(ProbeKind),
+    /// Its `postStart` hook has failed. Never planned: the driver knows first.
+    HookFailed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

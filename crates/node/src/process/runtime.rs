@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -60,12 +61,14 @@ pub struct ProcessRuntime {
 }
 
 impl ProcessRuntime {
-    /// `pods`: the directory that holds everything about pods, made if missing. Kept short and private.
+    /// `pods`: the directory that holds everything about pods, made if missing, and closed to other users: it holds
+    /// secrets.
     ///
     /// # Errors
     /// If the directory cannot be made.
     pub fn new(pods: PathBuf, shim: ShimCommand, clock: Clock) -> io::Result<Self> {
         std::fs::create_dir_all(&pods)?;
+        std::fs::set_permissions(&pods, std::fs::Permissions::from_mode(0o700))?;
         let pods = pods.canonicalize()?;
         let root = rustix::process::geteuid().is_root();
         let name = format!("{:016x}", crate::simulated::hash(&pods.display().to_string()));

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::pod::{SimulatedPod, Write};
 use super::{FleetConfig, node_index, nodes};
 use crate::client::{self, Api};
+use crate::status::Repetition;
 use crate::watch::{self, Change, Selection};
 
 /// Enough to fill the store's group commits, few enough not to crowd out everybody else.
@@ -71,6 +72,13 @@ struct Entry {
     writing: bool,
     /// The version that our last write made: what is older says nothing about the status.
     written: u64,
+    repetition: Repetition,
+}
+
+impl Entry {
+    fn new(pod: SimulatedPod) -> Self {
+        Self { pod, timer: None, writing: false, written: 0, repetition: Repetition::default() }
+    }
 }
 
 /// A write that has come back.
@@ -123,7 +131,7 @@ impl Fleet {
             }
             None => {
                 let pod = SimulatedPod::new(object, node, &nodes::node_ip(index));
-                self.pods.insert(uid.to_string(), Entry { pod, timer: None, writing: false, written: 0 });
+                self.pods.insert(uid.to_string(), Entry::new(pod));
             }
         }
         self.look_at(uid);
@@ -141,7 +149,13 @@ impl Fleet {
         while self.writes.len() < WRITES_MAX {
             let Some(uid) = self.waiting.pop_front() else { return };
             let Some(entry) = self.pods.get_mut(&uid) else { continue };
-            let (write, recheck_at) = entry.pod.live(self.config.clock.now());
+            let now = self.config.clock.now();
+            let (mut write, mut recheck_at) = entry.pod.live(now);
+            if let Some(Write::Status { patch, .. }) = &write
+                && !entry.repetition.allows(patch, now)
+            {
+                (write, recheck_at) = (None, Some(now + RETRY));
+            }
             self.set_timer(&uid, recheck_at);
             match write {
                 Some(write) => self.writes.push(self.write(uid, write)),
@@ -182,6 +196,7 @@ impl Fleet {
             Err(error) if matches!(client::code(&error), Some(404 | 409)) => {}
             Err(error) => {
                 tracing::debug!(%uid, %error, "write of a simulated pod failed; will retry");
+                entry.repetition = Repetition::default();
                 let retry = self.config.clock.now() + RETRY;
                 self.set_timer(&uid, Some(retry));
             }
