@@ -156,3 +156,6 @@ fn name_rule(resource: &Resource) -> meta::NameRule {
         _ => names::dns_subdomain,
     }
 }
+
+#[cfg(test)]
+mod tests;
