@@ -16,6 +16,8 @@ pub mod events;
 pub mod inform;
 mod lease;
 pub mod metrics;
+mod garbage;
+mod queue;
 
 pub use lease::LeaseConfig;
 
@@ -111,6 +113,7 @@ async fn work(api: &Api, config: &Config) {
 
 fn start(tasks: &mut JoinSet<()>, context: &Context) {
     let mut hub = Hub::default();
+    tasks.spawn(garbage::run(context.clone()));
     tasks.spawn(daemonset::run(context.clone(), daemonset::Inputs::of(&mut hub)));
     tasks.spawn(binding::run(context.clone(), binding::Inputs::of(&mut hub)));
     hub.start(tasks, &context.api, &context.entropy, &context.metrics);

@@ -60,6 +60,10 @@ metrics! {
     bindings,
     /// Bindings that failed.
     binding_failures,
+    /// Writes that the garbage collector began.
+    garbage_actions,
+    /// Writes of the garbage collector that failed.
+    garbage_failures,
     /// Events written.
     events,
     /// Events left out: too many of one object, or faster than they can be written.

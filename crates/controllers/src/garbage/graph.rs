@@ -1,95 +1,21 @@
 //! Who owns whom.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use serde_json::Value;
-
-use super::{FOREGROUND, ORPHAN};
-use crate::garbage::plan::{self, Action};
-use backstay_api::{ObjectKey, meta};
-
-/// Where objects of a kind are found: group, version and plural.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ResourceName {
-    pub group: String,
-    pub version: String,
-    pub plural: String,
-}
-
-/// One owner reference.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
-    pub uid: String,
-    pub api_version: String,
-    pub kind: String,
-    pub name: String,
-    /// `blockOwnerDeletion`: a foreground deletion of the owner waits for this dependent.
-    pub blocks: bool,
-}
-
-/// What garbage collection knows of one object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item {
-    pub uid: String,
-    pub resource: ResourceName,
-    pub key: ObjectKey,
-    pub resource_version: String,
-    pub owners: Vec<Owner>,
-    pub finalizers: Vec<String>,
-    pub being_deleted: bool,
-}
-
-impl Item {
-    /// Reads an object's metadata; `None` if it has no uid yet.
-    pub fn of(resource: &ResourceName, object: &Value) -> Option<Self> {
-        let uid = meta::uid(object);
-        if uid.is_empty() {
-            return None;
-        }
-        Some(Self {
-            uid: uid.to_string(),
-            resource: resource.clone(),
-            key: meta::key(object),
-            resource_version: meta::resource_version(object).to_string(),
-            owners: meta::owner_references(object).iter().map(owner).collect(),
-            finalizers: meta::finalizers(object).map(str::to_string).collect(),
-            being_deleted: meta::is_being_deleted(object),
-        })
-    }
-
-    pub fn has_finalizer(&self, name: &str) -> bool {
-        self.finalizers.iter().any(|finalizer| finalizer == name)
-    }
-
-    /// Waits for its blocking dependents to go.
-    pub fn waits_for_dependents(&self) -> bool {
-        self.being_deleted && self.has_finalizer(FOREGROUND)
-    }
-
-    /// Waits for its dependents to lose their owner reference.
-    pub fn orphans_dependents(&self) -> bool {
-        self.being_deleted && self.has_finalizer(ORPHAN)
-    }
-}
-
-fn owner(reference: &Value) -> Owner {
-    let text = |field| meta::str_at(reference, &[field]).to_string();
-    Owner {
-        uid: text("uid"),
-        api_version: text("apiVersion"),
-        kind: text("kind"),
-        name: text("name"),
-        blocks: reference.get("blockOwnerDeletion") == Some(&Value::Bool(true)),
-    }
-}
+use super::item::{Item, Owner, ResourceName};
+use super::plan::{self, Action};
 
 /// All objects by uid, with the dependents of each uid (also of owners that do not exist).
 #[derive(Debug, Default)]
 pub struct Graph {
-    items: BTreeMap<String, Item>,
-    dependents: BTreeMap<String, BTreeSet<String>>,
-    /// Owners that were looked for and are not there. A uid is never given twice, so this stays true.
-    absent: BTreeSet<String>,
+    items: BTreeMap<Arc<str>, Item>,
+    dependents: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// Owners that are not there, with the namespaces of dependents for which that is known: one that is not found in
+    /// one namespace may be in another. A uid is never given twice, so this stays true.
+    absent: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// The namespaces that items name, so that they share the text.
+    namespaces: BTreeSet<Arc<str>>,
 }
 
 impl Graph {
@@ -105,13 +31,16 @@ impl Graph {
         self.items.is_empty()
     }
 
-    /// Takes in an object's newest state. Returns the uids to plan for: few, or none when nothing that matters changed.
-    pub fn upsert(&mut self, item: Item) -> Vec<String> {
+    /// Takes in an object's state, unless a newer one is known. Returns the uids to plan for: few, or none when nothing
+    /// that matters changed.
+    pub fn upsert(&mut self, item: Item) -> Vec<Arc<str>> {
         let old = self.items.get(&item.uid);
-        let unchanged = old.is_some_and(|old| {
-            old.owners == item.owners && old.finalizers == item.finalizers && old.being_deleted == item.being_deleted
-        });
-        let former: Vec<Owner> = old.map(|old| old.owners.clone()).unwrap_or_default();
+        if old.is_some_and(|old| old.resource_version > item.resource_version) {
+            return Vec::new();
+        }
+        let unchanged = old.is_some_and(|old| old.is_like(&item));
+        let former = old.map(|old| old.owners.clone()).unwrap_or_default();
+        let item = self.share(item);
         let mut wake = BTreeSet::new();
         if !unchanged {
             self.unlink(&item.uid, &former);
@@ -124,24 +53,31 @@ impl Graph {
     }
 
     /// Forgets an object that is gone. Returns the uids to plan for: its dependents, and owners that waited for it.
-    pub fn remove(&mut self, uid: &str) -> Vec<String> {
+    pub fn remove(&mut self, uid: &str) -> Vec<Arc<str>> {
         let Some(item) = self.items.remove(uid) else { return Vec::new() };
         self.unlink(uid, &item.owners);
-        let mut wake: BTreeSet<String> = self.dependents.get(uid).cloned().unwrap_or_default();
+        let mut wake: BTreeSet<Arc<str>> = self.dependents.get(uid).cloned().unwrap_or_default();
         if !wake.is_empty() {
-            self.absent.insert(uid.to_string());
+            let namespaces = self.dependents(uid).map(|dependent| dependent.namespace.clone()).collect();
+            self.absent.insert(item.uid.clone(), namespaces);
         }
         wake.extend(item.owners.iter().filter(|owner| self.waits(&owner.uid)).map(|owner| owner.uid.clone()));
+        // Two: this item and the set itself.
+        if Arc::strong_count(&item.namespace) == 2 {
+            self.namespaces.remove(&item.namespace);
+        }
         wake.into_iter().collect()
     }
 
-    /// Notes that an owner was looked for and does not exist. Returns its dependents.
-    pub fn mark_absent(&mut self, uid: &str) -> Vec<String> {
-        let dependents: Vec<String> = self.dependents.get(uid).into_iter().flatten().cloned().collect();
-        if !dependents.is_empty() && !self.items.contains_key(uid) {
-            self.absent.insert(uid.to_string());
+    /// Notes that an owner was looked for, as dependents in this namespace mean it, and does not exist. Returns those
+    /// dependents.
+    pub fn mark_absent(&mut self, uid: &str, namespace: &Arc<str>) -> Vec<Arc<str>> {
+        let Some((known, _)) = self.dependents.get_key_value(uid) else { return Vec::new() };
+        if !self.items.contains_key(uid) {
+            self.absent.entry(known.clone()).or_default().insert(namespace.clone());
         }
-        dependents
+        let here = self.dependents(uid).filter(|dependent| dependent.namespace == *namespace);
+        here.map(|dependent| dependent.uid.clone()).collect()
     }
 
     /// What to do about one object now. Nothing for one that is not here, or that is as it should be.
@@ -154,15 +90,20 @@ impl Graph {
         self.dependents.get(uid).into_iter().flatten().filter_map(|uid| self.items.get(uid))
     }
 
-    pub(super) fn is_absent(&self, uid: &str) -> bool {
-        self.absent.contains(uid)
+    /// All objects of a resource, by uid. Walks over everything: for a new list, not for single events.
+    pub fn of_resource<'a>(&'a self, resource: &'a ResourceName) -> impl Iterator<Item = &'a Item> {
+        self.items.values().filter(move |item| *item.resource == *resource)
+    }
+
+    pub(super) fn is_absent(&self, uid: &str, namespace: &str) -> bool {
+        self.absent.get(uid).is_some_and(|namespaces| namespaces.contains(namespace))
     }
 
     fn waits(&self, uid: &str) -> bool {
         self.items.get(uid).is_some_and(|owner| owner.waits_for_dependents() || owner.orphans_dependents())
     }
 
-    fn wake_for_change(&self, item: &Item, former: &[Owner], wake: &mut BTreeSet<String>) {
+    fn wake_for_change(&self, item: &Item, former: &[Owner], wake: &mut BTreeSet<Arc<str>>) {
         let waiting = item.waits_for_dependents() || item.orphans_dependents();
         if !item.owners.is_empty() || waiting {
             wake.insert(item.uid.clone());
@@ -174,8 +115,21 @@ impl Graph {
         wake.extend(owners.filter(|owner| self.waits(&owner.uid)).map(|owner| owner.uid.clone()));
     }
 
+    /// Ten thousand pods of one owner in one namespace say the same of both: they keep one copy.
+    fn share(&mut self, mut item: Item) -> Item {
+        match self.namespaces.get(&item.namespace) {
+            Some(shared) => item.namespace = shared.clone(),
+            None => drop(self.namespaces.insert(item.namespace.clone())),
+        }
+        let sibling = item.owners.first().and_then(|owner| self.dependents(&owner.uid).next());
+        if let Some(sibling) = sibling.filter(|sibling| sibling.owners == item.owners) {
+            item.owners = sibling.owners.clone();
+        }
+        item
+    }
+
     fn link(&mut self, item: &Item) {
-        for owner in &item.owners {
+        for owner in item.owners.iter() {
             self.dependents.entry(owner.uid.clone()).or_default().insert(item.uid.clone());
         }
     }

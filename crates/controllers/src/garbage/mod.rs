@@ -5,9 +5,11 @@
 //! finalizer rules of `kube-controller-manager`'s garbage collector.
 
 mod graph;
+mod item;
 mod plan;
 
-pub use graph::{Graph, Item, Owner, ResourceName};
+pub use graph::Graph;
+pub use item::{Item, Owner, Partial, ResourceName};
 pub use plan::{Action, Propagation};
 
 /// Deletion waits for dependents that block their owner.

@@ -1,6 +1,9 @@
 //! What to do about one object.
 
-use super::graph::{Graph, Item, Owner};
+use std::sync::Arc;
+
+use super::graph::Graph;
+use super::item::{Item, Owner};
 use super::{FOREGROUND, ORPHAN};
 
 /// How a deletion treats the object's own dependents.
@@ -17,7 +20,8 @@ pub enum Action {
     /// Find out whether an owner exists that no watch has shown; then call [`Graph::mark_absent`] if it does not.
     LookFor {
         owner: Owner,
-        namespace: Option<String>,
+        /// Of the dependent; empty if that is cluster-scoped.
+        namespace: Arc<str>,
     },
     Delete {
         item: Item,
@@ -26,9 +30,9 @@ pub enum Action {
     /// Strategic merge patch that takes the references to these owner uids away.
     RemoveOwners {
         item: Item,
-        uids: Vec<String>,
+        uids: Vec<Arc<str>>,
     },
-    /// The dependents no longer block the deletion of their owners, so that circles come apart.
+    /// The item no longer blocks the deletion of its owners, so that circles come apart.
     Unblock {
         item: Item,
     },
@@ -72,26 +76,28 @@ fn wait_for_dependents(graph: &Graph, item: &Item) -> Vec<Action> {
 }
 
 fn blocks(dependent: &Item, owner: &str) -> bool {
-    dependent.owners.iter().any(|reference| reference.uid == owner && reference.blocks)
+    dependent.owners.iter().any(|reference| *reference.uid == *owner && reference.blocks)
 }
 
 /// The object is not being deleted itself: it stays while one solid owner is left.
 fn follow_owners(graph: &Graph, item: &Item) -> Vec<Action> {
     let (mut solid, mut dangling, mut waiting, mut unknown) = (0, Vec::new(), Vec::new(), Vec::new());
-    for owner in &item.owners {
+    for owner in item.owners.iter() {
         match graph.get(&owner.uid) {
+            // A cluster-scoped object cannot have a namespaced owner: the reference means nothing, and nothing is done.
+            Some(found) if item.namespace.is_empty() && !found.namespace.is_empty() => return Vec::new(),
             // An owner in another namespace is no owner. A cluster-scoped one is fine.
-            Some(found) if found.key.namespace.is_some() && found.key.namespace != item.key.namespace => {
+            Some(found) if !found.namespace.is_empty() && found.namespace != item.namespace => {
                 dangling.push(owner.uid.clone());
             }
             Some(found) if found.waits_for_dependents() && owner.blocks => waiting.push(owner.uid.clone()),
             Some(_) => solid += 1,
-            None if graph.is_absent(&owner.uid) => dangling.push(owner.uid.clone()),
+            None if graph.is_absent(&owner.uid, &item.namespace) => dangling.push(owner.uid.clone()),
             None => unknown.push(owner.clone()),
         }
     }
     if !unknown.is_empty() {
-        let namespace = item.key.namespace.clone();
+        let namespace = &item.namespace;
         return unknown.into_iter().map(|owner| Action::LookFor { owner, namespace: namespace.clone() }).collect();
     }
     if solid > 0 {
@@ -114,8 +120,8 @@ fn delete(graph: &Graph, item: &Item, owner_waits: bool) -> Vec<Action> {
         return unblock.into_iter().chain([delete]).collect();
     }
     let propagation = match () {
-        () if item.has_finalizer(ORPHAN) => Propagation::Orphan,
-        () if item.has_finalizer(FOREGROUND) => Propagation::Foreground,
+        () if item.orphan => Propagation::Orphan,
+        () if item.foreground => Propagation::Foreground,
         () => Propagation::Background,
     };
     vec![Action::Delete { item: item.clone(), propagation }]
@@ -125,7 +131,6 @@ fn delete(graph: &Graph, item: &Item, owner_waits: bool) -> Vec<Action> {
 mod tests {
     use super::*;
     use crate::garbage::ResourceName;
-    use backstay_api::ObjectKey;
 
     /// A world in lines: `name [deleting] [finalizer=F]* [owner=NAME[!]]*` (`!`: blocks). Owners that have no line do
     /// not exist; `absent NAME` says that this is known.
@@ -133,7 +138,8 @@ mod tests {
         let mut graph = Graph::default();
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
             if let Some(name) = line.strip_prefix("absent ") {
-                graph.mark_absent(name);
+                let (namespace, name) = name.split_once('/').unwrap_or(("ns", name));
+                graph.mark_absent(name, &namespace.into());
                 continue;
             }
             graph.upsert(item(line));
@@ -148,36 +154,42 @@ mod tests {
         let resource = ResourceName { group: String::new(), version: "v1".into(), plural: "things".into() };
         let mut item = Item {
             uid: name.into(),
-            resource,
-            key: ObjectKey { namespace: (namespace != "-").then(|| namespace.into()), name: name.into() },
-            resource_version: "1".into(),
-            owners: Vec::new(),
-            finalizers: Vec::new(),
+            resource: Arc::new(resource),
+            namespace: namespace.trim_matches('-').into(),
+            name: name.into(),
+            resource_version: 1,
+            owners: Arc::default(),
             being_deleted: false,
+            foreground: false,
+            orphan: false,
         };
+        let mut owners = Vec::new();
         for word in words {
             match word.split_once('=') {
-                Some(("finalizer", finalizer)) => item.finalizers.push(finalizer.into()),
-                Some(("owner", owner)) => item.owners.push(Owner {
+                Some(("finalizer", FOREGROUND)) => item.foreground = true,
+                Some(("finalizer", ORPHAN)) => item.orphan = true,
+                Some(("owner", owner)) => owners.push(Owner {
                     uid: owner.trim_end_matches('!').into(),
                     api_version: "v1".into(),
                     kind: "Thing".into(),
                     name: owner.trim_end_matches('!').into(),
                     blocks: owner.ends_with('!'),
                 }),
+                Some(("version", version)) => item.resource_version = version.parse().expect("a number"),
                 _ => item.being_deleted = true,
             }
         }
+        item.owners = owners.into();
         item
     }
 
     fn show(actions: &[Action]) -> String {
         let texts = actions.iter().map(|action| match action {
             Action::LookFor { owner, .. } => format!("look for {}", owner.name),
-            Action::Delete { item, propagation } => format!("delete {} {propagation:?}", item.key.name),
-            Action::RemoveOwners { item, uids } => format!("take {} from {}", uids.join(" "), item.key.name),
-            Action::Unblock { item } => format!("unblock dependents of {}", item.key.name),
-            Action::RemoveFinalizer { item, finalizer } => format!("finalize {} {finalizer}", item.key.name),
+            Action::Delete { item, propagation } => format!("delete {} {propagation:?}", item.name),
+            Action::RemoveOwners { item, uids } => format!("take {} from {}", uids.join(" "), item.name),
+            Action::Unblock { item } => format!("unblock owners of {}", item.name),
+            Action::RemoveFinalizer { item, finalizer } => format!("finalize {} {finalizer}", item.name),
         });
         texts.collect::<Vec<_>>().join("; ")
     }
@@ -192,11 +204,14 @@ mod tests {
         check("a", "a owner=b", "look for b");
         check("a", "a owner=b\nb", "");
         check("a", "a owner=b\nabsent b", "delete a Background");
+        check("a", "a owner=b\nother/c owner=b\nabsent other/b", "look for b");
+        check("c", "a owner=b\nother/c owner=b\nabsent other/b", "delete c Background");
         check("a", "a owner=b finalizer=orphan\nabsent b", "delete a Orphan");
         check("a", "a owner=b owner=c\nc\nabsent b", "take b from a");
         check("a", "a deleting owner=b\nabsent b", "");
         check("a", "a owner=x\nother/x", "delete a Background");
         check("a", "a owner=x\n-/x", "");
+        check("a", "-/a owner=x\nother/x", "");
         // Foreground: dependents first, then the finalizer.
         check("o", "o deleting finalizer=foregroundDeletion\na owner=o!", "");
         check("a", "o deleting finalizer=foregroundDeletion\na owner=o!", "delete a Background");
@@ -212,20 +227,38 @@ mod tests {
         check(
             "a",
             "o deleting finalizer=foregroundDeletion owner=a!\na owner=o!",
-            "unblock dependents of a; delete a Foreground",
+            "unblock owners of a; delete a Foreground",
         );
     }
 
     #[test]
     fn changes_wake_those_whom_they_concern() {
         let mut graph = world("o\na owner=o\nb owner=o\nc");
-        assert_eq!(graph.upsert(item("c")), Vec::<String>::new(), "nothing that matters");
-        assert_eq!(graph.remove("o"), ["a", "b"], "dependents of a deleted owner");
+        assert_eq!(texts(graph.upsert(item("c"))), "", "nothing that matters");
+        assert_eq!(texts(graph.remove("o")), "a b", "dependents of a deleted owner");
         assert_eq!(show(&graph.plan("a")), "delete a Background", "its absence is known without looking");
         let mut graph = world("o\na owner=o!");
-        assert_eq!(graph.upsert(item("o deleting finalizer=foregroundDeletion")), ["a", "o"]);
-        assert_eq!(graph.remove("a"), ["o"], "an owner that waited");
+        assert_eq!(texts(graph.upsert(item("o deleting finalizer=foregroundDeletion"))), "a o");
+        assert_eq!(texts(graph.remove("a")), "o", "an owner that waited");
         let mut graph = world("o deleting finalizer=orphan\na owner=o");
-        assert_eq!(graph.upsert(item("a")), ["o"], "an owner that waited for its reference to go");
+        assert_eq!(texts(graph.upsert(item("a"))), "o", "an owner that waited for its reference to go");
+    }
+
+    #[test]
+    fn what_is_old_changes_nothing() {
+        let mut graph = world("a version=5 deleting finalizer=orphan");
+        assert_eq!(texts(graph.upsert(item("a version=4"))), "");
+        assert!(graph.get("a").unwrap().being_deleted);
+    }
+
+    #[test]
+    fn siblings_share_what_they_have_in_common() {
+        let graph = world("a owner=o!\nb owner=o!");
+        let (a, b) = (graph.get("a").unwrap(), graph.get("b").unwrap());
+        assert!(Arc::ptr_eq(&a.owners, &b.owners) && Arc::ptr_eq(&a.namespace, &b.namespace));
+    }
+
+    fn texts(uids: Vec<Arc<str>>) -> String {
+        uids.join(" ")
     }
 }

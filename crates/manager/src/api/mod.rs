@@ -2,9 +2,11 @@
 //!
 //! Everything goes through one [`kube::Client`], whether that speaks TLS to a cluster or calls our own router.
 
+mod discovery;
 mod error;
 mod resource;
 
+pub use discovery::{Discovered, Served, discover};
 pub use error::{ApiError, chain};
 pub use resource::{CONTROLLER_REVISIONS, DAEMON_SETS, EVENTS, LEASES, NODES, PODS, Resource, escape};
 
@@ -12,7 +14,7 @@ use std::time::Duration;
 
 use backstay_controllers::model::ObjectRef;
 use bytes::Bytes;
-use http::{Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::BodyExt;
 use kube::client::Body;
 use serde_json::{Value, json};
@@ -20,11 +22,24 @@ use serde_json::{Value, json};
 /// A request that has no answer by then has failed.
 const REQUEST_MAX: Duration = Duration::from_secs(30);
 
+const METADATA: HeaderValue = HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
+const METADATA_LIST: HeaderValue =
+    HeaderValue::from_static("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1");
+
 /// The patch types that controllers use.
 #[derive(Clone, Copy, Debug)]
 pub enum Patch {
     Merge,
     Strategic,
+    /// Server-side apply, by force.
+    Apply,
+}
+
+/// What the answers are to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parts {
+    All,
+    Metadata,
 }
 
 #[derive(Clone)]
@@ -32,20 +47,35 @@ pub struct Api {
     client: kube::Client,
     /// Whom `managedFields` names.
     field_manager: &'static str,
+    parts: Parts,
 }
 
 impl Api {
     pub fn new(client: kube::Client, field_manager: &'static str) -> Self {
-        Self { client, field_manager }
+        Self { client, field_manager, parts: Parts::All }
     }
 
     /// The same connection, writing in another name.
     pub fn writing_as(&self, field_manager: &'static str) -> Self {
-        Self { client: self.client.clone(), field_manager }
+        Self { field_manager, ..self.clone() }
+    }
+
+    /// The same connection, for reading the metadata of objects only.
+    pub fn metadata_only(&self) -> Self {
+        Self { parts: Parts::Metadata, ..self.clone() }
     }
 
     pub async fn get(&self, path: &str) -> Result<Bytes, ApiError> {
         self.send(Method::GET, path.to_string(), "", Bytes::new()).await
+    }
+
+    /// Reads (a page of) a collection.
+    pub async fn list(&self, path: &str) -> Result<Bytes, ApiError> {
+        let mut request = self.request(Method::GET, path.to_string(), "", Bytes::new())?;
+        if self.parts == Parts::Metadata {
+            request.headers_mut().insert(header::ACCEPT, METADATA_LIST);
+        }
+        self.exchange(request, path).await
     }
 
     pub async fn post(&self, path: &str, body: impl Into<Bytes>) -> Result<Bytes, ApiError> {
@@ -60,8 +90,10 @@ impl Api {
         let kind = match patch {
             Patch::Merge => "application/merge-patch+json",
             Patch::Strategic => "application/strategic-merge-patch+json",
+            Patch::Apply => "application/apply-patch+yaml",
         };
-        self.send(Method::PATCH, self.written(path), kind, body.to_string().into()).await
+        let force = if matches!(patch, Patch::Apply) { "&force=true" } else { "" };
+        self.send(Method::PATCH, self.written(path) + force, kind, body.to_string().into()).await
     }
 
     /// Deletes with these options (`DeleteOptions`, without kind).
@@ -93,7 +125,7 @@ impl Api {
     }
 
     fn request(&self, method: Method, path: String, kind: &str, body: Bytes) -> Result<Request<Body>, ApiError> {
-        let mut request = Request::builder().method(method).uri(path).header(header::ACCEPT, "application/json");
+        let mut request = Request::builder().method(method).uri(path).header(header::ACCEPT, self.accepted());
         if !kind.is_empty() {
             request = request.header(header::CONTENT_TYPE, kind);
         }
@@ -102,6 +134,17 @@ impl Api {
 
     async fn send(&self, method: Method, path: String, kind: &str, body: Bytes) -> Result<Bytes, ApiError> {
         let request = self.request(method, path.clone(), kind, body)?;
+        self.exchange(request, &path).await
+    }
+
+    fn accepted(&self) -> HeaderValue {
+        match self.parts {
+            Parts::All => HeaderValue::from_static("application/json"),
+            Parts::Metadata => METADATA,
+        }
+    }
+
+    async fn exchange(&self, request: Request<Body>, path: &str) -> Result<Bytes, ApiError> {
         let exchange = async {
             let answer = self.client.send(request).await?;
             match answer.status().is_success() {
@@ -109,7 +152,7 @@ impl Api {
                 false => Err(refused(answer).await),
             }
         };
-        tokio::time::timeout(REQUEST_MAX, exchange).await.map_err(|_| ApiError::Timeout { path })?
+        tokio::time::timeout(REQUEST_MAX, exchange).await.map_err(|_| ApiError::Timeout { path: path.to_string() })?
     }
 }
 

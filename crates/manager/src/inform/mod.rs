@@ -7,6 +7,7 @@ mod reflector;
 
 pub use cache::{Cache, Effect};
 pub use hub::{Hub, Topic};
+pub(crate) use reflector::{Listener, Reflector};
 
 use std::sync::Arc;
 

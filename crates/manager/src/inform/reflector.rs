@@ -146,7 +146,7 @@ impl Reflector {
         let mut next = String::new();
         loop {
             let path = format!("{}?limit={PAGE}{next}", self.resource.all());
-            let body = self.api.get(&path).await?;
+            let body = self.api.list(&path).await?;
             let page: WireList<'_> = serde_json::from_slice(&body)?;
             for item in page.items.unwrap_or_default() {
                 match T::from_json(item.get().as_bytes()) {

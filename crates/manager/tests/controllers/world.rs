@@ -1,0 +1,192 @@
+//! An API server, the manager, and a client, on tokio's paused clock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use backstay_api::{Clock, Entropy};
+use backstay_apiserver::{ApiServer, UserInfo, as_user};
+use backstay_manager::Config;
+use backstay_store::MemoryStore;
+use http::{Method, Request};
+use http_body_util::BodyExt;
+use jiff::{SignedDuration, Timestamp};
+use kube::client::Body;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+/// Nothing here takes longer, unless it never happens.
+const PATIENCE: Duration = Duration::from_secs(900);
+const STEP: Duration = Duration::from_millis(50);
+
+pub struct World {
+    client: kube::Client,
+    clock: Clock,
+    entropy: Entropy,
+    manager: Option<JoinHandle<()>>,
+}
+
+impl World {
+    /// A server and a running manager.
+    pub async fn new() -> Self {
+        let mut world = Self::without_manager().await;
+        world.start_manager(|_| {});
+        world
+    }
+
+    pub async fn without_manager() -> Self {
+        let (clock, entropy) = (clock(), entropy());
+        let mut config = backstay_apiserver::Config::new(Arc::new(MemoryStore::new()));
+        (config.clock, config.entropy) = (clock.clone(), entropy.clone());
+        config.disabled_admission_plugins = vec!["ServiceAccount".into()];
+        let server = ApiServer::new(config).expect("the plugin exists");
+        server.bootstrap().await.expect("the store is empty");
+        let user = UserInfo::new("system:kube-controller-manager", &["system:masters"]);
+        let client = kube::Client::new(as_user(server.router(), user), "default");
+        Self { client, clock, entropy, manager: None }
+    }
+
+    pub fn start_manager(&mut self, change: impl FnOnce(&mut Config)) {
+        let mut config = Config::new(self.clock.clone(), self.entropy.clone());
+        change(&mut config);
+        self.manager =
+            Some(tokio::spawn(backstay_manager::run(self.client.clone(), config, std::future::pending())));
+    }
+
+    pub fn stop_manager(&mut self) {
+        if let Some(manager) = self.manager.take() {
+            manager.abort();
+        }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Sends a request; the answer's code and body.
+    pub async fn send(&self, method: Method, path: &str, kind: &str, body: &Value) -> (u16, Value) {
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let request = Request::builder().method(method).uri(path).header("content-type", kind);
+        let request = request.body(Body::from(body)).expect("a request");
+        let answer = self.client.send(request).await.expect("an answer");
+        let code = answer.status().as_u16();
+        let body = answer.into_body().collect().await.expect("a body").to_bytes();
+        (code, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    /// The object, or null.
+    pub async fn get(&self, path: &str) -> Value {
+        match self.send(Method::GET, path, "", &Value::Null).await {
+            (200, object) => object,
+            (404, _) => Value::Null,
+            (code, body) => panic!("GET {path}: {code} {body}"),
+        }
+    }
+
+    pub async fn items(&self, path: &str) -> Vec<Value> {
+        self.get(path).await["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    pub async fn create(&self, path: &str, object: Value) -> Value {
+        let (code, body) = self.send(Method::POST, path, "application/json", &object).await;
+        assert_eq!(code, 201, "POST {path} {object}: {body}");
+        body
+    }
+
+    pub async fn patch(&self, path: &str, patch: Value) -> Value {
+        let (code, body) = self.send(Method::PATCH, path, "application/merge-patch+json", &patch).await;
+        assert_eq!(code, 200, "PATCH {path} {patch}: {body}");
+        body
+    }
+
+    pub async fn delete(&self, path: &str, policy: &str) {
+        let options = json!({ "propagationPolicy": policy });
+        let (code, body) = self.send(Method::DELETE, path, "application/json", &options).await;
+        assert!(code < 300, "DELETE {path}: {body}");
+    }
+
+    pub async fn delete_now(&self, path: &str) {
+        let options = json!({ "gracePeriodSeconds": 0 });
+        let (code, body) = self.send(Method::DELETE, path, "application/json", &options).await;
+        assert!(code < 300, "DELETE {path}: {body}");
+    }
+
+    pub async fn exists(&self, path: &str) -> bool {
+        !self.get(path).await.is_null()
+    }
+
+    /// Waits until the object (null if there is none) is as it should be; returns it.
+    pub async fn until(&self, path: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        let begun = tokio::time::Instant::now();
+        loop {
+            let object = self.get(path).await;
+            if is_so(&object) {
+                return object;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{path} stays {object:#}");
+            tokio::time::sleep(STEP).await;
+        }
+    }
+
+    pub async fn until_gone(&self, path: &str) {
+        self.until(path, Value::is_null).await;
+    }
+
+    /// Waits until the collection has so many objects.
+    pub async fn until_count(&self, path: &str, count: usize) {
+        let is_so = |list: &Value| list["items"].as_array().is_some_and(|items| items.len() == count);
+        self.until(path, is_so).await;
+    }
+
+    /// Lets time pass, with everything that happens in it.
+    pub async fn pass(&self, seconds: u64) {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+    }
+
+    pub async fn namespace(&self, name: &str) -> Value {
+        self.create("/api/v1/namespaces", json!({ "metadata": { "name": name } })).await
+    }
+
+    pub async fn config_map(&self, namespace: &str, name: &str, metadata: Value) -> Value {
+        let mut object = json!({ "metadata": metadata });
+        object["metadata"]["name"] = json!(name);
+        self.create(&format!("/api/v1/namespaces/{namespace}/configmaps"), object).await
+    }
+
+    /// The reasons and messages of all events, in order of time.
+    pub async fn events(&self) -> Vec<String> {
+        let events = self.items("/api/v1/events").await;
+        let text = |event: &Value| {
+            let field = |name: &str| event[name].as_str().unwrap_or_default().to_string();
+            format!("{} {}", field("reason"), field("message"))
+        };
+        events.iter().map(text).collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop_manager();
+    }
+}
+
+/// A clock that follows tokio's paused one.
+fn clock() -> Clock {
+    let begun = tokio::time::Instant::now();
+    let beginning = Timestamp::from_second(1_767_225_600).expect("in range");
+    Clock::new(move || {
+        let elapsed = SignedDuration::try_from(begun.elapsed()).expect("tests do not last for ever");
+        beginning.saturating_add(elapsed).expect("a duration is never out of range when saturating")
+    })
+}
+
+/// Numbers that look random and are the same in every run.
+fn entropy() -> Entropy {
+    let state = AtomicU64::new(1);
+    Entropy::new(move || {
+        let mut bits = state.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    })
+}
