@@ -11,9 +11,6 @@ use backstay_api::meta;
 /// The finalizer in `spec.finalizers` that keeps a namespace until it is empty.
 pub const KUBERNETES: &str = "kubernetes";
 
-/// How often a namespace that is not empty yet is looked at again.
-pub const RECHECK_SECONDS: u32 = 1;
-
 /// What is left of one resource in the namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remaining {
@@ -26,6 +23,18 @@ pub struct Remaining {
     pub finalizers: BTreeMap<String, usize>,
 }
 
+/// A namespace and what was found in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    pub namespace: &'a Value,
+    /// Only resources of which something is left, ordered by name.
+    pub remaining: &'a [Remaining],
+    /// Groups whose resources are not known, as `GROUP/VERSION: why`.
+    pub undiscovered: &'a [String],
+    /// What failed when the content was listed or deleted.
+    pub failures: &'a [String],
+}
+
 /// What to do about a namespace that is being deleted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
@@ -35,28 +44,28 @@ pub struct Plan {
     pub status: Option<Value>,
     /// The new `spec.finalizers`, to be written through the `finalize` subresource.
     pub finalizers: Option<Vec<String>>,
-    /// Look again after so many seconds.
-    pub recheck_after_seconds: Option<u32>,
+    /// Something is still in the way: look again.
+    pub waits: bool,
 }
 
-/// Plans for one namespace. `remaining` lists only resources of which something is left, ordered by name; `failures`
-/// are errors of deletions that were tried. Nothing is planned for a namespace that is not being deleted.
-pub fn plan(namespace: &Value, remaining: &[Remaining], failures: &[String], now: &str) -> Plan {
+/// Plans for one namespace. Nothing is planned for one that is not being deleted.
+pub fn plan(seen: Seen<'_>, now: &str) -> Plan {
+    let Seen { namespace, remaining, undiscovered, failures } = seen;
     if !meta::is_being_deleted(namespace) || !holds_finalizer(namespace) {
         return Plan::default();
     }
     let left: Vec<&Remaining> = remaining.iter().filter(|one| one.count > 0).collect();
-    let status = status(namespace, &left, failures, now);
-    if left.is_empty() && failures.is_empty() {
+    if left.is_empty() && undiscovered.is_empty() && failures.is_empty() {
         let finalizers = finalizers(namespace).filter(|name| *name != KUBERNETES).map(str::to_string).collect();
         return Plan { finalizers: Some(finalizers), ..Plan::default() };
     }
+    let status = status(seen, &left, now);
     let undeleted = left.iter().filter(|one| one.undeleted > 0);
     Plan {
         delete_collections: undeleted.map(|one| one.resource.clone()).collect(),
         status: (namespace.get("status") != Some(&status)).then_some(status),
         finalizers: None,
-        recheck_after_seconds: Some(RECHECK_SECONDS),
+        waits: true,
     }
 }
 
@@ -68,11 +77,12 @@ fn holds_finalizer(namespace: &Value) -> bool {
     finalizers(namespace).any(|name| name == KUBERNETES)
 }
 
-fn status(namespace: &Value, left: &[&Remaining], failures: &[String], now: &str) -> Value {
+fn status(seen: Seen<'_>, left: &[&Remaining], now: &str) -> Value {
+    let Seen { namespace, undiscovered, failures, .. } = seen;
     let found = [
         condition(
             "NamespaceDeletionDiscoveryFailure",
-            None,
+            (!undiscovered.is_empty()).then(|| ("DiscoveryFailed", discovery_text(undiscovered))),
             ("ResourcesDiscovered", "All resources successfully discovered"),
         ),
         condition(
@@ -120,6 +130,14 @@ fn dated(new: &Value, old: &[Value], now: &str) -> Value {
     dated
 }
 
+fn discovery_text(undiscovered: &[String]) -> String {
+    format!(
+        "Discovery failed for some groups, {} failing: unable to retrieve the complete list of server APIs: {}",
+        undiscovered.len(),
+        undiscovered.join(", ")
+    )
+}
+
 fn failure_text(failures: &[String]) -> String {
     format!("Failed to delete all resource types, {} remaining: {}", failures.len(), failures.join(", "))
 }
@@ -162,16 +180,39 @@ mod tests {
         Remaining { resource: resource.into(), count, undeleted, finalizers }
     }
 
+    fn check(namespace: &Value, remaining: &[Remaining], undiscovered: &[&str], now: &str) -> Plan {
+        let undiscovered: Vec<String> = undiscovered.iter().map(|text| text.to_string()).collect();
+        plan(Seen { namespace, remaining, undiscovered: &undiscovered, failures: &[] }, now)
+    }
+
+    fn messages(plan: &Plan) -> Vec<String> {
+        let status = plan.status.as_ref().expect("a status");
+        let conditions = meta::list_at(status, &["conditions"]).iter();
+        conditions.map(|one| meta::str_at(one, &["message"]).to_string()).collect()
+    }
+
     #[test]
     fn a_live_namespace_is_left_alone() {
-        assert_eq!(plan(&namespace(false, &[KUBERNETES]), &[], &[], "t"), Plan::default());
-        assert_eq!(plan(&namespace(true, &["other"]), &[], &[], "t"), Plan::default());
+        assert_eq!(check(&namespace(false, &[KUBERNETES]), &[], &[], "t"), Plan::default());
+        assert_eq!(check(&namespace(true, &["other"]), &[], &[], "t"), Plan::default());
     }
 
     #[test]
     fn an_empty_one_is_let_go_but_for_the_finalizers_of_others() {
-        let plan = plan(&namespace(true, &[KUBERNETES, "x.io/a"]), &[], &[], "t");
+        let plan = check(&namespace(true, &[KUBERNETES, "x.io/a"]), &[], &[], "t");
         assert_eq!(plan.finalizers, Some(vec!["x.io/a".to_string()]));
+        assert!(!plan.waits);
+    }
+
+    #[test]
+    fn one_whose_content_is_not_known_waits() {
+        let plan = check(&namespace(true, &[KUBERNETES]), &[], &["m.io/v1: down"], "t");
+        assert_eq!((plan.finalizers.as_ref(), plan.waits), (None, true));
+        assert_eq!(
+            messages(&plan)[0],
+            "Discovery failed for some groups, 1 failing: unable to retrieve the complete list of server APIs: \
+             m.io/v1: down"
+        );
     }
 
     #[test]
@@ -180,15 +221,12 @@ mod tests {
             remaining("configmaps", 2, 1, &[("x.io/a", 1)]),
             remaining("daemonsets.apps", 1, 0, &[("x.io/a", 1), ("z", 1)]),
         ];
-        let seen = namespace(true, &[KUBERNETES]);
-        let plan = plan(&seen, &left, &[], "now");
+        let mut seen = namespace(true, &[KUBERNETES]);
+        let plan = check(&seen, &left, &[], "now");
         assert_eq!(plan.delete_collections, ["configmaps"]);
-        assert_eq!(plan.recheck_after_seconds, Some(RECHECK_SECONDS));
-        let status = plan.status.expect("a status");
-        let messages: Vec<&str> =
-            meta::list_at(&status, &["conditions"]).iter().filter_map(|one| one["message"].as_str()).collect();
+        assert!(plan.waits);
         assert_eq!(
-            messages[3..],
+            messages(&plan)[3..],
             [
                 "Some resources are remaining: configmaps. has 2 resource instances, \
                  daemonsets.apps has 1 resource instances",
@@ -196,8 +234,7 @@ mod tests {
                  x.io/a in 2 resource instances, z in 1 resource instances",
             ]
         );
-        let mut seen = seen;
-        seen["status"] = status;
-        assert_eq!(super::plan(&seen, &left, &[], "later").status, None, "times stand still while nothing changes");
+        seen["status"] = plan.status.expect("a status");
+        assert_eq!(check(&seen, &left, &[], "later").status, None, "times stand still while nothing changes");
     }
 }

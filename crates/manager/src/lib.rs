@@ -13,10 +13,11 @@ pub mod binding;
 pub mod context;
 pub mod daemonset;
 pub mod events;
+mod garbage;
 pub mod inform;
 mod lease;
 pub mod metrics;
-mod garbage;
+mod namespaces;
 mod queue;
 
 pub use lease::LeaseConfig;
@@ -114,6 +115,7 @@ async fn work(api: &Api, config: &Config) {
 fn start(tasks: &mut JoinSet<()>, context: &Context) {
     let mut hub = Hub::default();
     tasks.spawn(garbage::run(context.clone()));
+    tasks.spawn(namespaces::run(context.clone(), namespaces::Inputs::of(&mut hub)));
     tasks.spawn(daemonset::run(context.clone(), daemonset::Inputs::of(&mut hub)));
     tasks.spawn(binding::run(context.clone(), binding::Inputs::of(&mut hub)));
     hub.start(tasks, &context.api, &context.entropy, &context.metrics);

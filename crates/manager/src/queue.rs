@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 /// The pause after the first failure of a key; it doubles with each further one.
 const BACKOFF_FIRST: SignedDuration = SignedDuration::from_millis(50);
+/// The longest pause, unless the queue's owner says otherwise.
 const BACKOFF_MAX: SignedDuration = SignedDuration::from_secs(60);
 /// When nothing says when to look again.
 const IDLE: Duration = Duration::from_secs(600);
@@ -18,6 +19,7 @@ pub struct Queue<K> {
     later: BTreeSet<(Timestamp, K)>,
     /// Keys that are ready, wait, are worked on, or have failed.
     keys: BTreeMap<K, Key>,
+    backoff_max: SignedDuration,
 }
 
 #[derive(Debug, Default)]
@@ -38,11 +40,16 @@ impl Key {
 
 impl<K> Default for Queue<K> {
     fn default() -> Self {
-        Self { ready: VecDeque::new(), later: BTreeSet::new(), keys: BTreeMap::new() }
+        Self { ready: VecDeque::new(), later: BTreeSet::new(), keys: BTreeMap::new(), backoff_max: BACKOFF_MAX }
     }
 }
 
 impl<K: Ord + Clone> Queue<K> {
+    /// A queue that lets keys that failed wait no longer than this.
+    pub fn with_backoff_max(backoff_max: SignedDuration) -> Self {
+        Self { backoff_max, ..Self::default() }
+    }
+
     /// The key is to be worked on as soon as possible; if it is being worked on, once more after that.
     pub fn add(&mut self, key: K) {
         let state = self.keys.entry(key.clone()).or_default();
@@ -87,9 +94,9 @@ impl<K: Ord + Clone> Queue<K> {
 
     /// The key comes again after a pause that grows with its failures.
     pub fn failed(&mut self, key: &K, now: Timestamp) {
-        let mut pause = BACKOFF_FIRST;
+        let (mut pause, longest) = (BACKOFF_FIRST, self.backoff_max);
         self.ended(key, |state| {
-            pause = BACKOFF_FIRST.saturating_mul(1 << state.failures.min(16)).min(BACKOFF_MAX);
+            pause = BACKOFF_FIRST.saturating_mul(1 << state.failures.min(16)).min(longest);
             state.failures += 1;
             state.again = false;
         });
@@ -129,7 +136,8 @@ mod tests {
         let mut queue = Queue::default();
         let mut now = Timestamp::UNIX_EPOCH;
         let mut taken = Vec::new();
-        let second = |text: &str| Timestamp::UNIX_EPOCH + SignedDuration::from_millis(text.parse::<i64>().unwrap() * 1000);
+        let second =
+            |text: &str| Timestamp::UNIX_EPOCH + SignedDuration::from_millis(text.parse::<i64>().unwrap() * 1000);
         for step in steps.split(';') {
             let words: Vec<&str> = step.split_whitespace().collect();
             match words.as_slice() {

@@ -11,6 +11,7 @@ pub struct Resource {
 }
 
 pub const PODS: Resource = Resource::of("/api/v1", "pods");
+pub const NAMESPACES: Resource = Resource::of("/api/v1", "namespaces");
 pub const NODES: Resource = Resource::of("/api/v1", "nodes");
 pub const EVENTS: Resource = Resource::of("/api/v1", "events");
 pub const DAEMON_SETS: Resource = Resource::of("/apis/apps/v1", "daemonsets");

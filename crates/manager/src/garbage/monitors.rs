@@ -100,13 +100,18 @@ impl Monitors {
 
     /// Where objects of a kind are found; `None` if the server does not serve it, or not in a version we know.
     pub fn find_kind(&self, api_version: &str, kind: &str) -> Option<&Kind> {
-        self.kinds.get(&(api_version.to_string(), kind.to_string())).or_else(|| self.find_other_version(api_version, kind))
+        self.kinds
+            .get(&(api_version.to_string(), kind.to_string()))
+            .or_else(|| self.find_other_version(api_version, kind))
     }
 
     /// A reference may name any version of the owner; discovery is read for the preferred one only.
     fn find_other_version(&self, api_version: &str, kind: &str) -> Option<&Kind> {
         let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
-        self.kinds.iter().find(|((_, name), found)| name == kind && found.resource.group == group).map(|(_, found)| found)
+        self.kinds
+            .iter()
+            .find(|((_, name), found)| name == kind && found.resource.group == group)
+            .map(|(_, found)| found)
     }
 
     fn watch(&mut self, resource: Arc<ResourceName>) -> AbortHandle {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use backstay_api::Entropy;
+use backstay_controllers::garbage::Partial;
 use backstay_controllers::model::{ControllerRevision, DaemonSet, Node, Object, Pod};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::Batch;
 use super::reflector::{Listener, Reflector};
-use crate::api::{Api, CONTROLLER_REVISIONS, DAEMON_SETS, NODES, PODS, Resource};
+use crate::api::{Api, CONTROLLER_REVISIONS, DAEMON_SETS, NAMESPACES, NODES, PODS, Resource};
 use crate::metrics::Metrics;
 
 /// Batches that may wait for a controller. A full queue makes the watch wait, and in the end resume or list again.
@@ -48,6 +49,8 @@ impl<T: Object> Topic<T> {
 pub struct Hub {
     pub daemon_sets: Topic<DaemonSet>,
     pub controller_revisions: Topic<ControllerRevision>,
+    /// Their metadata only.
+    pub namespaces: Topic<Partial>,
     pub nodes: Topic<Node>,
     pub pods: Topic<Pod>,
 }
@@ -57,6 +60,7 @@ impl Default for Hub {
         Self {
             daemon_sets: Topic::new(DAEMON_SETS),
             controller_revisions: Topic::new(CONTROLLER_REVISIONS),
+            namespaces: Topic::new(NAMESPACES),
             nodes: Topic::new(NODES),
             pods: Topic::new(PODS),
         }
@@ -67,6 +71,7 @@ impl Hub {
     pub fn start(self, tasks: &mut JoinSet<()>, api: &Api, entropy: &Entropy, metrics: &Arc<Metrics>) {
         self.daemon_sets.start(tasks, api, entropy, metrics);
         self.controller_revisions.start(tasks, api, entropy, metrics);
+        self.namespaces.start(tasks, &api.metadata_only(), entropy, metrics);
         self.nodes.start(tasks, api, entropy, metrics);
         self.pods.start(tasks, api, entropy, metrics);
     }

@@ -95,7 +95,8 @@ async fn what_went_while_nobody_watched_is_found() {
     let mut world = World::without_manager().await;
     let owner = owner(&world, "d").await;
     let other = self::owner(&world, "e").await;
-    let map = |name: &'static str, owners: Value| world.config_map("default", name, json!({ "ownerReferences": owners }));
+    let map =
+        |name: &'static str, owners: Value| world.config_map("default", name, json!({ "ownerReferences": owners }));
     map("lost", json!([reference(&owner)])).await;
     let mut second = reference(&other);
     second["controller"] = json!(false);

@@ -1,4 +1,5 @@
 //! The controllers against a real API server over a memory store, all in one thread and on a clock that jumps.
 
 mod garbage;
+mod namespaces;
 mod world;

@@ -49,8 +49,7 @@ impl World {
     pub fn start_manager(&mut self, change: impl FnOnce(&mut Config)) {
         let mut config = Config::new(self.clock.clone(), self.entropy.clone());
         change(&mut config);
-        self.manager =
-            Some(tokio::spawn(backstay_manager::run(self.client.clone(), config, std::future::pending())));
+        self.manager = Some(tokio::spawn(backstay_manager::run(self.client.clone(), config, std::future::pending())));
     }
 
     pub fn stop_manager(&mut self) {
@@ -105,12 +104,6 @@ impl World {
         assert!(code < 300, "DELETE {path}: {body}");
     }
 
-    pub async fn delete_now(&self, path: &str) {
-        let options = json!({ "gracePeriodSeconds": 0 });
-        let (code, body) = self.send(Method::DELETE, path, "application/json", &options).await;
-        assert!(code < 300, "DELETE {path}: {body}");
-    }
-
     pub async fn exists(&self, path: &str) -> bool {
         !self.get(path).await.is_null()
     }
@@ -151,16 +144,6 @@ impl World {
         let mut object = json!({ "metadata": metadata });
         object["metadata"]["name"] = json!(name);
         self.create(&format!("/api/v1/namespaces/{namespace}/configmaps"), object).await
-    }
-
-    /// The reasons and messages of all events, in order of time.
-    pub async fn events(&self) -> Vec<String> {
-        let events = self.items("/api/v1/events").await;
-        let text = |event: &Value| {
-            let field = |name: &str| event[name].as_str().unwrap_or_default().to_string();
-            format!("{} {}", field("reason"), field("message"))
-        };
-        events.iter().map(text).collect()
     }
 }
 
