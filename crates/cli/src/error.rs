@@ -164,7 +164,11 @@ impl ApiError {
                 field => format!("{field}: {}", text("message")),
             }
         };
-        causes.into_iter().flatten().map(cause).collect()
+        let mut causes: Vec<String> = causes.into_iter().flatten().map(cause).collect();
+        // What is said twice is shown once.
+        let mut seen = std::collections::BTreeSet::new();
+        causes.retain(|cause| seen.insert(cause.clone()));
+        causes
     }
 
     fn invalid(&self) -> String {

@@ -45,6 +45,9 @@ impl Wanted<'_> {
     /// What is to be looked at, before anything is fetched.
     pub async fn picks(&self, session: &Session) -> Outcome<Vec<Pick>> {
         match self.files.filter(|files| !files.is_empty()) {
+            Some(files) if !self.words.is_empty() && files.read(&session.io).is_err() => {
+                from_files(session, files).await
+            }
             Some(_) if !self.words.is_empty() => Err(Failure::plain(
                 "when paths, URLs, or stdin is provided as resource input, you may not specify resource arguments as \
                  well",
@@ -109,7 +112,7 @@ impl Wanted<'_> {
         if names.is_empty() {
             return self.of_types(session, resources);
         }
-        self.check_names()?;
+        self.check_names("name cannot be provided when a selector is specified")?;
         let named = |resource: &Resource, name: &String| Pick::Named {
             namespace: namespace_of(session, resource),
             resource: resource.clone(),
@@ -133,7 +136,7 @@ impl Wanted<'_> {
             if kind.is_empty() || name.is_empty() || name.contains('/') {
                 return Err(Failure::plain("arguments in resource/name form must have a single resource and name"));
             }
-            self.check_names()?;
+            self.check_names("selectors and the all flag cannot be used when passing resource/name arguments")?;
             for resource in types(session, kind).await? {
                 let namespace = namespace_of(session, &resource);
                 picks.push(Pick::Named { resource, namespace, name: name.to_string() });
@@ -142,11 +145,9 @@ impl Wanted<'_> {
         Ok(picks)
     }
 
-    fn check_names(&self) -> Outcome {
+    fn check_names(&self, with_selector: &str) -> Outcome {
         if !self.selector.is_empty() || !self.field_selector.is_empty() {
-            return Err(Failure::plain(
-                "selectors and the all flag cannot be used when passing resource/name arguments",
-            ));
+            return Err(Failure::plain(with_selector));
         }
         if self.all_namespaces {
             return Err(Failure::plain("a resource cannot be retrieved by name across all namespaces"));

@@ -102,7 +102,7 @@ pub async fn run(app: &App, args: Args) -> Outcome {
     }
     failures.retain(|failure| !(args.ignore_not_found && failure.is_not_found()));
     if items.is_empty() && failures.is_empty() && !args.ignore_not_found {
-        app.io.err_line("No resources found");
+        app.io.out("No resources found\n")?;
     }
     if args.wait && plan.dry_run == DryRun::None {
         for (item, object) in deleted {
@@ -128,7 +128,7 @@ impl Plan {
             "orphan" | "false" => "Orphan",
             other => {
                 return Err(Failure::plain(format!(
-                    "Invalid cascade value ({other}). Must be \"background\", \"foreground\", or \"orphan\"."
+                    "invalid cascade value ({other}). Must be \"background\", \"foreground\", or \"orphan\""
                 )));
             }
         };

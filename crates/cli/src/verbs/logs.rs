@@ -128,12 +128,26 @@ async fn pods(session: &Session, args: &Args) -> Outcome<Vec<Value>> {
     let word = if target.contains('/') { target.clone() } else { format!("pods/{target}") };
     let words = [word];
     let (items, failures) = Wanted { words: &words, ..Wanted::default() }.items(session).await?;
-    Failure::from_list(failures)?;
+    if let Some(failure) = failures.into_iter().next() {
+        return Err(not_found(session, failure));
+    }
     let Some(item) = items.into_iter().next() else { return Ok(Vec::new()) };
     if item.resource.kind == "Pod" {
         return Ok(vec![item.object]);
     }
     of_owner(session, args, &item).await
+}
+
+/// Says where something was looked for in vain.
+fn not_found(session: &Session, failure: Failure) -> Failure {
+    match failure.api().filter(|_| failure.is_not_found() && !failure.is_unknown_path()) {
+        Some(error) => Failure::plain(format!(
+            "error from server (NotFound): {} in namespace {}",
+            error.message,
+            quoted(&session.namespace)
+        )),
+        None => failure,
+    }
 }
 
 /// The pods that an owner's selector finds: all of them, or the one that is ready the longest.

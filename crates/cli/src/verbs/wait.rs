@@ -166,16 +166,15 @@ pub async fn run(app: &App, args: Args) -> Outcome {
 
 async fn wait(session: &Session, item: &Item, until: &Until, timeout: Duration) -> Outcome<Value> {
     let timed_out = || {
-        let resource = discovery::resource_name(&item.resource);
-        let resource = resource.split('.').next().unwrap_or_default();
-        Failure::plain(format!("timed out waiting for the condition on {resource}/{}", item.name))
+        let plural = &item.resource.plural;
+        Failure::plain(format!("timed out waiting for the condition on {plural}/{}", item.name))
     };
     if timeout.is_zero() {
         return match until.holds(&item.object)? {
             true => Ok(item.object.clone()),
-            false if matches!(until, Until::Deleted) => {
-                let name = crate::output::name(&item.object);
-                Err(Failure::plain(format!("condition not met for {name}")))
+            false if matches!(until, Until::Deleted | Until::Path { .. }) => {
+                let plural = &item.resource.plural;
+                Err(Failure::plain(format!("condition not met for {plural}/{}", item.name)))
             }
             false => Err(timed_out()),
         };

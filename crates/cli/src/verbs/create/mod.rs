@@ -90,12 +90,7 @@ pub async fn run(app: &App, args: Args) -> Outcome {
             let object = config_map::object(&name, &from_literal, &from_file, &from_env_file)?;
             one(app, &common, object).await
         }
-        None if args.files.is_empty() => {
-            let program = app.program;
-            Err(Failure::Text(format!(
-                "error: must specify one of -f and -k\n\nSee '{program} create --help' for usage."
-            )))
-        }
+        None if args.files.is_empty() => Err(Failure::plain("must specify one of -f and -k")),
         None => from_files(app, &args.files, &args.common).await,
     }
 }
@@ -142,9 +137,8 @@ async fn one(app: &App, common: &Common, mut object: Value) -> Outcome {
     }
     let path = discovery::collection_path(&resource, namespace.as_deref());
     let created = send(&session, common, dry_run, path, object).await.map_err(|failure| match failure {
-        Failure::Api(mut error) if error.reason != "Invalid" => {
-            error.message = format!("failed to create {}: {}", resource.kind.to_lowercase(), error.message);
-            Failure::Plain(error.message)
+        Failure::Api(error) if resource.kind == "ConfigMap" && error.reason != "Invalid" => {
+            Failure::plain(format!("failed to create configmap: {}", error.message))
         }
         other => other,
     });

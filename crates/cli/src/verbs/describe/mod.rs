@@ -46,11 +46,10 @@ const EXAMPLES: &str = "Examples:
 
 pub async fn run(app: &App, args: Args) -> Outcome {
     if args.words.is_empty() && args.files.is_empty() {
-        return Err(Failure::Text(format!(
-            "You must specify the type of resource to describe. Use \"{program} api-resources\" for a complete list of \
-             supported resources.\n\nerror: Required resource not specified.\nSee '{program} describe -h' for help and \
-             examples",
-            program = app.program
+        return Err(Failure::plain(format!(
+            "You must specify the type of resource to describe. Use \"{} api-resources\" for a complete list of \
+             supported resources.",
+            app.program
         )));
     }
     let session = app.connect().await?;
