@@ -42,6 +42,7 @@ pub struct View {
     rules: Rules,
     failed: FailedPods,
     now: Timestamp,
+    classified: u64,
 }
 
 /// One node as one DaemonSet sees it.
@@ -78,6 +79,7 @@ impl View {
             creating: BTreeMap::new(),
             failed: FailedPods::default(),
             now,
+            classified: 0,
         };
         view.failed.set_generation(view.daemonset.status.observed_generation);
         view.work_out_history();
@@ -220,6 +222,11 @@ impl View {
         }
     }
 
+    /// How many times a node has been classified: what this view has cost so far.
+    pub fn classified(&self) -> u64 {
+        self.classified
+    }
+
     /// How many more creations and deletions may begin.
     pub fn room(&self) -> (usize, usize) {
         (self.creates.room(self.now), self.deletes.room(self.now))
@@ -329,6 +336,7 @@ impl View {
     }
 
     fn reclassify(&mut self, name: &Name) {
+        self.classified += 1;
         let record = self.nodes.entry(name.clone()).or_default();
         let in_flight = &self.in_flight;
         let seen = Seen {

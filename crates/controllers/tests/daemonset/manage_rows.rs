@@ -344,3 +344,24 @@ fn not_yet_available_pods_are_looked_at_again() {
         "#]],
     );
 }
+
+/// The cost of one pod that becomes ready is one node, however many there are.
+#[test]
+fn work_follows_what_changed_and_not_the_fleet() {
+    for nodes in [10, 1000] {
+        let mut world = World::fleet("min_ready=1", nodes);
+        world.sync();
+        let name = world.pods.keys().next().unwrap().clone();
+        let now = world.now;
+        let before = world.view.classified();
+        world.change_pod(&name, |pod| world::set_ready(pod, Some(now)));
+        world.plan();
+        world.pass(2);
+        world.plan();
+        assert_eq!(
+            world.view.classified() - before,
+            2,
+            "{nodes} nodes: one is looked at when it is ready, and available"
+        );
+    }
+}

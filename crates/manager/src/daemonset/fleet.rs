@@ -222,3 +222,6 @@ impl Fleet {
 fn key(meta: &Meta) -> Key {
     (meta.namespace.clone(), meta.name.clone())
 }
+
+#[cfg(test)]
+mod tests;
