@@ -148,8 +148,7 @@ fn normalised(outcome: Outcome) -> Outcome {
                 || line.trim() == "creationTimestamp: null"
                 || line.trim() == "Namespace:      default" && text.contains("Number of Nodes Misscheduled")
         };
-        let lines =
-            text.lines().filter(|line| !(line.starts_with('E') && line.contains("memcache.go")) && !newer(line));
+        let lines = text.lines().filter(|line| !newer(line) && !line.contains("memcache.go"));
         lines
             .map(|line| {
                 ages(line).replace("kubectl", "backstay").replace("Error: invalid argument", "error: invalid argument")
