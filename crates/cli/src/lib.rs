@@ -30,7 +30,7 @@ use error::Failure;
 
 /// Runs a verb on the streams of the process.
 pub fn run(command: Command, globals: Globals) -> ExitCode {
-    let app = App { globals, io: Io::of_process(), client: None, program: program() };
+    let app = App { globals, io: Io::of_process(), client: None, program: program(), editor: editor() };
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
             let code = runtime.block_on(run_with(&app, command));
@@ -56,6 +56,12 @@ pub async fn run_with(app: &App, command: Command) -> u8 {
             failure.exit_code()
         }
     }
+}
+
+/// `$KUBE_EDITOR`, `$EDITOR`, or vi.
+fn editor() -> String {
+    let set = |name: &&str| std::env::var(name).ok().filter(|editor| !editor.is_empty());
+    ["KUBE_EDITOR", "EDITOR"].iter().find_map(set).unwrap_or_else(|| "vi".into())
 }
 
 /// How we were called: by ourselves, or by kubectl as its plugin.

@@ -23,6 +23,8 @@ pub struct App {
     pub client: Option<kube::Client>,
     /// How the program was called: `backstay`, or `kubectl backstay`.
     pub program: &'static str,
+    /// The user's editor, as a shell understands it.
+    pub editor: String,
 }
 
 /// A connection, and the namespace to work in.

@@ -62,7 +62,7 @@ pub async fn run(app: &App, args: Args) -> Outcome {
     };
     let (items, mut failures) = wanted.items(&session).await?;
     for item in &items {
-        match edit(&session, &args, item).await {
+        match edit(&session, &args, &app.editor, item).await {
             Ok(Some(object)) => session.io.out(&report.text(&object, "edited")?)?,
             Ok(None) => session.io.err_line("Edit cancelled, no changes made."),
             Err(failure) => failures.push(failure),
@@ -72,14 +72,14 @@ pub async fn run(app: &App, args: Args) -> Outcome {
 }
 
 /// Opens the editor until what it leaves is accepted, or the same as before. `None`: nothing was changed.
-async fn edit(session: &Session, args: &Args, item: &Item) -> Outcome<Option<Value>> {
+async fn edit(session: &Session, args: &Args, editor: &str, item: &Item) -> Outcome<Option<Value>> {
     let original = output::without_managed_fields(item.object.clone(), args.output.show_managed_fields);
     let mut body = yaml::text(&original);
     let first = body.clone();
     let mut complaint = String::new();
     loop {
         let path = write(&format!("{HELP}{complaint}{body}"))?;
-        open(&path)?;
+        open(editor, &path)?;
         let edited = fs::read_to_string(&path).map_err(|error| Failure::plain(error.to_string()))?;
         let edited = without_comments(&edited);
         if edited.trim().is_empty() || edited == first {
@@ -147,15 +147,12 @@ fn write(text: &str) -> Outcome<std::path::PathBuf> {
     Ok(path)
 }
 
-/// The editor of the environment; its value may carry arguments.
-fn open(path: &std::path::Path) -> Outcome {
-    let editor =
-        ["KUBE_EDITOR", "EDITOR"].iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
-    let editor = editor.unwrap_or_else(|| "vi".into());
+/// The editor's text may carry arguments.
+fn open(editor: &str, path: &std::path::Path) -> Outcome {
     let status = Command::new("sh").arg("-c").arg(format!("{editor} \"$1\"")).arg("sh").arg(path).status();
     match status {
         Ok(status) if status.success() => Ok(()),
-        Ok(_) => Err(Failure::plain(format!("there was a problem with the editor {}", quoted(&editor)))),
-        Err(error) => Err(Failure::plain(format!("unable to launch the editor {}: {error}", quoted(&editor)))),
+        Ok(_) => Err(Failure::plain(format!("there was a problem with the editor {}", quoted(editor)))),
+        Err(error) => Err(Failure::plain(format!("unable to launch the editor {}: {error}", quoted(editor)))),
     }
 }

@@ -1,10 +1,11 @@
 //! A server in this process, and the verbs run against it as a user would.
 
-use std::cell::RefCell;
+// Each test file uses its part of this.
+#![allow(dead_code)]
+
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
 use backstay_apiserver::pki::{self, Pki};
@@ -95,28 +96,41 @@ struct Line {
 }
 
 pub fn backstay(kubeconfig: &Path, words: &[&str], input: &str) -> Outcome {
+    run(kubeconfig, words, input, "false", &Sink::default())
+}
+
+/// Runs a command line; what it prints can be watched from another thread.
+pub fn run(kubeconfig: &Path, words: &[&str], input: &str, editor: &str, out: &Sink) -> Outcome {
     let line = Line::try_parse_from([&["backstay"], words].concat()).unwrap_or_else(|error| panic!("{error}"));
     let globals = Globals { kubeconfig: Some(kubeconfig.to_path_buf()), ..line.globals };
-    let (out, err) = (Sink::default(), Sink::default());
+    let err = Sink::default();
     let io = Io::new(io::Cursor::new(input.to_string()), out.clone(), err.clone());
-    let app = App { globals, io, client: None, program: "backstay" };
+    let app = App { globals, io, client: None, program: "backstay", editor: editor.into() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let code = runtime.block_on(backstay_cli::run_with(&app, line.command));
     Outcome { out: out.text(), err: err.text(), code: code.into() }
 }
 
+/// Collects output; others can wait for what they expect in it.
 #[derive(Clone, Default)]
-struct Sink(Rc<RefCell<Vec<u8>>>);
+pub struct Sink(Arc<(Mutex<Vec<u8>>, Condvar)>);
 
 impl Sink {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.borrow().clone()).unwrap()
+    pub fn text(&self) -> String {
+        String::from_utf8(self.0.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// Returns once the text is there.
+    pub fn wait_for(&self, text: &str) {
+        let has = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).contains(text);
+        drop(self.0.1.wait_while(self.0.0.lock().unwrap(), |bytes| !has(bytes)).unwrap());
     }
 }
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().extend_from_slice(bytes);
+        self.0.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.1.notify_all();
         Ok(bytes.len())
     }
 
