@@ -19,7 +19,9 @@ use crate::process::layout::{self, CgroupSeat, ShimSpec, ShimState};
 use crate::process::{alive, shim::mounts::CREATED};
 
 /// How often orphans of the container that have become our children are reaped.
-const REAP_SECONDS: i64 = 30;
+const REAP: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
+/// So long a silence, after the container's end, means that nothing will come any more.
+const SILENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
 /// Exit code of a container whose command could not be started, as in runc.
 const START_FAILED: i32 = 128;
 /// As much as a pipe of Linux holds.
@@ -141,7 +143,7 @@ fn supervise(mut container: Container, spec: &ShimSpec, log: &mut Log) -> Result
     let mut streams =
         [(Some(&container.stdout), Stream::new("stdout")), (Some(&container.stderr), Stream::new("stderr"))];
     let status = loop {
-        pump(&mut streams, Some(&container.pidfd), log);
+        pump(&mut streams, Some(&container.pidfd), log, REAP);
         if let Some(status) = reap(&mut container.child) {
             break status;
         }
@@ -149,10 +151,9 @@ fn supervise(mut container: Container, spec: &ShimSpec, log: &mut Log) -> Result
     let finished_at = Timestamp::now();
     tree::end_all();
     spec.cgroups.iter().for_each(CgroupSeat::kill_all);
-    // Nobody is left to write: what is in the pipes is all there will be.
-    while streams.iter().any(|(fd, _)| fd.is_some()) {
-        pump(&mut streams, None, log);
-    }
+    // Nobody is left to write: what is in the pipes is all there will be. Should somebody outside hold one open, silence
+    // ends it.
+    while streams.iter().any(|(fd, _)| fd.is_some()) && pump(&mut streams, None, log, SILENCE) {}
     let killed_for_memory = spec.cgroups.iter().any(|seat| cgroup::oom_kills(&seat.dir) > 0);
     let mut exit = exit(status, killed_for_memory, container.started_at, finished_at);
     if spec.message_from_log && exit.exit_code != 0 {
@@ -182,15 +183,23 @@ fn finish(exit: Exit) -> Result<(), String> {
     layout::write(Path::new("exit.json"), &exit).map_err(|error| format!("exit.json: {error}"))
 }
 
-/// Waits until a stream has something, or the container has ended, and writes the log.
-fn pump(streams: &mut [(Option<&OwnedFd>, Stream); 2], pidfd: Option<&OwnedFd>, log: &mut Log) {
+/// Waits until a stream has something, or the container has ended, and writes the log. Returns whether anything came
+/// within `patience`.
+fn pump(
+    streams: &mut [(Option<&OwnedFd>, Stream); 2],
+    pidfd: Option<&OwnedFd>,
+    log: &mut Log,
+    patience: Timespec,
+) -> bool {
     let open: Vec<usize> = (0..streams.len()).filter(|index| streams[*index].0.is_some()).collect();
     let ready: Vec<bool> = {
         let fds = open.iter().filter_map(|index| streams[*index].0).chain(pidfd);
         let mut fds: Vec<PollFd<'_>> = fds.map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)).collect();
-        let tick = Timespec { tv_sec: REAP_SECONDS, tv_nsec: 0 };
-        if poll(&mut fds, Some(&tick)).is_err() {
-            return;
+        match poll(&mut fds, Some(&patience)) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            // Interrupted.
+            Err(_) => return true,
         }
         fds.iter().map(|fd| !fd.revents().is_empty()).collect()
     };
@@ -209,6 +218,7 @@ fn pump(streams: &mut [(Option<&OwnedFd>, Stream); 2], pidfd: Option<&OwnedFd>, 
             Err(_) => *fd = None,
         }
     }
+    true
 }
 
 /// Reaps whoever has died; returns the status of the container once it has.
