@@ -228,6 +228,18 @@ async fn containers_outlive_the_agent() {
 }
 
 #[tokio::test]
+async fn a_stranger_at_the_pipe_does_not_keep_a_container_from_ending() {
+    let mut machine = Machine::new();
+    let key = machine.start(0, "while :; do sleep 0.01; done").await;
+    let pid = machine.state(&key)["pid"].as_i64().unwrap();
+    let held = std::fs::File::options().write(true).open(format!("/proc/{pid}/fd/1")).unwrap();
+    machine.runtime.stop(&key, Duration::ZERO).await.unwrap();
+    let exit = machine.exit(&key).await;
+    assert_eq!((exit.exit_code, exit.reason.as_str()), (137, "Error"), "told by the shim, not guessed");
+    drop(held);
+}
+
+#[tokio::test]
 async fn a_lost_shim_takes_its_container_along() {
     let mut machine = Machine::new();
     let key = machine.start(0, "sleep 1000 & sleep 1000").await;
