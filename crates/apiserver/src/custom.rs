@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use backstay_api::crd::{self, CLEANUP_FINALIZER, CustomResource};
+use backstay_api::managed::{self, Manager};
 use backstay_api::{Reason, Status, meta};
 use backstay_store::{Entry, Key, Operation, Range, StoreError};
 use serde_json::Value;
@@ -24,11 +25,17 @@ pub fn is_definition(served: &Served) -> bool {
     served.is("apiextensions.k8s.io", "customresourcedefinitions")
 }
 
-/// Writes the status that a definition has beside the others.
-pub fn settle(core: &Core, definition: &mut Value) {
+/// Writes the status that a definition has beside the others, as a write of the server's own.
+pub fn settle(core: &Core, served: &Served, definition: &mut Value) {
     let others = definitions(core);
-    let status = crd::status(definition, others.iter(), core.clock.now());
+    let (before, now) = (definition.clone(), core.clock.now());
+    let status = crd::status(definition, others.iter(), now);
+    if definition.get("status") == Some(&status) {
+        return;
+    }
     meta::map_mut(definition, &[]).insert("status".into(), status);
+    let manager = Manager { name: "kube-apiserver", resource: &served.resource, subresource: "status", now };
+    managed::track_update(&served.schema, &served.ty, Some(&before), definition, &manager);
 }
 
 /// Serves what the stored definitions define, no more and no less.

@@ -27,9 +27,11 @@ mod problem;
 mod registry;
 mod request;
 pub mod server;
+mod services;
 mod subresources;
 mod system;
 pub mod tokens;
+mod upkeep;
 mod watch;
 
 pub use admission::UnknownPlugin;

@@ -1,5 +1,6 @@
 //! The server: what it is given, what its requests share, and its router.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +21,10 @@ use crate::encode;
 use crate::openapi::OpenApi;
 use crate::pipeline;
 use crate::pods::{NoPods, PodAccess};
+use crate::services;
 use crate::system::metrics::Metrics;
 use crate::tokens::Signer;
+use crate::upkeep;
 
 /// What a server is made of. Everything but the store has a default.
 pub struct Config {
@@ -102,6 +105,8 @@ pub struct Core {
     /// None if the `ServiceAccount` admission is switched off.
     pub accounts: Option<Accounts>,
     pub catalog: Catalog,
+    /// Held while addresses of services are handed out.
+    pub addresses: services::Lock,
     pub openapi: OpenApi,
     pub limits: Limits,
     pub metrics: Metrics,
@@ -128,6 +133,7 @@ impl ApiServer {
             pod_access: config.pod_access,
             tokens: config.tokens,
             catalog: Catalog::default(),
+            addresses: services::Lock::default(),
             openapi: OpenApi::default(),
             metrics: Metrics::default(),
             limits: config.limits,
@@ -146,6 +152,12 @@ impl ApiServer {
         accounts::ensure_everywhere(&self.core).await?;
         custom::refresh(&self.core);
         Ok(())
+    }
+
+    /// What the server does without being asked, such as forgetting old events. Runs until `stop`; to be run beside the
+    /// listener.
+    pub async fn upkeep(&self, stop: impl Future<Output = ()>) {
+        upkeep::run(&self.core, stop).await;
     }
 
     /// The service, for a listener or to be called in-process. Who asks is a [`UserInfo`] among the request's

@@ -79,6 +79,8 @@ impl ControlPlane {
         let tls = listen::tls(&pki)?;
         let stopped = plane.stop.subscribe();
         plane.tasks.spawn(listen::serve(listener, tls, plane.router.clone(), stopped));
+        let stopping = plane.stopping();
+        plane.tasks.spawn(async move { server.upkeep(stopping).await });
         plane.run_controllers();
         plane.run_simulated_nodes(args.simulated_nodes);
         plane.ready().await?;

@@ -50,7 +50,7 @@ pub fn negotiate(accept: &str, collection: bool, query: &Query, user_agent: &str
     if accept.is_empty() {
         return Ok(Media { pretty, ..Media::default() });
     }
-    if !accept.split(',').any(|clause| is_produced(clause, collection)) {
+    if !accept.split(',').any(is_produced) {
         let streams = ", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
         let streams = if collection { streams } else { "" };
         let message = format!("406: Not Acceptable\n\nAvailable representations: {PRODUCED}{streams}");
@@ -80,8 +80,8 @@ fn is_pretty(query: &Query, user_agent: &str) -> bool {
     }
 }
 
-/// What the router knows of the types: no parameters, no partial wildcards.
-fn is_produced(clause: &str, _collection: bool) -> bool {
+/// What the router knows of the types: no parameters.
+fn is_produced(clause: &str) -> bool {
     let kind = clause.split(';').next().unwrap_or_default().trim();
     kind == "*/*" || kind == "application/*" || PRODUCED.split(", ").any(|produced| produced == kind)
 }

@@ -14,7 +14,7 @@ use crate::authz::escalation;
 use crate::call::Call;
 use crate::catalog::Served;
 use crate::request::options::WriteOptions;
-use crate::{accounts, convert, custom, encode, problem};
+use crate::{accounts, convert, custom, encode, problem, services};
 
 /// Names tried before a create with `generateName` gives up. Source: `maxNameGenerationCreateAttempts`.
 const GENERATED_NAMES_MAX: usize = 8;
@@ -41,13 +41,14 @@ pub async fn create_tracked(call: &Call, options: &WriteOptions, mut object: Val
     metadata::begin(&mut object, call.core.clock.now(), call.core.entropy.uuid());
     strategy::prepare_for_create(&stored.resource, &mut object);
     if custom::is_definition(&stored) {
-        custom::settle(&call.core, &mut object);
+        custom::settle(&call.core, &stored, &mut object);
     }
+    let _addresses = services::reserve(call, &stored, &mut object).await?;
     match meta::str_at(&object, &["metadata", "generateName"]).to_string() {
         base if !base.is_empty() && meta::name(&object).is_empty() => {
             generated_name(call, options, &stored, object, &base).await
         }
-        _ => commit(call, options, &stored, object).await,
+        _ => commit(call, options, &stored, &object).await,
     }
 }
 
@@ -62,27 +63,27 @@ async fn generated_name(
     loop {
         meta::set_meta(&mut object, "name", metadata::generate_name(base, &call.core.entropy));
         left -= 1;
-        match commit(call, options, stored, object.clone()).await {
+        match commit(call, options, stored, &object).await {
             Err(status) if status.reason() == Some(Reason::AlreadyExists) && left > 0 => continue,
             result => return result,
         }
     }
 }
 
-async fn commit(call: &Call, options: &WriteOptions, stored: &Arc<Served>, object: Value) -> Result<Written, Status> {
-    let causes = stored.create_problems(&object);
+async fn commit(call: &Call, options: &WriteOptions, stored: &Served, object: &Value) -> Result<Written, Status> {
+    let causes = stored.create_problems(object);
     if !causes.is_empty() {
-        return Err(validation::invalid(&call.served.resource, meta::name(&object), causes));
+        return Err(validation::invalid(&call.served.resource, meta::name(object), causes));
     }
-    validation::warnings(&stored.resource, &object, None).into_iter().for_each(|text| call.warnings.add(text));
-    let key = call.key(meta::name(&object));
+    validation::warnings(&stored.resource, object, None).into_iter().for_each(|text| call.warnings.add(text));
+    let key = call.key(meta::name(object));
     if options.dry_run {
         return match call.core.store.snapshot().get(&key) {
             Some(existing) => Err(taken(call, &encode::parse(&existing))),
-            None => Ok((201, Payload::Object(convert::to_served(&call.served, object)))),
+            None => Ok((201, Payload::Object(convert::to_served(&call.served, object.clone())))),
         };
     }
-    let value = stored.encode(&object);
+    let value = stored.encode(object);
     match call.core.store.commit(key, Operation::Create { value }).await {
         Ok(entry) => {
             if stored.is("", "namespaces") {

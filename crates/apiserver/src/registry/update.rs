@@ -13,7 +13,7 @@ use crate::authz::escalation;
 use crate::call::Call;
 use crate::catalog::Served;
 use crate::request::options::WriteOptions;
-use crate::{convert, custom, encode};
+use crate::{convert, custom, encode, services};
 
 /// An update that loses this many races in a row meets a store that does nothing else.
 const ATTEMPTS_MAX: usize = 100;
@@ -101,16 +101,17 @@ async fn attempt(
     entry: &Arc<Entry>,
 ) -> Result<Attempt, Status> {
     let old_stored = encode::parse(entry);
-    let old = convert::to_served(&call.served, old_stored.clone());
-    let object = wanted(call, options, change, &old)?;
+    let converted = convert::is_needed(&call.served).then(|| convert::to_served(&call.served, old_stored.clone()));
+    let object = wanted(call, options, change, converted.as_ref().unwrap_or(&old_stored))?;
     let (stored, mut object) = convert::to_stored(&call.core.catalog.contents(), &call.served, object)?;
     metadata::uid_precondition(call, change.uid(), &old_stored)?;
     check_version(call, &mut object, entry)?;
     metadata::carry_over(&mut object, &old_stored);
     strategy::prepare_for_update(&stored.resource, call.subresource(), &mut object, &old_stored);
     if custom::is_definition(&stored) {
-        custom::settle(&call.core, &mut object);
+        custom::settle(&call.core, &stored, &mut object);
     }
+    let _addresses = services::reserve(call, &stored, &mut object).await?;
     check(call, &stored, &object, &old_stored)?;
     managed::keep_times(&old_stored, &mut object);
     if finalizers::is_finished(&stored, &object, &old_stored) {

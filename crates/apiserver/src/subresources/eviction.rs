@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{body_of, create_options, created};
 use crate::call::Call;
 use crate::catalog::Served;
+use crate::registry::update::{Change, update};
 use crate::registry::{delete, metadata, store_failure};
 use crate::request::options::DeleteOptions;
 use crate::{encode, registry};
@@ -40,8 +41,43 @@ pub async fn create(call: &Call) -> Result<Response<Body>, Status> {
         // What the budget was asked about is what must go.
         delete.uid = Some(meta::uid(&pod).to_string());
     }
+    if !delete.dry_run {
+        // Whoever watches the pod learns why it goes. A pod that changed too much meanwhile goes without.
+        let _ = update(call, &options, &Disrupted { call, uid: meta::uid(&pod) }).await;
+    }
     delete::delete(call, &delete, call.name()).await?;
     created(call)
+}
+
+/// Sets the condition `DisruptionTarget`.
+struct Disrupted<'a> {
+    call: &'a Call,
+    uid: &'a str,
+}
+
+impl Change for Disrupted<'_> {
+    fn apply(&self, present: Option<&Value>) -> Result<Value, Status> {
+        let mut pod = present.cloned().ok_or_else(|| registry::not_found(self.call, self.call.name()))?;
+        let condition = json!({
+            "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+            "message": "Eviction API: evicting", "lastProbeTime": null,
+            "lastTransitionTime": metadata::seconds(self.call.core.clock.now()),
+        });
+        let conditions = meta::map_mut(&mut pod, &["status"]).entry("conditions").or_insert_with(|| json!([]));
+        if let Some(conditions) = conditions.as_array_mut() {
+            conditions.retain(|condition| meta::str_at(condition, &["type"]) != "DisruptionTarget");
+            conditions.push(condition);
+        }
+        Ok(pod)
+    }
+
+    fn tracks_itself(&self) -> bool {
+        true
+    }
+
+    fn uid(&self) -> &str {
+        self.uid
+    }
 }
 
 /// A pod that has ended, has not begun, or is going anyway.

@@ -27,6 +27,7 @@ use tower::ServiceExt;
 /// A server and what the script has learnt about it.
 pub struct World {
     pub store: Arc<MemoryStore>,
+    pub server: ApiServer,
     router: Router,
     kept: BTreeMap<String, String>,
 }
@@ -55,7 +56,7 @@ impl World {
         configure(&mut config);
         let server = ApiServer::new(config).expect("known plugins");
         server.bootstrap().await.expect("an empty store takes everything");
-        Self { store, router: server.router(), kept: BTreeMap::new() }
+        Self { store, router: server.router(), server, kept: BTreeMap::new() }
     }
 
     pub async fn run(&mut self, script: &str) {

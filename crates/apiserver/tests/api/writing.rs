@@ -1,6 +1,6 @@
 //! Create, update, patch: what is kept, and what is refused.
 
-use crate::script::check;
+use crate::script::{World, check};
 
 #[tokio::test(start_paused = true)]
 async fn create_gives_identity_and_refuses_a_second_one() {
@@ -127,4 +127,54 @@ async fn nobody_grants_or_does_what_they_may_not() {
         "#,
     )
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_get_addresses_of_their_own() {
+    check(
+        r#"
+        > POST /api/v1/namespaces/default/services {"metadata":{"name":"a"},"spec":{"ports":[{"port":80}]}}
+        < 201 spec.clusterIP~10.96. spec.clusterIP:=ip spec.ports.0.nodePort=null
+        > POST /api/v1/namespaces/default/services {"metadata":{"name":"b"},"spec":{"clusterIP":"${ip}","ports":[{"port":80}]}}
+        < 422 reason="Invalid"
+        > POST /api/v1/namespaces/default/services {"metadata":{"name":"b"},"spec":{"clusterIP":"10.1.2.3","ports":[{"port":80}]}}
+        < 422 message~range
+        > POST /api/v1/namespaces/default/services {"metadata":{"name":"n"},"spec":{"type":"NodePort","ports":[{"port":80,"nodePort":30001},{"port":81,"name":"x"}]}}
+        < 422 message~name
+        > POST /api/v1/namespaces/default/services {"metadata":{"name":"n"},"spec":{"type":"NodePort","ports":[{"port":80,"name":"y","nodePort":30001},{"port":81,"name":"x"}]}}
+        < 201 spec.ports.0.nodePort=30001 spec.ports.1.nodePort~3
+        > POST /api/v1/namespaces/default/services {"metadata":{"name":"m"},"spec":{"type":"NodePort","ports":[{"port":80,"nodePort":30001}]}}
+        < 422 message~allocated
+        > POST /api/v1/namespaces/default/services {"metadata":{"name":"h"},"spec":{"clusterIP":"None"}}
+        < 201 spec.clusterIP="None"
+        > PATCH /api/v1/namespaces/default/services/a [merge]{"metadata":{"labels":{"l":"1"}}}
+        < 200 metadata.labels.l="1"
+        "#,
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_are_forgotten_after_an_hour() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use backstay_api::Clock;
+
+    let now = Arc::new(AtomicI64::new(1_000_000));
+    let hands = now.clone();
+    let clock = Clock::new(move || jiff::Timestamp::from_second(hands.load(Ordering::Relaxed)).expect("in range"));
+    let mut world = World::with(|config| config.clock = clock).await;
+    let post = |name: &str| {
+        format!(
+            "> POST /api/v1/namespaces/default/events {{\"metadata\":{{\"name\":\"{name}\"}},\"involvedObject\":{{\"namespace\":\"default\"}}}}\n< 201"
+        )
+    };
+    world.run(&post("old")).await;
+    now.fetch_add(3_000, Ordering::Relaxed);
+    world.run(&post("young")).await;
+    now.fetch_add(1_000, Ordering::Relaxed);
+    let minutes = tokio::time::sleep(std::time::Duration::from_secs(61));
+    world.server.upkeep(minutes).await;
+    world.run("> GET /api/v1/namespaces/default/events\n< 200 items.*.metadata.name=[\"young\"]").await;
 }

@@ -1,0 +1,56 @@
+//! What a running server does without being asked: events are forgotten after an hour.
+
+use std::future::Future;
+use std::time::Duration;
+
+use backstay_api::{Status, meta};
+use backstay_store::{Operation, Range, StoreError};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use crate::encode;
+use crate::registry::store_failure;
+use crate::server::Core;
+
+/// How long an event is kept after it was last written. Source: `--event-ttl`.
+const EVENTS_LAST: SignedDuration = SignedDuration::from_hours(1);
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Runs until `stop`.
+pub async fn run(core: &Core, stop: impl Future<Output = ()>) {
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+        if let Err(status) = forget_events(core).await {
+            tracing::warn!(error = status.message(), "old events are not forgotten; will try again");
+        }
+    }
+}
+
+/// Deletes events whose time is over.
+pub async fn forget_events(core: &Core) -> Result<(), Status> {
+    let Some(served) = core.catalog.find("", "v1", "events") else { return Ok(()) };
+    let before = core.clock.now() - EVENTS_LAST;
+    for entry in core.store.snapshot().list(&Range::all(served.storage()), None, 0) {
+        let event = encode::parse(&entry);
+        if last_seen(&event).is_none_or(|seen| seen > before) {
+            continue;
+        }
+        let operation = Operation::Delete { last: served.encode(&event), expected: entry.revision };
+        match core.store.commit(entry.key.clone(), operation).await {
+            Ok(_) | Err(StoreError::Conflict { .. } | StoreError::NotFound { .. }) => {}
+            Err(error) => return Err(store_failure(&error)),
+        }
+    }
+    Ok(())
+}
+
+/// The newest time that an event carries.
+fn last_seen(event: &Value) -> Option<Timestamp> {
+    let times: [&[&str]; 4] =
+        [&["metadata", "creationTimestamp"], &["lastTimestamp"], &["eventTime"], &["series", "lastObservedTime"]];
+    times.iter().filter_map(|path| meta::str_at(event, path).parse().ok()).max()
+}
