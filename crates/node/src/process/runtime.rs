@@ -341,7 +341,9 @@ impl Runtime for ProcessRuntime {
         let Some(shim) = alive::open(state.shim_pid, state.shim_start) else { return Ok(()) };
         let gone = ended(shim);
         tokio::pin!(gone);
-        for (signal, patience) in [(Signal::TERM, grace), (Signal::KILL, KILL_TIMEOUT)] {
+        // Without grace there is no asking.
+        let asked = (!grace.is_zero()).then_some((Signal::TERM, grace));
+        for (signal, patience) in asked.into_iter().chain([(Signal::KILL, KILL_TIMEOUT)]) {
             if let Some(main) = alive::open(state.pid, state.pid_start) {
                 let _ = pidfd_send_signal(&main, signal);
             }
