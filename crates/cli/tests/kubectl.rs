@@ -236,7 +236,6 @@ fn reading_verbs_print_what_kubectl_prints() {
             "describe pod p",
             "describe controllerrevision x-1",
             "describe node edge",
-            "describe cm c",
             "describe secret s",
             "describe ds nosuch",
             "describe ds -l app=nosuch",

@@ -41,3 +41,19 @@ fn head(object: &Value) -> Writer {
 fn bytes(base64: &str) -> usize {
     STANDARD.decode(base64).map_or(0, |bytes| bytes.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// As kubectl 1.32 and newer have it; older ones leave out the empty line after each entry.
+    #[test]
+    fn a_config_map_shows_its_entries() {
+        let object =
+            json!({"metadata": {"name": "c", "namespace": "n"}, "data": {"a": "x\n"}, "binaryData": {"b": "AAE="}});
+        let expected = "Name:\tc\nNamespace:\tn\nLabels:\t<none>\nAnnotations:\t<none>\n\nData\n====\na:\n----\nx\n\n\n\nBinaryData\n====\nb: 2 bytes\n\n";
+        assert_eq!(config_map(&object), expected);
+    }
+}
