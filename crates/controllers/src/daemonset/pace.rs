@@ -7,7 +7,8 @@ use super::{BURST, Outcome};
 
 /// Retries begin here and double. Source: the work queue's `ItemExponentialFailureRateLimiter`.
 const RETRY_FIRST: SignedDuration = SignedDuration::from_millis(5);
-const RETRY_MAX: SignedDuration = SignedDuration::from_secs(1000);
+/// The work queue goes up to 1,000 s, but there any news starts another attempt; here a pause is a pause.
+const RETRY_MAX: SignedDuration = SignedDuration::from_mins(1);
 
 #[derive(Clone, Debug)]
 pub struct Pace {
@@ -61,6 +62,12 @@ impl Pace {
             Outcome::Stale => {}
             Outcome::Failed => self.fail(now),
         }
+    }
+
+    /// What failed may have been put right: try at once.
+    pub fn forgive(&mut self) {
+        self.hold_until = None;
+        self.failures = 0;
     }
 
     /// Nothing is left to do: the next burst begins slowly again.

@@ -111,6 +111,9 @@ impl View {
                 self.set_pod(pod);
             }
         }
+        if old.meta.generation != self.daemonset.meta.generation {
+            [&mut self.creates, &mut self.deletes, &mut self.others].into_iter().for_each(Pace::forgive);
+        }
         if old.template != self.daemonset.template {
             self.place_anew();
         }

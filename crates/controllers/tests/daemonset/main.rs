@@ -6,6 +6,7 @@ mod placement_rows;
 mod random;
 mod reference;
 mod rolling_rows;
+mod template_rows;
 mod world;
 
 use expect_test::Expect;

@@ -26,6 +26,50 @@ fn simple_daemonset_schedules_daemonset_pods_to_every_node() {
 }
 
 #[test]
+fn one_node_daemon_launches_pod() {
+    assert_eq!(World::fleet("", 1).sync(), (1, 0));
+}
+
+/// Writes that have failed are not waited for: the next attempt is planned as if they had never begun.
+#[test]
+fn daemonset_pod_create_expectations_error() {
+    let mut world = World::fleet("", 3);
+    world.quota = 0;
+    assert_eq!(world.sync(), (0, 0));
+    world.quota = 3;
+    assert_eq!(world.sync(), (0, 0), "not at once");
+    world.pass(1);
+    assert_eq!(world.sync(), (3, 0));
+}
+
+#[test]
+fn a_new_generation_is_tried_at_once() {
+    let mut world = World::fleet("", 3);
+    world.quota = 0;
+    for _ in 0..12 {
+        world.sync();
+        world.pass(60);
+    }
+    world.sync();
+    world.quota = 3;
+    world.set_image("img:2");
+    assert_eq!(world.sync(), (3, 0));
+}
+
+/// Neither resources nor ports nor other pods of the node are looked at: the planner does not even know of them.
+#[test]
+fn port_conflicts_and_missing_capacity_do_not_matter() {
+    let mut world = World::parse("unavailable=1\nn1: new foreign, new foreign unlabelled\nn2: new ready");
+    world.edit(|object| {
+        let container = &mut object["spec"]["template"]["spec"]["containers"][0];
+        container["ports"] = serde_json::json!([{ "hostPort": 80, "containerPort": 80 }]);
+        container["resources"] = serde_json::json!({ "requests": { "memory": "1000Ti" } });
+    });
+    world.set_image("img:1");
+    assert_eq!(world.sync().0, 1);
+}
+
+#[test]
 fn simple_daemonset_pod_create_errors() {
     let mut world = World::fleet("", 100);
     world.quota = 10;

@@ -43,7 +43,9 @@ struct State {
     epoch: u64,
     /// Changes before this are forgotten.
     compacted: u64,
-    pub requests: BTreeMap<String, usize>,
+    requests: BTreeMap<String, usize>,
+    /// Watches of these resources are told nothing for now.
+    held_back: Vec<&'static str>,
 }
 
 impl Fake {
@@ -56,6 +58,7 @@ impl Fake {
             epoch: 0,
             compacted: 0,
             requests: BTreeMap::new(),
+            held_back: Vec::new(),
         };
         Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), clock })
     }
@@ -81,6 +84,12 @@ impl Fake {
             state.compacted = state.version;
         }
         drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// From now on, watches of these resources are told nothing; what they missed comes once they are not in it.
+    pub fn hold_back(&self, plurals: &[&'static str]) {
+        self.state.lock().unwrap().held_back = plurals.to_vec();
         self.changed.notify_waiters();
     }
 
@@ -354,6 +363,9 @@ impl Cursor {
         let state = self.fake.state.lock().unwrap();
         if state.epoch != self.epoch {
             return None;
+        }
+        if state.held_back.iter().any(|plural| self.collection.ends_with(plural)) {
+            return Some(String::new());
         }
         let start = state.log.partition_point(|(version, ..)| *version <= self.from);
         let mut text = String::new();

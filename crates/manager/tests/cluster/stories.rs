@@ -231,6 +231,71 @@ async fn a_daemonset_made_anew_under_its_name_begins_anew() {
     assert_eq!(cluster.fake.get(DS).unwrap()["status"]["numberAvailable"], 3);
 }
 
+/// Its own writes are enough to know what it has done: nobody decides twice because a watch is behind.
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_is_behind_makes_nothing_happen_twice() {
+    let cluster = Cluster::new(20, 12);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    cluster.fake.hold_back(&["pods", "controllerrevisions"]);
+    cluster.create(rolling("100%"));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let requests = cluster.fake.requests();
+    assert_eq!((requests["POST pods"], requests["POST controllerrevisions"]), (20, 1));
+    cluster.set_image("img:2");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    // The pods were not bound as far as the manager knows: they are gone at once, and new ones made.
+    let requests = cluster.fake.requests();
+    assert_eq!((requests["POST pods"], requests["DELETE pods"], requests["POST controllerrevisions"]), (40, 20, 2));
+    cluster.fake.hold_back(&[]);
+    cluster.settle().await;
+    let requests = cluster.fake.requests();
+    assert_eq!((requests["POST pods"], requests["DELETE pods"], requests["POST controllerrevisions"]), (40, 20, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn dont_do_anything_if_being_deleted_race() {
+    let cluster = Cluster::new(1, 13);
+    cluster.create(rolling("1"));
+    cluster.settle().await;
+    // The DaemonSet is being deleted, but the manager has not heard; only a fresh look tells.
+    cluster.fake.hold_back(&["daemonsets"]);
+    cluster.fake.edit(DS, |object| object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z"));
+    let path = "/api/v1/namespaces/ns/pods/orphan";
+    cluster.fake.put(
+        path,
+        json!({ "metadata": { "name": "orphan", "namespace": "ns", "labels": { "app": "d" } },
+            "spec": { "nodeName": "n0000" } }),
+    );
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(cluster.fake.get(path).unwrap()["metadata"]["ownerReferences"], Value::Null);
+    assert_eq!(cluster.pod_names().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_is_refused_is_written_again() {
+    let cluster = Cluster::new(3, 14);
+    let mut refusals = vec![Fault::Refuse(500), Fault::Refuse(409), Fault::LoseAnswer, Fault::Refuse(429)];
+    cluster.fake.set_faults(move |_, path| match path.ends_with("/status") && path.starts_with(DS) {
+        true => refusals.pop().unwrap_or(Fault::None),
+        false => Fault::None,
+    });
+    cluster.create(rolling("1"));
+    cluster.settle().await;
+    assert!(cluster.fake.requests()["PATCH daemonsets"] < 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pod_is_not_deleted_by_daemonset_with_empty_label_selector() {
+    let cluster = Cluster::new(1, 15);
+    cluster.create(rolling("1"));
+    cluster.fake.edit(DS, |object| object["spec"]["selector"] = json!({}));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(cluster.pod_names(), [""; 0]);
+    let events = cluster.fake.list("events");
+    let about: Vec<&Value> = events.iter().map(|(_, event)| &event["reason"]).collect();
+    assert_eq!(about, ["SelectingAll"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_pod_costs_one_request() {
     let cluster = Cluster::new(200, 2);
