@@ -183,7 +183,19 @@ pub fn any_workload() -> impl Strategy<Value = Value> {
     let metadata = (field("labels", map()), field("finalizers", finalizers)).prop_map(|(a, b)| merged([a, b]));
     let status = field("replicas", 0..3i32);
     let parts = (field("metadata", metadata), field("spec", spec), field("data", map()), field("status", status));
-    parts.prop_map(|(metadata, spec, data, status)| merged([metadata, spec, data, status]))
+    parts.prop_map(|(metadata, spec, data, status)| as_decoded(merged([metadata, spec, data, status])))
+}
+
+/// Decoding keeps no empty parts, so nothing behind it ever meets one.
+fn as_decoded(mut object: Value) -> Value {
+    let is_empty = |value: &Value| value == &json!({}) || value == &json!([]);
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.retain(|_, value| !is_empty(value));
+    }
+    if let Some(fields) = object.as_object_mut() {
+        fields.retain(|_, value| !is_empty(value));
+    }
+    object
 }
 
 /// An object that has the field, or not.

@@ -38,6 +38,7 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|verb| verb == "shim") {
         return exit_code(backstay_node::process::shim_main(std::env::args_os().skip(2)));
     }
+    backstay_cli::Command::set_root(<CommandLine as clap::CommandFactory>::command);
     let CommandLine { globals, command } = match CommandLine::try_parse() {
         Ok(line) => line,
         Err(error) => return backstay_cli::report_usage_error(&error),
