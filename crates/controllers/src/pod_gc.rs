@@ -4,10 +4,11 @@
 //! Source: the pod garbage collector of `kube-controller-manager` (quarantine, threshold, condition).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use backstay_api::ObjectKey;
+use crate::model::{Node, Pod};
 
 /// A node must be missing for so long before its pods are taken for lost: a watch may be behind.
 pub const QUARANTINE: SignedDuration = SignedDuration::from_secs(40);
@@ -16,18 +17,8 @@ pub const FINISHED_MAX: usize = 12_500;
 /// How often to look (`gcCheckPeriod`).
 pub const PERIOD: SignedDuration = SignedDuration::from_secs(20);
 
-/// What matters of one pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pod {
-    pub key: ObjectKey,
-    pub uid: String,
-    /// `""`: not bound to a node.
-    pub node: String,
-    /// Phase `Succeeded` or `Failed`.
-    pub finished: bool,
-    pub being_deleted: bool,
-    pub created: Timestamp,
-}
+/// Set by hand on a node that was switched off and will not come back as it was: its pods may go without its word.
+const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 /// Why a pod is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +26,8 @@ pub enum Why {
     /// Its node no longer exists. A pod that is not finished is marked `Failed` first, with a `DisruptionTarget`
     /// condition (reason `DeletionByPodGC`, message `PodGC: node no longer exists`).
     NodeGone,
+    /// It is being deleted, and its node is not ready and marked as out of service.
+    NodeOutOfService,
     /// It is being deleted and was never bound.
     Unscheduled,
     /// There are more than [`FINISHED_MAX`] finished pods, and this is one of the oldest.
@@ -44,91 +37,116 @@ pub enum Why {
 /// Pods to delete at once (grace period 0), in order, and since when each missing node has been missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    pub remove: Vec<(Pod, Why)>,
-    pub missing_since: BTreeMap<String, Timestamp>,
+    pub remove: Vec<(Arc<Pod>, Why)>,
+    pub missing_since: BTreeMap<Arc<str>, Timestamp>,
 }
 
-/// Plans for all pods. `missing_since` is what the last plan returned.
-pub fn plan(
-    pods: &[Pod],
-    nodes: &BTreeSet<String>,
-    missing_since: &BTreeMap<String, Timestamp>,
+/// Plans for all pods. `node` finds a node by name; `missing_since` is what the last plan returned.
+pub fn plan<'a>(
+    pods: impl Iterator<Item = &'a Arc<Pod>> + Clone,
+    node: impl Fn(&str) -> Option<&'a Node>,
+    missing_since: &BTreeMap<Arc<str>, Timestamp>,
     now: Timestamp,
 ) -> Plan {
-    let missing = pods.iter().map(|pod| &pod.node).filter(|node| !node.is_empty() && !nodes.contains(*node));
-    let missing_since: BTreeMap<String, Timestamp> =
-        missing.map(|node| (node.clone(), missing_since.get(node).copied().unwrap_or(now))).collect();
-    let gone = |node: &str| missing_since.get(node).is_some_and(|since| now >= *since + QUARANTINE);
-    let mut remove = surplus(pods);
-    let taken: BTreeSet<&str> = remove.iter().map(|(pod, _)| pod.uid.as_str()).collect();
-    let rest = pods.iter().filter(|pod| !taken.contains(pod.uid.as_str())).filter_map(|pod| {
-        let why = match () {
-            () if gone(&pod.node) => Why::NodeGone,
-            () if pod.being_deleted && pod.node.is_empty() => Why::Unscheduled,
-            () => return None,
+    let bound = pods.clone().filter_map(|pod| pod.node_name.as_ref());
+    let missing = bound.filter(|name| node(name).is_none());
+    let missing_since: BTreeMap<Arc<str>, Timestamp> =
+        missing.map(|name| (name.clone(), missing_since.get(name).copied().unwrap_or(now))).collect();
+    let is_gone = |name: &str| missing_since.get(name).is_some_and(|since| now >= *since + QUARANTINE);
+    let is_out = |name: &str| node(name).is_some_and(is_out_of_service);
+    let mut remove = surplus(pods.clone());
+    let taken: BTreeSet<Arc<str>> = remove.iter().map(|(pod, _)| pod.meta.uid.clone()).collect();
+    let rest = pods.filter(|pod| !taken.contains(&pod.meta.uid)).filter_map(|pod| {
+        let why = match pod.node_name.as_deref() {
+            Some(name) if is_gone(name) => Why::NodeGone,
+            Some(name) if pod.is_terminating() && is_out(name) => Why::NodeOutOfService,
+            None if pod.is_terminating() => Why::Unscheduled,
+            _ => return None,
         };
         Some((pod.clone(), why))
     });
-    let rest: Vec<(Pod, Why)> = rest.collect();
     remove.extend(rest);
     Plan { remove, missing_since }
 }
 
+fn is_out_of_service(node: &Node) -> bool {
+    node.ready != Some(true) && node.taints.iter().any(|taint| taint.key == OUT_OF_SERVICE)
+}
+
 /// The oldest finished pods beyond the limit; ties by name.
-fn surplus(pods: &[Pod]) -> Vec<(Pod, Why)> {
-    let mut finished: Vec<&Pod> = pods.iter().filter(|pod| pod.finished && !pod.being_deleted).collect();
+fn surplus<'a>(pods: impl Iterator<Item = &'a Arc<Pod>>) -> Vec<(Arc<Pod>, Why)> {
+    let mut finished: Vec<&Arc<Pod>> = pods.filter(|pod| pod.is_terminal() && !pod.is_terminating()).collect();
     let count = finished.len().saturating_sub(FINISHED_MAX);
-    finished.sort_by(|a, b| (a.created, &a.key).cmp(&(b.created, &b.key)));
+    if count == 0 {
+        return Vec::new();
+    }
+    finished.sort_by_key(|pod| (pod.meta.created, pod.meta.namespace.clone(), pod.meta.name.clone()));
     finished.into_iter().take(count).map(|pod| (pod.clone(), Why::Finished)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Object;
+    use serde_json::json;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("in range")
     }
 
-    fn pod(name: &str, node: &str, finished: bool, being_deleted: bool) -> Pod {
-        let key = ObjectKey::namespaced("ns", name);
-        Pod { key, uid: name.into(), node: node.into(), finished, being_deleted, created: at(0) }
+    fn pod(name: &str, node: &str, finished: bool, deleted: bool, created: i64) -> Arc<Pod> {
+        let pod = json!({
+            "metadata": {
+                "name": name, "namespace": "ns", "uid": name, "creationTimestamp": at(created).to_string(),
+                "deletionTimestamp": deleted.then(|| at(0).to_string()),
+            },
+            "spec": { "nodeName": node },
+            "status": { "phase": if finished { "Succeeded" } else { "Running" } },
+        });
+        Arc::new(Pod::from_json(pod.to_string().as_bytes()).expect("a pod"))
     }
 
-    fn check(pods: &[Pod], missing: &[(&str, i64)], now: i64, expected: &[(&str, Why)]) {
-        let nodes = BTreeSet::from(["here".to_string()]);
-        let missing = missing.iter().map(|(node, since)| (node.to_string(), at(*since))).collect();
-        let plan = plan(pods, &nodes, &missing, at(now));
-        let removed: Vec<(&str, Why)> = plan.remove.iter().map(|(pod, why)| (pod.key.name.as_str(), *why)).collect();
+    /// There are the nodes `here`, and `out`, which is out of service.
+    fn run(pods: &[Arc<Pod>], missing: &[(&str, i64)], now: i64) -> Plan {
+        let taint = json!({ "key": OUT_OF_SERVICE, "effect": "NoExecute" });
+        let node = |taints| json!({ "metadata": { "name": "n" }, "spec": { "taints": taints } }).to_string();
+        let here = Node::from_json(node(json!([])).as_bytes()).expect("a node");
+        let out = Node::from_json(node(json!([taint])).as_bytes()).expect("a node");
+        let missing = missing.iter().map(|(node, since)| (Arc::from(*node), at(*since))).collect();
+        let find = |name: &str| match name {
+            "here" => Some(&here),
+            "out" => Some(&out),
+            _ => None,
+        };
+        plan(pods.iter(), find, &missing, at(now))
+    }
+
+    fn check(pods: &[Arc<Pod>], missing: &[(&str, i64)], now: i64, expected: &[(&str, Why)]) {
+        let plan = run(pods, missing, now);
+        let removed: Vec<(&str, Why)> = plan.remove.iter().map(|(pod, why)| (&*pod.meta.name, *why)).collect();
         assert_eq!(removed, expected);
     }
 
     #[test]
     fn plans() {
-        check(&[pod("a", "here", false, true), pod("b", "", false, false)], &[], 0, &[]);
-        check(&[pod("a", "gone", false, false)], &[], 100, &[]);
-        check(&[pod("a", "gone", false, false)], &[("gone", 0)], 39, &[]);
-        check(&[pod("a", "gone", false, false)], &[("gone", 0)], 40, &[("a", Why::NodeGone)]);
-        check(&[pod("a", "", false, true)], &[], 0, &[("a", Why::Unscheduled)]);
+        check(&[pod("a", "here", false, true, 0), pod("b", "", false, false, 0)], &[], 0, &[]);
+        check(&[pod("a", "gone", false, false, 0)], &[], 100, &[]);
+        check(&[pod("a", "gone", false, false, 0)], &[("gone", 0)], 39, &[]);
+        check(&[pod("a", "gone", false, false, 0)], &[("gone", 0)], 40, &[("a", Why::NodeGone)]);
+        check(&[pod("a", "", false, true, 0)], &[], 0, &[("a", Why::Unscheduled)]);
+        check(&[pod("a", "out", false, false, 0)], &[], 0, &[]);
+        check(&[pod("a", "out", false, true, 0)], &[], 0, &[("a", Why::NodeOutOfService)]);
     }
 
     #[test]
     fn the_oldest_finished_go_first() {
-        let mut pods: Vec<Pod> = (0..FINISHED_MAX + 2).map(|n| pod(&format!("{n:05}"), "here", true, false)).collect();
-        for (n, pod) in pods.iter_mut().enumerate() {
-            pod.created = at(1_000_000 - n as i64);
-        }
+        let each = 0..FINISHED_MAX as i64 + 2;
+        let pods: Vec<_> = each.map(|n| pod(&format!("{n:05}"), "here", true, false, 1_000_000 - n)).collect();
         check(&pods, &[], 0, &[("12501", Why::Finished), ("12500", Why::Finished)]);
     }
 
     #[test]
     fn a_node_that_comes_back_starts_anew() {
-        let plan = plan(
-            &[pod("a", "here", false, false)],
-            &BTreeSet::from(["here".into()]),
-            &BTreeMap::from([("here".into(), at(0))]),
-            at(9),
-        );
-        assert!(plan.missing_since.is_empty());
+        assert!(run(&[pod("a", "here", false, false, 0)], &[("here", 0)], 9).missing_since.is_empty());
     }
 }

@@ -18,7 +18,10 @@ pub mod inform;
 mod lease;
 pub mod metrics;
 mod namespaces;
+mod node_lifecycle;
+mod pod_gc;
 mod queue;
+mod taint_eviction;
 
 pub use lease::LeaseConfig;
 
@@ -35,9 +38,20 @@ use inform::Hub;
 use lease::Candidate;
 use metrics::Metrics;
 
+/// Which controllers run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Controllers {
+    /// All that a cluster needs, where nobody else runs any.
+    #[default]
+    All,
+    /// DaemonSets and the binding of pods; nodes, namespaces and garbage are somebody else's.
+    DaemonSets,
+}
+
 /// How the controllers run.
 #[derive(Clone)]
 pub struct Config {
+    pub controllers: Controllers,
     pub clock: Clock,
     /// For jitter.
     pub entropy: Entropy,
@@ -48,7 +62,7 @@ pub struct Config {
 
 impl Config {
     pub fn new(clock: Clock, entropy: Entropy) -> Self {
-        Self { clock, entropy, metrics: Arc::default(), lease: None }
+        Self { controllers: Controllers::All, clock, entropy, metrics: Arc::default(), lease: None }
     }
 }
 
@@ -101,7 +115,7 @@ async fn work(api: &Api, config: &Config) {
     let _stop_when_dropped = stop.clone().drop_guard();
     let context = Context { api: api.clone(), clock, entropy, recorder, metrics, shutdown: stop };
     let mut tasks = JoinSet::new();
-    start(&mut tasks, &context);
+    start(&mut tasks, &context, config.controllers);
     tasks.spawn(write_events);
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {
@@ -112,11 +126,16 @@ async fn work(api: &Api, config: &Config) {
     }
 }
 
-fn start(tasks: &mut JoinSet<()>, context: &Context) {
+fn start(tasks: &mut JoinSet<()>, context: &Context, controllers: Controllers) {
     let mut hub = Hub::default();
-    tasks.spawn(garbage::run(context.clone()));
-    tasks.spawn(namespaces::run(context.clone(), namespaces::Inputs::of(&mut hub)));
     tasks.spawn(daemonset::run(context.clone(), daemonset::Inputs::of(&mut hub)));
     tasks.spawn(binding::run(context.clone(), binding::Inputs::of(&mut hub)));
+    if controllers == Controllers::All {
+        tasks.spawn(garbage::run(context.clone()));
+        tasks.spawn(namespaces::run(context.clone(), namespaces::Inputs::of(&mut hub)));
+        tasks.spawn(node_lifecycle::run(context.clone(), node_lifecycle::Inputs::of(&mut hub)));
+        tasks.spawn(taint_eviction::run(context.clone(), taint_eviction::Inputs::of(&mut hub)));
+        tasks.spawn(pod_gc::run(context.clone(), pod_gc::Inputs::of(&mut hub)));
+    }
     hub.start(tasks, &context.api, &context.entropy, &context.metrics);
 }

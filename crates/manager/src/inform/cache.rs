@@ -46,7 +46,7 @@ impl<T: Object> Cache<T> {
     }
 
     /// All objects, by namespace and name.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<T>> {
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<T>> + Clone {
         self.objects.values()
     }
 

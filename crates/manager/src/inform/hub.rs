@@ -5,12 +5,13 @@ use std::sync::Arc;
 use backstay_api::Entropy;
 use backstay_controllers::garbage::Partial;
 use backstay_controllers::model::{ControllerRevision, DaemonSet, Node, Object, Pod};
+use backstay_controllers::node_lifecycle::{NodeReport, Renewal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::Batch;
 use super::reflector::{Listener, Reflector};
-use crate::api::{Api, CONTROLLER_REVISIONS, DAEMON_SETS, NAMESPACES, NODES, PODS, Resource};
+use crate::api::{Api, CONTROLLER_REVISIONS, DAEMON_SETS, LEASES, NAMESPACES, NODES, PODS, Resource};
 use crate::metrics::Metrics;
 
 /// Batches that may wait for a controller. A full queue makes the watch wait, and in the end resume or list again.
@@ -52,6 +53,10 @@ pub struct Hub {
     /// Their metadata only.
     pub namespaces: Topic<Partial>,
     pub nodes: Topic<Node>,
+    /// Nodes as they report themselves.
+    pub node_reports: Topic<NodeReport>,
+    /// Leases as signs of life.
+    pub renewals: Topic<Renewal>,
     pub pods: Topic<Pod>,
 }
 
@@ -62,6 +67,8 @@ impl Default for Hub {
             controller_revisions: Topic::new(CONTROLLER_REVISIONS),
             namespaces: Topic::new(NAMESPACES),
             nodes: Topic::new(NODES),
+            node_reports: Topic::new(NODES),
+            renewals: Topic::new(LEASES),
             pods: Topic::new(PODS),
         }
     }
@@ -73,6 +80,8 @@ impl Hub {
         self.controller_revisions.start(tasks, api, entropy, metrics);
         self.namespaces.start(tasks, &api.metadata_only(), entropy, metrics);
         self.nodes.start(tasks, api, entropy, metrics);
+        self.node_reports.start(tasks, api, entropy, metrics);
+        self.renewals.start(tasks, api, entropy, metrics);
         self.pods.start(tasks, api, entropy, metrics);
     }
 }

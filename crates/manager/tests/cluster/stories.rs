@@ -7,7 +7,7 @@ use std::time::Duration;
 use backstay_api::{Clock, Entropy};
 use backstay_controllers::check;
 use backstay_controllers::model::Object;
-use backstay_manager::{Config, LeaseConfig, run};
+use backstay_manager::{Config, Controllers, LeaseConfig, run};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -61,7 +61,11 @@ impl Cluster {
 
     fn another_manager(&self, lease: Option<LeaseConfig>) -> Manager {
         let (stop, stopped) = oneshot::channel();
-        let config = Config { lease, ..Config::new(self.clock.clone(), self.entropy.clone()) };
+        let config = Config {
+            lease,
+            controllers: Controllers::DaemonSets,
+            ..Config::new(self.clock.clone(), self.entropy.clone())
+        };
         let task = tokio::spawn(run(self.fake.client(), config, async move { drop(stopped.await) }));
         (stop, task)
     }

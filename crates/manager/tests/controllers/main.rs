@@ -2,4 +2,5 @@
 
 mod garbage;
 mod namespaces;
+mod nodes;
 mod world;

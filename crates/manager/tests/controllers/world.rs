@@ -145,6 +145,44 @@ impl World {
         object["metadata"]["name"] = json!(name);
         self.create(&format!("/api/v1/namespaces/{namespace}/configmaps"), object).await
     }
+
+    /// The reasons and messages of all events, in order of time.
+    pub async fn events(&self) -> Vec<String> {
+        let events = self.items("/api/v1/events").await;
+        let text = |event: &Value| {
+            let field = |name: &str| event[name].as_str().unwrap_or_default().to_string();
+            format!("{} {}", field("reason"), field("message"))
+        };
+        events.iter().map(text).collect()
+    }
+
+    /// A node that has reported itself ready just now.
+    pub async fn node(&self, name: &str) {
+        self.create(
+            "/api/v1/nodes",
+            json!({ "metadata": { "name": name, "labels": { "kubernetes.io/os": "linux" } } }),
+        )
+        .await;
+        self.report(name, "True").await;
+    }
+
+    /// The node says how it is.
+    pub async fn report(&self, name: &str, ready: &str) {
+        let now = self.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let ready = json!({ "type": "Ready", "status": ready, "lastHeartbeatTime": now, "lastTransitionTime": now });
+        self.patch(&format!("/api/v1/nodes/{name}/status"), json!({ "status": { "conditions": [ready] } })).await;
+    }
+
+    /// A pod that runs on the node and is ready.
+    pub async fn running_pod(&self, name: &str, node: &str, tolerations: Value) {
+        let container = json!({ "name": "c", "image": "i" });
+        let spec = json!({ "nodeName": node, "containers": [container], "tolerations": tolerations });
+        let path = "/api/v1/namespaces/default/pods";
+        self.create(path, json!({ "metadata": { "name": name }, "spec": spec })).await;
+        let ready = json!({ "type": "Ready", "status": "True" });
+        let status = json!({ "phase": "Running", "conditions": [ready] });
+        self.patch(&format!("{path}/{name}/status"), json!({ "status": status })).await;
+    }
 }
 
 impl Drop for World {

@@ -1,11 +1,12 @@
-//! Node lifecycle: which conditions, taints and labels a node must have, given when it was last heard of.
-//!
-//! Source: the node lifecycle controller of `kube-controller-manager` 1.36 (grace periods, reasons, messages, taints).
+//! What to write to one node.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use backstay_api::meta;
+
+use super::Heard;
+use crate::wire_time as seconds;
 
 /// A node that was heard of is given up after so long without a sign of life (`--node-monitor-grace-period`).
 pub const GRACE: SignedDuration = SignedDuration::from_secs(50);
@@ -28,39 +29,6 @@ const CONDITION_TAINTS: [(&str, &str, &str); 6] = [
 ];
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
-/// The last sign of life of one node, by our own clock: clocks of nodes are not trusted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heard {
-    sign: String,
-    at: Timestamp,
-    /// How long the node's lease says it is good for. A kubelet's 40 s are less than [`GRACE`]; a fleet of simulated
-    /// nodes, which renews thousands of leases from one process, asks for more.
-    lease: SignedDuration,
-}
-
-impl Heard {
-    /// Takes in what a node and its lease show; the time moves only when they changed.
-    pub fn update(heard: Option<&Heard>, node: &Value, lease: Option<&Value>, now: Timestamp) -> Heard {
-        let renewed = lease.map(|lease| meta::str_at(lease, &["spec", "renewTime"])).unwrap_or("");
-        let heartbeat = condition(node, "Ready").map(|ready| meta::str_at(ready, &["lastHeartbeatTime"])).unwrap_or("");
-        let status = condition(node, "Ready").map(|ready| meta::str_at(ready, &["status"])).unwrap_or("");
-        // Our own verdict is no sign of life.
-        let status = if status == "Unknown" { "" } else { status };
-        let sign = format!("{renewed} {heartbeat} {status}");
-        let lease = lease.and_then(|lease| meta::int_at(lease, &["spec", "leaseDurationSeconds"])).unwrap_or(0);
-        let lease = SignedDuration::from_secs(lease);
-        match heard {
-            Some(heard) if heard.sign == sign || (status.is_empty() && same_times(&heard.sign, &sign)) => heard.clone(),
-            _ => Heard { sign, at: now, lease },
-        }
-    }
-}
-
-fn same_times(old: &str, new: &str) -> bool {
-    let times = |sign: &str| sign.rsplit_once(' ').map(|(times, _)| times.to_string());
-    times(old) == times(new)
-}
-
 /// What to write to a node; `None` where it is as it should be.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
@@ -70,23 +38,36 @@ pub struct Plan {
     pub conditions: Option<Vec<Value>>,
     /// Labels to add.
     pub labels: Vec<(&'static str, String)>,
-    /// The node is not ready: the `Ready` condition of its pods must become `False`.
+    /// The node is given up: the `Ready` condition of its pods must become `False`.
     pub pods_not_ready: bool,
     /// When the node is given up if nothing is heard until then.
     pub recheck_at: Option<Timestamp>,
 }
 
+impl Plan {
+    /// Whether there is anything to write to the node.
+    pub fn is_empty(&self) -> bool {
+        self.taints.is_none() && self.conditions.is_none() && self.labels.is_empty()
+    }
+}
+
+/// When a node is given up if nothing is heard of it until then. `reported`: it has said once how it is.
+pub fn deadline(heard: &Heard, reported: bool) -> Timestamp {
+    let grace = if reported { GRACE } else { STARTUP_GRACE };
+    heard.at.saturating_add(grace.max(heard.lease)).unwrap_or(Timestamp::MAX)
+}
+
 /// Plans for one node.
 pub fn plan(node: &Value, heard: &Heard, now: Timestamp) -> Plan {
-    let grace = if condition(node, "Ready").is_some() { GRACE } else { STARTUP_GRACE };
-    let deadline = heard.at + grace.max(heard.lease);
+    let deadline = deadline(heard, condition(node, "Ready").is_some());
     let silent = now >= deadline;
     let old = meta::list_at(node, &["status", "conditions"]);
     let conditions = if silent { unknown(node, old, now) } else { old.to_vec() };
     let taints = taints(node, &conditions, now);
     let ready = status_of(&conditions, "Ready");
     Plan {
-        pods_not_ready: ready.is_some_and(|status| status != "True"),
+        // A node that says itself that it is not ready looks after its pods; only one that is silent does not.
+        pods_not_ready: ready == Some("Unknown"),
         taints: (taints != meta::list_at(node, &["spec", "taints"])).then_some(taints),
         conditions: (conditions != old).then_some(conditions),
         labels: labels(node),
@@ -94,7 +75,7 @@ pub fn plan(node: &Value, heard: &Heard, now: Timestamp) -> Plan {
     }
 }
 
-fn condition<'a>(node: &'a Value, kind: &str) -> Option<&'a Value> {
+pub(super) fn condition<'a>(node: &'a Value, kind: &str) -> Option<&'a Value> {
     meta::list_at(node, &["status", "conditions"]).iter().find(|one| one["type"] == kind)
 }
 
@@ -193,11 +174,6 @@ fn labels(node: &Value) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// As `metav1.Time` writes it: whole seconds.
-fn seconds(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,7 +205,7 @@ mod tests {
     }
 
     fn check(node: Value, silent_for: i64, expected: &str) {
-        let heard = Heard::update(None, &node, None, at(0));
+        let heard = Heard::first(at(0));
         assert_eq!(show(&plan(&node, &heard, at(silent_for))), expected, "{node}");
     }
 
@@ -269,23 +245,10 @@ mod tests {
     }
 
     #[test]
-    fn only_the_node_itself_gives_a_sign_of_life() {
-        let seen = node(&[("Ready", "True")], &[]);
-        let lease = |time: &str| json!({ "spec": { "renewTime": time } });
-        let first = Heard::update(None, &seen, Some(&lease("a")), at(0));
-        assert_eq!(Heard::update(Some(&first), &seen, Some(&lease("a")), at(10)), first);
-        assert_eq!(Heard::update(Some(&first), &seen, Some(&lease("b")), at(10)).at, at(10));
-        let given_up = node(&[("Ready", "Unknown")], &[]);
-        assert_eq!(Heard::update(Some(&first), &given_up, Some(&lease("a")), at(60)), first, "our own verdict");
-        let verdict = Heard::update(Some(&first), &given_up, Some(&lease("b")), at(61));
-        assert_eq!(verdict.at, at(61), "back again");
-    }
-
-    #[test]
     fn a_lease_that_lasts_longer_than_the_grace_period_is_believed() {
         let seen = node(&[("Ready", "True")], &[]);
-        let lease = json!({ "spec": { "renewTime": "a", "leaseDurationSeconds": 3600 } });
-        let heard = Heard::update(None, &seen, Some(&lease), at(0));
+        let mut heard = Heard::first(at(0));
+        heard.renewal("a", 3600, at(0));
         assert_eq!(plan(&seen, &heard, at(3599)).conditions, None);
         assert!(plan(&seen, &heard, at(3600)).conditions.is_some());
     }
@@ -295,7 +258,7 @@ mod tests {
         let mut seen = node(&[("Ready", "True")], &[]);
         seen["spec"]["unschedulable"] = json!(true);
         seen["metadata"]["labels"] = json!({ "kubernetes.io/os": "linux" });
-        let heard = Heard::update(None, &seen, None, at(0));
+        let heard = Heard::first(at(0));
         let plan = plan(&seen, &heard, at(1));
         assert_eq!(show(&plan), "taints [unschedulable:NoSchedule]");
         assert_eq!(plan.labels, [("beta.kubernetes.io/os", "linux".to_string())]);

@@ -1,0 +1,86 @@
+//! One look at one node, and what follows from it.
+
+use std::sync::Arc;
+
+use backstay_controllers::model::{Meta, Object, Pod};
+use backstay_controllers::node_lifecycle::{Heard, NodeReport, Plan, plan, readiness};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::notes;
+use crate::api::{ApiError, NODES, PODS, Patch, escape};
+use crate::context::Context;
+use crate::events::seconds;
+
+/// Reads the node and writes what must be different. Nothing happens to a node that is gone.
+pub async fn attend(context: &Context, name: &str, heard: &Heard) -> Result<(), ApiError> {
+    let path = NODES.object("", name);
+    let body = match context.api.get(&path).await {
+        Ok(body) => body,
+        Err(error) if error.is_not_found() => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let NodeReport { mut meta, node } = NodeReport::from_json(&body)?;
+    let was_ready = readiness(&node) == Some("True");
+    let Plan { taints, conditions, labels, pods_not_ready, .. } = plan(&node, heard, context.clock.now());
+    let gave_up = conditions.is_some();
+    if let Some(conditions) = conditions {
+        let patch = json!({ "metadata": exactly(&meta), "status": { "conditions": conditions } });
+        let written = context.api.patch(&format!("{path}/status"), Patch::Merge, &patch).await?;
+        meta = NodeReport::from_json(&written)?.meta;
+    }
+    if gave_up && was_ready {
+        notes::not_ready(&context.recorder, &meta);
+    }
+    if taints.is_some() || !labels.is_empty() {
+        let mut patch = json!({ "metadata": exactly(&meta) });
+        if let Some(taints) = taints {
+            patch["spec"]["taints"] = json!(taints);
+        }
+        for (label, value) in labels {
+            patch["metadata"]["labels"][label] = json!(value);
+        }
+        context.api.patch(&path, Patch::Merge, &patch).await?;
+    }
+    if pods_not_ready { mark_pods(context, name).await } else { Ok(()) }
+}
+
+/// The pods of a node that is given up are not ready any more, as far as anybody can know.
+async fn mark_pods(context: &Context, node: &str) -> Result<(), ApiError> {
+    let path = format!("{}?fieldSelector={}", PODS.all(), escape(&format!("spec.nodeName={node}")));
+    let body = context.api.list(&path).await?;
+    let list: PodList<'_> = serde_json::from_slice(&body)?;
+    for item in list.items.unwrap_or_default() {
+        let pod = Pod::from_json(item.get().as_bytes())?;
+        if pod.is_ready() {
+            mark(context, &pod).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn mark(context: &Context, pod: &Pod) -> Result<(), ApiError> {
+    let now = seconds(context.clock.now());
+    let ready = json!({ "type": "Ready", "status": "False", "lastTransitionTime": now });
+    let patch = json!({ "metadata": exactly(&pod.meta), "status": { "conditions": [ready] } });
+    let path = format!("{}/status", PODS.object(&pod.meta.namespace, &pod.meta.name));
+    match context.api.patch(&path, Patch::Strategic, &patch).await {
+        Ok(_) => notes::pod_not_ready(&context.recorder, &pod.meta),
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+fn exactly(meta: &Meta) -> Value {
+    let Meta { uid, resource_version, .. } = meta;
+    let uid: &Arc<str> = uid;
+    json!({ "uid": uid, "resourceVersion": resource_version.to_string() })
+}
+
+#[derive(Deserialize)]
+struct PodList<'a> {
+    #[serde(borrow)]
+    items: Option<Vec<&'a RawValue>>,
+}

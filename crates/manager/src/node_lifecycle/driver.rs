@@ -1,0 +1,224 @@
+//! The loop: who was heard of, and whom to look at when.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use backstay_controllers::model::Meta;
+use backstay_controllers::node_lifecycle::{Heard, NodeReport, Renewal, deadline, plan, readiness};
+use jiff::Timestamp;
+use tokio::sync::mpsc::Receiver;
+use tokio::task::{JoinError, JoinSet};
+
+use super::attend::attend;
+use super::notes;
+use crate::api::{ApiError, chain};
+use crate::context::Context;
+use crate::inform::{Batch, Change, Hub};
+use crate::queue::Queue;
+
+/// Nodes attended to at a time: many, for a whole fleet may come or go at once.
+const AT_ONCE_MAX: usize = 64;
+/// Where the leases of nodes are.
+const LEASE_NAMESPACE: &str = "kube-node-lease";
+
+/// What the controller listens to.
+pub struct Inputs {
+    nodes: Receiver<Batch<NodeReport>>,
+    leases: Receiver<Batch<Renewal>>,
+}
+
+impl Inputs {
+    pub fn of(hub: &mut Hub) -> Self {
+        Self { nodes: hub.node_reports.listen(), leases: hub.renewals.listen() }
+    }
+}
+
+/// Runs the node lifecycle controller until it is told to stop.
+pub async fn run(context: Context, mut inputs: Inputs) {
+    let mut driver = Driver {
+        context,
+        nodes: BTreeMap::new(),
+        leases: BTreeMap::new(),
+        queue: Queue::default(),
+        tasks: JoinSet::new(),
+    };
+    loop {
+        let pause = driver.pause();
+        tokio::select! {
+            biased;
+            () = driver.context.shutdown.cancelled() => return,
+            Some(ended) = driver.tasks.join_next() => driver.ended(ended),
+            Some(batch) = inputs.leases.recv() => driver.hear_leases(&batch),
+            Some(batch) = inputs.nodes.recv() => driver.hear_nodes(&batch),
+            () = tokio::time::sleep(pause) => {}
+        }
+        driver.work();
+    }
+}
+
+struct Driver {
+    context: Context,
+    nodes: BTreeMap<Arc<str>, Known>,
+    /// Leases of nodes that have not been seen (yet).
+    leases: BTreeMap<Arc<str>, Arc<Renewal>>,
+    queue: Queue<Arc<str>>,
+    tasks: JoinSet<(Arc<str>, Result<(), ApiError>)>,
+}
+
+/// What is remembered of a node.
+struct Known {
+    meta: Meta,
+    heard: Heard,
+    /// It has said once how it is.
+    reported: bool,
+    /// In the state last seen, it is not as it should be.
+    needs_attention: bool,
+    /// It has been given up, and nothing more follows until it is heard of again.
+    given_up: bool,
+}
+
+impl Driver {
+    fn pause(&self) -> Duration {
+        match self.tasks.len() >= AT_ONCE_MAX {
+            true => Duration::MAX,
+            false => self.queue.pause(self.context.clock.now()),
+        }
+    }
+
+    fn hear_nodes(&mut self, batch: &Batch<NodeReport>) {
+        let now = self.context.clock.now();
+        for change in batch.iter() {
+            match change {
+                Change::Set(report) => self.hear_node(report, now),
+                Change::Gone(report) => self.forget(&report.meta.name),
+                Change::Listed { objects, .. } => {
+                    let here: BTreeSet<&str> = objects.iter().map(|report| &*report.meta.name).collect();
+                    let lost: Vec<_> = self.nodes.keys().filter(|name| !here.contains(&***name)).cloned().collect();
+                    lost.iter().for_each(|name| self.forget(name));
+                    objects.iter().for_each(|report| self.hear_node(report, now));
+                }
+            }
+        }
+    }
+
+    fn hear_node(&mut self, report: &NodeReport, now: Timestamp) {
+        let name = report.meta.name.clone();
+        if self.nodes.get(&name).is_some_and(|known| known.meta.uid != report.meta.uid) {
+            self.forget(&name);
+        }
+        let lease = self.leases.remove(&name);
+        let known = self.nodes.entry(name.clone()).or_insert_with(|| {
+            notes::registered(&self.context.recorder, &report.meta);
+            let mut heard = Heard::first(now);
+            if let Some(lease) = lease {
+                heard.renewal(&lease.renew_time, lease.seconds, now);
+            }
+            Known::new(slim(&report.meta), heard)
+        });
+        known.heard.report(&report.node, now);
+        known.reported = readiness(&report.node).is_some();
+        let plan = plan(&report.node, &known.heard, now);
+        known.given_up &= plan.pods_not_ready;
+        // One that was given up before we came still has its pods to be looked at, once.
+        known.needs_attention = !plan.is_empty() || (plan.pods_not_ready && !known.given_up);
+        match known.needs_attention {
+            true => self.queue.add(name),
+            false => self.queue.add_at(name, known.deadline()),
+        }
+    }
+
+    fn forget(&mut self, name: &str) {
+        if let Some(known) = self.nodes.remove(name) {
+            notes::removed(&self.context.recorder, &known.meta);
+        }
+    }
+
+    fn hear_leases(&mut self, batch: &Batch<Renewal>) {
+        let now = self.context.clock.now();
+        for change in batch.iter() {
+            match change {
+                Change::Set(renewal) => self.hear_lease(renewal, now),
+                Change::Listed { objects, .. } => objects.iter().for_each(|renewal| self.hear_lease(renewal, now)),
+                Change::Gone(renewal) => drop(self.leases.remove(&renewal.meta.name)),
+            }
+        }
+    }
+
+    /// The time to look at the node does not move with each renewal: it is found out then that it is too early.
+    fn hear_lease(&mut self, renewal: &Arc<Renewal>, now: Timestamp) {
+        if *renewal.meta.namespace != *LEASE_NAMESPACE {
+            return;
+        }
+        match self.nodes.get_mut(&renewal.meta.name) {
+            Some(known) => known.heard.renewal(&renewal.renew_time, renewal.seconds, now),
+            None => drop(self.leases.insert(renewal.meta.name.clone(), renewal.clone())),
+        }
+    }
+
+    fn work(&mut self) {
+        let now = self.context.clock.now();
+        while self.tasks.len() < AT_ONCE_MAX {
+            let Some(name) = self.queue.take(now) else { return };
+            self.look_at(name, now);
+        }
+    }
+
+    fn look_at(&mut self, name: Arc<str>, now: Timestamp) {
+        let Some(known) = self.nodes.get(&name) else { return self.queue.done(&name) };
+        let deadline = known.deadline();
+        if !known.needs_attention && (now < deadline || known.given_up) {
+            self.queue.done(&name);
+            if now < deadline {
+                self.queue.add_at(name, deadline);
+            }
+            return;
+        }
+        let (context, heard) = (self.context.clone(), known.heard.clone());
+        self.tasks.spawn(async move {
+            let done = attend(&context, &name, &heard).await;
+            (name, done)
+        });
+    }
+
+    fn ended(&mut self, ended: Result<(Arc<str>, Result<(), ApiError>), JoinError>) {
+        let (name, done) = match ended {
+            Ok(ended) => ended,
+            // A request never panics but by a bug; its node stays reserved, and nothing worse happens.
+            Err(error) => return tracing::error!(%error, "a task of the node lifecycle controller broke down"),
+        };
+        let now = self.context.clock.now();
+        match done {
+            Ok(()) => {
+                self.queue.done(&name);
+                let Some(known) = self.nodes.get_mut(&name) else { return };
+                known.needs_attention = false;
+                known.given_up = now >= known.deadline();
+                if !known.given_up {
+                    self.queue.add_at(name, known.deadline());
+                }
+            }
+            Err(error) => {
+                if !error.is_conflict() {
+                    tracing::warn!(node = %name, error = %chain(&error), "node not attended to; will retry");
+                }
+                self.queue.failed(&name, now);
+            }
+        }
+    }
+}
+
+impl Known {
+    fn new(meta: Meta, heard: Heard) -> Self {
+        Self { meta, heard, reported: false, needs_attention: false, given_up: false }
+    }
+
+    fn deadline(&self) -> Timestamp {
+        deadline(&self.heard, self.reported)
+    }
+}
+
+/// Enough to name the node: there are many, with many labels.
+fn slim(meta: &Meta) -> Meta {
+    Meta { name: meta.name.clone(), uid: meta.uid.clone(), resource_version: meta.resource_version, ..Meta::default() }
+}

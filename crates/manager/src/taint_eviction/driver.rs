@@ -1,0 +1,226 @@
+//! The loop: which nodes have `NoExecute` taints, and when their next pod is due.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use backstay_controllers::model::{Meta, Node, Pod};
+use backstay_controllers::scheduling::taints::{NO_EXECUTE, Taint};
+use backstay_controllers::taint_eviction::evict_at;
+use futures::StreamExt;
+use jiff::Timestamp;
+use tokio::sync::mpsc::Receiver;
+use tokio::task::{JoinError, JoinSet};
+
+use super::evict::{Bearer, evict, pods_of};
+use crate::api::{ApiError, chain};
+use crate::context::Context;
+use crate::events::{Note, Recorder, Subject};
+use crate::inform::{Batch, Change, Hub};
+use crate::queue::Queue;
+
+/// Nodes looked at at a time.
+const AT_ONCE_MAX: usize = 16;
+/// Pods of one node evicted at a time.
+const EVICTIONS_AT_ONCE: usize = 16;
+
+/// What the controller listens to.
+pub struct Inputs {
+    nodes: Receiver<Batch<Node>>,
+    pods: Receiver<Batch<Pod>>,
+}
+
+impl Inputs {
+    pub fn of(hub: &mut Hub) -> Self {
+        Self { nodes: hub.nodes.listen(), pods: hub.pods.listen() }
+    }
+}
+
+/// Runs the taint eviction controller until it is told to stop.
+pub async fn run(context: Context, mut inputs: Inputs) {
+    let mut driver = Driver { context, tainted: BTreeMap::new(), queue: Queue::default(), tasks: JoinSet::new() };
+    loop {
+        let pause = driver.pause();
+        tokio::select! {
+            biased;
+            () = driver.context.shutdown.cancelled() => return,
+            Some(ended) = driver.tasks.join_next() => driver.ended(ended),
+            Some(batch) = inputs.nodes.recv() => driver.hear_nodes(&batch),
+            Some(batch) = inputs.pods.recv() => driver.hear_pods(&batch),
+            () = tokio::time::sleep(pause) => {}
+        }
+        driver.work();
+    }
+}
+
+struct Driver {
+    context: Context,
+    /// Nodes with `NoExecute` taints.
+    tainted: BTreeMap<Arc<str>, Tainted>,
+    queue: Queue<Arc<str>>,
+    tasks: JoinSet<(Arc<str>, Result<Looked, ApiError>)>,
+}
+
+#[derive(Clone, Default)]
+struct Tainted {
+    taints: Vec<Taint>,
+    /// Since when each pod, by uid, is known to be here under these taints, or others before them.
+    pods: BTreeMap<Arc<str>, Waiting>,
+}
+
+#[derive(Clone)]
+struct Waiting {
+    meta: Arc<Meta>,
+    since: Timestamp,
+    /// When it must go; `None`: it may stay.
+    due: Option<Timestamp>,
+}
+
+/// What a look at a node found out.
+struct Looked {
+    pods: BTreeMap<Arc<str>, Waiting>,
+    /// The first eviction that failed; it is tried again.
+    failure: Option<ApiError>,
+}
+
+impl Driver {
+    fn pause(&self) -> Duration {
+        match self.tasks.len() >= AT_ONCE_MAX {
+            true => Duration::MAX,
+            false => self.queue.pause(self.context.clock.now()),
+        }
+    }
+
+    fn hear_nodes(&mut self, batch: &Batch<Node>) {
+        for change in batch.iter() {
+            match change {
+                Change::Set(node) => self.hear_node(node),
+                Change::Gone(node) => drop(self.tainted.remove(&node.meta.name)),
+                Change::Listed { objects, .. } => {
+                    let here: BTreeSet<&str> = objects.iter().map(|node| &*node.meta.name).collect();
+                    self.tainted.retain(|name, _| here.contains(&**name));
+                    objects.iter().for_each(|node| self.hear_node(node));
+                }
+            }
+        }
+    }
+
+    fn hear_node(&mut self, node: &Node) {
+        let taints: Vec<Taint> = node.taints.iter().filter(|taint| taint.effect == NO_EXECUTE).cloned().collect();
+        let name = &node.meta.name;
+        if taints.is_empty() {
+            if let Some(tainted) = self.tainted.remove(name) {
+                let spared = tainted.pods.values().filter(|pod| pod.due.is_some());
+                spared.for_each(|pod| note(&self.context.recorder, &pod.meta, "Cancelling deletion of Pod"));
+            }
+            return;
+        }
+        let known = self.tainted.get(name).map(|tainted| &tainted.taints);
+        if known != Some(&taints) {
+            self.tainted.entry(name.clone()).or_default().taints = taints;
+            self.queue.add(name.clone());
+        }
+    }
+
+    /// Pods of tainted nodes only: this is one look-up for every other pod.
+    fn hear_pods(&mut self, batch: &Batch<Pod>) {
+        if self.tainted.is_empty() {
+            return;
+        }
+        for change in batch.iter() {
+            match change {
+                Change::Set(pod) => self.hear_pod(pod),
+                Change::Gone(pod) => self.forget_pod(pod),
+                Change::Listed { .. } => self.tainted.keys().for_each(|node| self.queue.add(node.clone())),
+            }
+        }
+    }
+
+    fn hear_pod(&mut self, pod: &Pod) {
+        let Some(node) = &pod.node_name else { return };
+        let is_new = |tainted: &Tainted| !tainted.pods.contains_key(&pod.meta.uid);
+        if !pod.is_terminating() && self.tainted.get(node).is_some_and(is_new) {
+            self.queue.add(node.clone());
+        }
+    }
+
+    fn forget_pod(&mut self, pod: &Pod) {
+        if let Some(tainted) = pod.node_name.as_ref().and_then(|node| self.tainted.get_mut(node)) {
+            tainted.pods.remove(&pod.meta.uid);
+        }
+    }
+
+    fn work(&mut self) {
+        let now = self.context.clock.now();
+        while self.tasks.len() < AT_ONCE_MAX {
+            let Some(name) = self.queue.take(now) else { return };
+            let Some(tainted) = self.tainted.get(&name).cloned() else {
+                self.queue.done(&name);
+                continue;
+            };
+            let context = self.context.clone();
+            self.tasks.spawn(async move {
+                let looked = look(&context, &name, tainted).await;
+                (name, looked)
+            });
+        }
+    }
+
+    fn ended(&mut self, ended: Result<(Arc<str>, Result<Looked, ApiError>), JoinError>) {
+        let (name, looked) = match ended {
+            Ok(ended) => ended,
+            // A request never panics but by a bug; its node stays reserved, and nothing worse happens.
+            Err(error) => return tracing::error!(%error, "a task of the taint eviction controller broke down"),
+        };
+        let failure = match looked {
+            Ok(Looked { pods, failure }) => {
+                let next = pods.values().filter_map(|pod| pod.due).min();
+                if let Some(tainted) = self.tainted.get_mut(&name) {
+                    tainted.pods = pods;
+                }
+                if failure.is_none() {
+                    self.queue.done(&name);
+                    next.into_iter().for_each(|at| self.queue.add_at(name.clone(), at));
+                }
+                failure
+            }
+            Err(error) => Some(error),
+        };
+        if let Some(error) = failure {
+            tracing::warn!(node = %name, error = %chain(&error), "pods not evicted; will retry");
+            self.queue.failed(&name, self.context.clock.now());
+        }
+    }
+}
+
+/// Finds out who is on the node, and evicts whoever is due. Pods that are not yet stay in the answer.
+async fn look(context: &Context, node: &str, tainted: Tainted) -> Result<Looked, ApiError> {
+    let now = context.clock.now();
+    let mut pods = BTreeMap::new();
+    for Bearer { meta, spec } in pods_of(&context.api, node).await? {
+        let since = tainted.pods.get(&meta.uid).map_or(now, |known| known.since);
+        let due = evict_at(&tainted.taints, &spec.tolerations.unwrap_or_default(), since);
+        pods.insert(meta.uid.clone(), Waiting { meta: Arc::new(meta), since, due });
+    }
+    let due: Vec<Waiting> = pods.values().filter(|pod| pod.due.is_some_and(|at| at <= now)).cloned().collect();
+    let evictions = due.into_iter().map(|pod| async move {
+        note(&context.recorder, &pod.meta, "Marking for deletion Pod");
+        let done = evict(&context.api, &pod.meta.reference(), now).await;
+        (pod.meta.uid.clone(), done)
+    });
+    let mut failure = None;
+    let ended: Vec<_> = futures::stream::iter(evictions).buffered(EVICTIONS_AT_ONCE).collect().await;
+    for (uid, done) in ended {
+        match done {
+            Ok(()) => drop(pods.remove(&uid)),
+            Err(error) => failure = Some(error),
+        }
+    }
+    Ok(Looked { pods, failure })
+}
+
+fn note(recorder: &Recorder, pod: &Meta, what: &str) {
+    let message = format!("{what} {}/{}", pod.namespace, pod.name);
+    let note = Note { component: "taint-eviction-controller", normal: true, reason: "TaintManagerEviction", message };
+    recorder.note(Subject::of("v1", "Pod", pod), note);
+}
