@@ -1,5 +1,5 @@
 //! Between the form in which an object is kept and the forms in which it is served. Events have two; the versions of a
-//! custom resource differ in their `apiVersion` only.
+//! custom resource differ in their `apiVersion` only, and its objects may be older than their schema has become.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ const EVENT_FIELDS: [(&str, &str); 7] = [
 
 /// Whether this resource is kept in another form than it is served.
 pub fn is_needed(served: &Served) -> bool {
-    is_event(served) || (served.custom.is_some() && served.resource.stored_as.as_ref() != Some(&served.resource.gvk()))
+    is_event(served) || served.custom.is_some()
 }
 
 fn is_event(served: &Served) -> bool {
@@ -30,12 +30,14 @@ fn is_event(served: &Served) -> bool {
 
 /// From the served form to the stored one.
 pub fn to_stored(contents: &Contents, served: &Arc<Served>, object: Value) -> Result<(Arc<Served>, Value), Status> {
-    if !is_needed(served) {
-        return Ok((served.clone(), object));
-    }
     if !is_event(served) {
-        let kept_as = served.resource.stored_as.as_ref().map(|gvk| gvk.api_version()).unwrap_or_default();
-        return Ok((served.clone(), with_version(object, &kept_as)));
+        return Ok((
+            served.clone(),
+            match stored_version(served) {
+                Some(version) => with_version(object, &version),
+                None => object,
+            },
+        ));
     }
     let stored = contents.stored_form(served);
     let object = rename(object, "v1", |(core, events)| (*events, *core));
@@ -45,17 +47,38 @@ pub fn to_stored(contents: &Contents, served: &Arc<Served>, object: Value) -> Re
 
 /// From the stored form to the served one.
 pub fn to_served(served: &Served, object: Value) -> Value {
-    if !is_needed(served) {
-        return object;
+    if served.custom.is_some() {
+        return renewed(served, with_version(object, &served.resource.api_version()));
     }
     if !is_event(served) {
-        return with_version(object, &served.resource.api_version());
+        return object;
     }
     let object = rename(object, "events.k8s.io/v1", |(core, events)| (*core, *events));
     match decode::value(&served.schema, &served.ty, object.clone()) {
         Ok(decoded) => decoded.object,
         Err(_) => object,
     }
+}
+
+/// A custom object in the served form as it would be kept if it were written today; none for other kinds.
+pub fn stored_custom(served: &Served, object: Value) -> Option<Value> {
+    stored_version(served).map(|version| with_version(object, &version))
+}
+
+/// The `apiVersion` that custom objects are kept with.
+fn stored_version(served: &Served) -> Option<String> {
+    served.custom.as_ref()?;
+    served.resource.stored_as.as_ref().map(|gvk| gvk.api_version())
+}
+
+/// A custom object under the schema of today: what it does not know (any more) is dropped, its defaults are filled in.
+fn renewed(served: &Served, object: Value) -> Value {
+    let mut object = match decode::value(&served.schema, &served.ty, object.clone()) {
+        Ok(decoded) => decoded.object,
+        Err(_) => object,
+    };
+    served.apply_defaults(&mut object);
+    object
 }
 
 fn with_version(mut object: Value, api_version: &str) -> Value {

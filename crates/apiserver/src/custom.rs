@@ -1,15 +1,22 @@
 //! CustomResourceDefinitions at work: their status, the resources they add to the catalog, and their end.
 //!
 //! Kubernetes does this in controllers, some time after the definition is written. Here it is part of the write: a
-//! definition that is acknowledged is served.
+//! definition that is acknowledged is served. What a write has left undone, because its server died or because it did
+//! not come through this server, [`follow`] finds. Serving the resources is the catalog's business.
+
+pub mod follow;
 
 use std::sync::Arc;
 
-use backstay_api::crd::{self, CLEANUP_FINALIZER, CustomResource};
+use backstay_api::crd::{self, CLEANUP_FINALIZER};
 use backstay_api::managed::{self, Manager};
+use backstay_api::resources::Resource;
+use backstay_api::schema::Type;
 use backstay_api::{Reason, Status, meta};
 use backstay_store::{Entry, Key, Operation, Range, StoreError};
+use jiff::Timestamp;
 use serde_json::Value;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::call::Call;
 use crate::catalog::{SchemaSource, Served};
@@ -19,29 +26,35 @@ use crate::request::options::DeleteOptions;
 use crate::server::Core;
 
 /// Where definitions are kept.
-const DEFINITIONS: &str = "apiextensions.k8s.io/customresourcedefinitions";
+pub const DEFINITIONS: &str = "apiextensions.k8s.io/customresourcedefinitions";
+
+/// Held from looking at the names that are taken until a definition is written.
+pub type Lock = Mutex<()>;
 
 pub fn is_definition(served: &Served) -> bool {
     served.is("apiextensions.k8s.io", "customresourcedefinitions")
 }
 
-/// Writes the status that a definition has beside the others, as a write of the server's own.
-pub fn settle(core: &Core, served: &Served, definition: &mut Value) {
-    let others = definitions(core);
+/// Gives a definition the status that it has beside the others, as a write of the server's own. To be held until it
+/// is written.
+pub async fn settle<'a>(core: &'a Core, served: &Served, definition: &mut Value) -> Option<MutexGuard<'a, ()>> {
+    if !is_definition(served) {
+        return None;
+    }
+    let guard = core.definitions.lock().await;
+    let others = others(core, definition);
     let (before, now) = (definition.clone(), core.clock.now());
     let status = crd::status(definition, others.iter(), now);
-    if definition.get("status") == Some(&status) {
-        return;
+    if definition.get("status") != Some(&status) {
+        meta::map_mut(definition, &[]).insert("status".into(), status);
+        track(served, &before, definition, now);
     }
-    meta::map_mut(definition, &[]).insert("status".into(), status);
-    let manager = Manager { name: "kube-apiserver", resource: &served.resource, subresource: "status", now };
-    managed::track_update(&served.schema, &served.ty, Some(&before), definition, &manager);
+    Some(guard)
 }
 
-/// Serves what the stored definitions define, no more and no less.
-pub fn refresh(core: &Core) {
-    let resources = definitions(core).iter().flat_map(crd::compile).map(served).collect();
-    core.catalog.set_custom(resources);
+fn track(served: &Served, before: &Value, definition: &mut Value, now: Timestamp) {
+    let manager = Manager { name: "kube-apiserver", resource: &served.resource, subresource: "status", now };
+    managed::track_update(&served.schema, &served.ty, Some(before), definition, &manager);
 }
 
 /// Objects of a definition that is being deleted cannot be made any more.
@@ -56,23 +69,29 @@ pub fn refuse_create(call: &Call) -> Result<(), Status> {
 }
 
 /// After a definition was marked for deletion, or an object of one is gone: deletes what is left of its objects, and
-/// the definition when nothing is.
-pub async fn clean_up(core: &Arc<Core>, name: &str) -> Result<(), Status> {
+/// the definition when nothing is. Gives the storage of objects that stay for the sake of their own finalizers.
+pub async fn clean_up(core: &Arc<Core>, name: &str) -> Result<Option<String>, Status> {
     let key = Key::new(DEFINITIONS, "", name);
-    let Some(entry) = core.store.snapshot().get(&key) else { return Ok(()) };
+    let Some(entry) = core.store.snapshot().get(&key) else { return Ok(None) };
     let definition = encode::parse(&entry);
     let ours = meta::finalizers(&definition).any(|finalizer| finalizer == CLEANUP_FINALIZER);
-    if !meta::is_being_deleted(&definition) || !ours {
-        return Ok(());
+    let Some(served) = definitions(core).filter(|_| meta::is_being_deleted(&definition) && ours) else {
+        return Ok(None);
+    };
+    let kind = Arc::new(kind(&served, &definition));
+    let range = Range::all(kind.storage());
+    delete_all(core, &kind, &range).await?;
+    if core.store.snapshot().count(&range) == 0 {
+        return release(core, &served, &entry, definition).await.map(|()| None);
     }
-    if let Some(resource) = crd::compile(&definition).into_iter().next() {
-        let range = Range::all(&resource.resource.storage);
-        delete_all(core, &Arc::new(served(resource)), &range).await?;
-        if core.store.snapshot().count(&range) > 0 {
-            return Ok(());
-        }
+    let (mut waiting, now) = (definition.clone(), core.clock.now());
+    crd::continue_deletion(&mut waiting, now);
+    if waiting != definition {
+        track(&served, &definition, &mut waiting, now);
+        let value = served.encode(&waiting);
+        commit(core, &entry, Operation::Update { value, expected: entry.revision }).await?;
     }
-    release(core, &entry, definition).await
+    Ok(Some(kind.resource.storage.clone()))
 }
 
 /// The same, for the definition that this resource comes from.
@@ -80,17 +99,37 @@ pub async fn clean_up_after(core: &Arc<Core>, served: &Served) -> Result<(), Sta
     if served.custom.is_none() {
         return Ok(());
     }
-    clean_up(core, &definition_name(served)).await
+    clean_up(core, &definition_name(served)).await.map(drop)
 }
 
-fn served(custom: CustomResource) -> Served {
-    let (schema, ty) = (SchemaSource::Custom(custom.schema.clone()), custom.ty.clone());
-    Served::custom(custom.resource.clone(), schema, ty, custom)
+/// The resource of definitions themselves.
+fn definitions(core: &Core) -> Option<Arc<Served>> {
+    core.catalog.find("apiextensions.k8s.io", "v1", "customresourcedefinitions")
 }
 
-fn definitions(core: &Core) -> Vec<Value> {
+/// The objects of a definition, as far as deleting is concerned: no version of it needs to be served for that.
+fn kind(definitions: &Served, definition: &Value) -> Served {
+    let text = |path: &[&str]| meta::str_at(definition, path).to_string();
+    let (group, plural) = (text(&["spec", "group"]), text(&["spec", "names", "plural"]));
+    let resource = Resource {
+        storage: format!("{group}/{plural}"),
+        kind: text(&["spec", "names", "kind"]),
+        namespaced: text(&["spec", "scope"]) == "Namespaced",
+        subresources: Vec::new(),
+        stored_as: None,
+        group,
+        plural,
+        ..definitions.resource.clone()
+    };
+    Served::new(resource, SchemaSource::Builtin, Type::Any)
+}
+
+/// The definitions that share a group, and so the space of names, with this one.
+fn others(core: &Core, definition: &Value) -> Vec<Value> {
+    let suffix = format!(".{}", meta::str_at(definition, &["spec", "group"]));
     let entries = core.store.snapshot().list(&Range::all(DEFINITIONS), None, 0);
-    entries.iter().map(|entry| encode::parse(entry)).collect()
+    let entries = entries.iter().filter(|entry| entry.key.name.ends_with(&suffix));
+    entries.map(|entry| encode::parse(entry)).collect()
 }
 
 fn definition_name(served: &Served) -> String {
@@ -115,23 +154,24 @@ async fn delete_all(core: &Arc<Core>, served: &Arc<Served>, range: &Range) -> Re
 }
 
 /// Takes our finalizer from a definition; it goes if it was the last.
-async fn release(core: &Core, entry: &Entry, mut definition: Value) -> Result<(), Status> {
-    let Some(served) = core.catalog.find("apiextensions.k8s.io", "v1", "customresourcedefinitions") else {
-        return Ok(());
-    };
-    let others: Vec<&str> = meta::finalizers(&definition).filter(|finalizer| *finalizer != CLEANUP_FINALIZER).collect();
-    let operation = if others.is_empty() {
-        Operation::Delete { last: served.encode(&definition), expected: entry.revision }
-    } else {
-        let others = others.iter().map(|finalizer| Value::from(*finalizer)).collect::<Vec<_>>();
-        meta::set_meta(&mut definition, "finalizers", others);
-        Operation::Update { value: served.encode(&definition), expected: entry.revision }
-    };
+async fn release(core: &Core, served: &Served, entry: &Entry, mut definition: Value) -> Result<(), Status> {
+    let others = meta::finalizers(&definition).filter(|finalizer| *finalizer != CLEANUP_FINALIZER);
+    let others: Vec<String> = others.map(str::to_string).collect();
+    let expected = entry.revision;
+    if others.is_empty() {
+        return commit(core, entry, Operation::Delete { last: served.encode(&definition), expected }).await;
+    }
+    let (before, now) = (definition.clone(), core.clock.now());
+    meta::set_meta(&mut definition, "finalizers", others);
+    crd::end_deletion(&mut definition, now);
+    track(served, &before, &mut definition, now);
+    commit(core, entry, Operation::Update { value: served.encode(&definition), expected }).await
+}
+
+async fn commit(core: &Core, entry: &Entry, operation: Operation) -> Result<(), Status> {
     match core.store.commit(entry.key.clone(), operation).await {
         // Whoever changed it meanwhile comes by here as well.
-        Ok(_) | Err(StoreError::Conflict { .. } | StoreError::NotFound { .. }) => {}
-        Err(error) => return Err(store_failure(&error)),
+        Ok(_) | Err(StoreError::Conflict { .. } | StoreError::NotFound { .. }) => Ok(()),
+        Err(error) => Err(store_failure(&error)),
     }
-    refresh(core);
-    Ok(())
 }

@@ -89,8 +89,8 @@ impl Config {
 pub enum StartError {
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
-    #[error("cannot write the service accounts that every namespace has")]
-    Accounts(#[from] Status),
+    #[error("cannot write what the objects in the store ask for: accounts of namespaces, the state of definitions")]
+    Upkeep(#[from] Status),
 }
 
 /// What all requests share.
@@ -105,6 +105,8 @@ pub struct Core {
     /// None if the `ServiceAccount` admission is switched off.
     pub accounts: Option<Accounts>,
     pub catalog: Catalog,
+    /// Held while a definition is given its names.
+    pub definitions: custom::Lock,
     /// Held while addresses of services are handed out.
     pub addresses: services::Lock,
     pub openapi: OpenApi,
@@ -127,16 +129,17 @@ impl ApiServer {
             accounts: with_accounts.then_some(Accounts { root_ca: config.root_ca }),
             admission: Plugins::without(&config.disabled_admission_plugins)?,
             authorizer: Authorizer::new(config.store.clone()),
-            store: config.store,
             clock: config.clock,
             entropy: config.entropy,
             pod_access: config.pod_access,
             tokens: config.tokens,
-            catalog: Catalog::default(),
+            catalog: Catalog::new(config.store.clone()),
+            definitions: custom::Lock::default(),
             addresses: services::Lock::default(),
             openapi: OpenApi::default(),
             metrics: Metrics::default(),
             limits: config.limits,
+            store: config.store,
         };
         Ok(Self { core: Arc::new(core) })
     }
@@ -150,7 +153,7 @@ impl ApiServer {
         let Core { store, clock, entropy, .. } = &*self.core;
         bootstrap::run(&**store, &bootstrap::Writer { encode: &encode::for_store, clock, entropy }).await?;
         accounts::ensure_everywhere(&self.core).await?;
-        custom::refresh(&self.core);
+        custom::follow::pass(&self.core).await?;
         Ok(())
     }
 

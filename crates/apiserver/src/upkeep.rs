@@ -1,6 +1,8 @@
-//! What a running server does without being asked: events are forgotten after an hour.
+//! What a running server does without being asked: events are forgotten after an hour, definitions of custom resources
+//! looked after.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use backstay_api::{Status, meta};
@@ -8,6 +10,7 @@ use backstay_store::{Operation, Range, StoreError};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use crate::custom::follow;
 use crate::encode;
 use crate::registry::store_failure;
 use crate::server::Core;
@@ -17,11 +20,12 @@ const EVENTS_LAST: SignedDuration = SignedDuration::from_hours(1);
 const EVERY: Duration = Duration::from_secs(60);
 
 /// Runs until `stop`.
-pub async fn run(core: &Core, stop: impl Future<Output = ()>) {
-    let mut stop = std::pin::pin!(stop);
+pub async fn run(core: &Arc<Core>, stop: impl Future<Output = ()>) {
+    let (mut stop, mut definitions) = (std::pin::pin!(stop), std::pin::pin!(follow::run(core)));
     loop {
         tokio::select! {
             () = &mut stop => return,
+            () = &mut definitions => return,
             () = tokio::time::sleep(EVERY) => {}
         }
         if let Err(status) = forget_events(core).await {

@@ -18,7 +18,7 @@ mod value;
 
 pub use self::compile::{CustomResource, compile};
 pub use self::definition::{validate_create, validate_update};
-pub use self::names::{CLEANUP_FINALIZER, begin_deletion, is_established, status};
+pub use self::names::{CLEANUP_FINALIZER, begin_deletion, continue_deletion, end_deletion, is_established, status};
 
 #[cfg(test)]
 mod tests;

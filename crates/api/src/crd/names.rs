@@ -53,12 +53,23 @@ pub fn begin_deletion(definition: &mut Value, now: Timestamp) {
         finalizers.push(CLEANUP_FINALIZER.into());
     }
     let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will be initiated";
+    set_terminating(definition, "True", "InstanceDeletionPending", message, now);
+}
+
+/// Marks a definition whose objects are on their way out.
+pub fn continue_deletion(definition: &mut Value, now: Timestamp) {
+    let message = "CustomResource deletion is in progress";
+    set_terminating(definition, "True", "InstanceDeletionInProgress", message, now);
+}
+
+/// Marks a definition whose objects are gone, and that waits for others.
+pub fn end_deletion(definition: &mut Value, now: Timestamp) {
+    set_terminating(definition, "False", "InstanceDeletionCompleted", "removed all instances", now);
+}
+
+fn set_terminating(definition: &mut Value, status: &str, reason: &str, message: &str, now: Timestamp) {
     meta::map_mut(definition, &["status"]);
-    set_condition(
-        &mut definition["status"],
-        condition_of("Terminating", "True", "InstanceDeletionPending", message),
-        now,
-    );
+    set_condition(&mut definition["status"], condition_of("Terminating", status, reason, message), now);
 }
 
 /// Names that other definitions of the group were given.

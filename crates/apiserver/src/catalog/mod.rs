@@ -1,14 +1,20 @@
 //! Which resources are served: the built-in ones, and those that CustomResourceDefinitions add while the server runs.
+//!
+//! The catalog follows the definitions in the store by itself: whoever has seen a definition established finds its
+//! resources served, whichever way it came into the store.
 
 mod rules;
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use backstay_api::crd::CustomResource;
+use backstay_api::crd::{self, CustomResource};
 use backstay_api::resources::{self, Resource};
 use backstay_api::schema::{self, Schema, Type};
+use backstay_store::{Entry, Range, Revision, Store, Watch};
+
+use crate::{custom, encode};
 
 /// One served resource with what is known about its type.
 #[derive(Debug)]
@@ -85,8 +91,20 @@ pub fn prefix(kind: &str, api_version: &str) -> String {
 
 /// All served resources. Readers get a consistent view; a change replaces it as a whole.
 pub struct Catalog {
+    store: Arc<dyn Store>,
     builtin: Vec<Arc<Served>>,
-    current: RwLock<Arc<Contents>>,
+    current: Mutex<Current>,
+}
+
+/// What each definition serves, by its name, with the revision of the definition.
+type Made = BTreeMap<Arc<str>, (Revision, Vec<Arc<Served>>)>;
+
+/// What the newest definitions make, and the watch that tells when they change.
+#[derive(Default)]
+struct Current {
+    contents: Arc<Contents>,
+    made: Made,
+    watch: Option<Box<dyn Watch>>,
 }
 
 /// What is served at one moment.
@@ -97,27 +115,46 @@ pub struct Contents {
     by_path: BTreeMap<(String, String, String), Arc<Served>>,
 }
 
-impl Default for Catalog {
-    fn default() -> Self {
-        let builtin: Vec<_> = resources::builtin().iter().map(|resource| Arc::new(builtin_kind(resource))).collect();
-        let current = RwLock::new(Arc::new(Contents::new(builtin.clone())));
-        Self { builtin, current }
-    }
-}
-
 impl Catalog {
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        let builtin = resources::builtin().iter().map(|resource| Arc::new(builtin_kind(resource))).collect();
+        Self { store, builtin, current: Mutex::default() }
+    }
+
+    /// What the newest definitions make.
     pub fn contents(&self) -> Arc<Contents> {
-        self.current.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if !current.is_fresh() {
+            *current = self.read(&current.made);
+        }
+        current.contents.clone()
     }
 
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Served>> {
         self.contents().find(group, version, plural)
     }
 
-    /// Serves these custom resources (all there are) beside the built-in ones; a built-in one cannot be shadowed.
-    pub fn set_custom(&self, custom: Vec<Served>) {
-        let all = self.builtin.iter().cloned().chain(custom.into_iter().map(Arc::new)).collect();
-        *self.current.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(Contents::new(all));
+    /// A built-in resource cannot be shadowed: it comes first. Without a watch, all is read again next time.
+    fn read(&self, before: &Made) -> Current {
+        let snapshot = self.store.snapshot();
+        let range = Range::all(custom::DEFINITIONS);
+        let watch = self.store.watch(range.clone(), snapshot.revision()).ok();
+        let made = snapshot.list(&range, None, 0).into_iter().map(|entry| {
+            let served = match before.get(&entry.key.name) {
+                Some((revision, served)) if *revision == entry.revision => served.clone(),
+                _ => custom_kinds(&entry),
+            };
+            (entry.key.name.clone(), (entry.revision, served))
+        });
+        let made: Made = made.collect();
+        let all = self.builtin.iter().chain(made.values().flat_map(|(_, served)| served)).cloned().collect();
+        Current { contents: Arc::new(Contents::new(all)), made, watch }
+    }
+}
+
+impl Current {
+    fn is_fresh(&mut self) -> bool {
+        self.watch.as_mut().is_some_and(|watch| matches!(watch.try_next(), Ok(None)))
     }
 }
 
@@ -160,4 +197,13 @@ impl Contents {
 fn builtin_kind(resource: &Resource) -> Served {
     let ty = schema::type_of(&resource.gvk()).unwrap_or(Type::Any);
     Served::new(resource.clone(), SchemaSource::Builtin, ty)
+}
+
+/// What a definition serves; nothing before it is established.
+fn custom_kinds(definition: &Entry) -> Vec<Arc<Served>> {
+    let serve = |custom: CustomResource| {
+        let (schema, ty) = (SchemaSource::Custom(custom.schema.clone()), custom.ty.clone());
+        Arc::new(Served::custom(custom.resource.clone(), schema, ty, custom))
+    };
+    crd::compile(&encode::parse(definition)).into_iter().map(serve).collect()
 }

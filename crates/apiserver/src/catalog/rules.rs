@@ -3,12 +3,12 @@
 use backstay_api::status::Cause;
 use backstay_api::table::{self, Column};
 use backstay_api::{defaults, strategy, validation};
-use backstay_store::Encoded;
+use backstay_store::{Encoded, Entry};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Served;
-use crate::encode;
+use crate::{convert, encode};
 
 impl Served {
     pub fn list_kind(&self) -> String {
@@ -68,6 +68,12 @@ impl Served {
             }
             None => strategy::known_field_labels(&self.resource).contains(&label),
         }
+    }
+
+    /// The selectable fields of a custom object as it is in the store; none for built-in kinds.
+    pub fn own_fields(&self, entry: &Entry) -> Option<Vec<(String, String)>> {
+        let custom = self.custom.as_ref()?;
+        Some(custom.selectable_fields(&convert::to_served(self, encode::parse(entry))))
     }
 
     /// The form for the store.

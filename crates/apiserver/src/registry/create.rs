@@ -40,9 +40,7 @@ pub async fn create_tracked(call: &Call, options: &WriteOptions, mut object: Val
     let (stored, mut object) = convert::to_stored(&call.core.catalog.contents(), &call.served, object)?;
     metadata::begin(&mut object, call.core.clock.now(), call.core.entropy.uuid());
     strategy::prepare_for_create(&stored.resource, &mut object);
-    if custom::is_definition(&stored) {
-        custom::settle(&call.core, &stored, &mut object);
-    }
+    let _names = custom::settle(&call.core, &stored, &mut object).await;
     let _addresses = services::reserve(call, &stored, &mut object).await?;
     match meta::str_at(&object, &["metadata", "generateName"]).to_string() {
         base if !base.is_empty() && meta::name(&object).is_empty() => {
@@ -88,9 +86,6 @@ async fn commit(call: &Call, options: &WriteOptions, stored: &Served, object: &V
         Ok(entry) => {
             if stored.is("", "namespaces") {
                 accounts::ensure(&call.core, &entry.key.name).await?;
-            }
-            if custom::is_definition(stored) {
-                custom::refresh(&call.core);
             }
             Ok((201, Payload::Entry(entry)))
         }

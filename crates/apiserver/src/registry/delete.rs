@@ -58,7 +58,9 @@ enum Step {
 pub async fn delete(call: &Call, options: &DeleteOptions, name: &str) -> Result<Deleted, Status> {
     let deleted = delete_only(call, options, name).await?;
     match &deleted {
-        Deleted::Pending(_) if custom::is_definition(&call.served) => custom::clean_up(&call.core, name).await?,
+        Deleted::Pending(_) if custom::is_definition(&call.served) => {
+            custom::clean_up(&call.core, name).await.map(drop)?
+        }
         Deleted::Pending(_) => {}
         Deleted::Gone { .. } | Deleted::Last(_) => {
             if accounts::is_ours(&call.served, name) {

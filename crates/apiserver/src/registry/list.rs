@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{metadata, past, store_failure};
 use crate::answer::list::Page;
 use crate::call::Call;
+use crate::catalog::Served;
 use crate::problem;
 use crate::request::options::ListOptions;
 
@@ -53,11 +54,15 @@ struct Token {
 pub struct Selection {
     labels: LabelSelector,
     fields: FieldSelector,
+    /// Knows the selected fields of custom objects: they may be older than what makes the fields selectable.
+    custom: Option<Arc<Served>>,
 }
 
 impl Selection {
-    pub fn of(options: &ListOptions) -> Self {
-        Self { labels: options.labels.clone(), fields: options.fields.clone() }
+    pub fn of(served: &Arc<Served>, options: &ListOptions) -> Self {
+        let own = options.fields.terms.iter().any(|term| !term.field.starts_with("metadata."));
+        let custom = (own && served.custom.is_some()).then(|| served.clone());
+        Self { labels: options.labels.clone(), fields: options.fields.clone(), custom }
     }
 
     pub fn is_everything(&self) -> bool {
@@ -65,7 +70,9 @@ impl Selection {
     }
 
     pub fn matches(&self, entry: &Entry) -> bool {
-        self.fields.terms.iter().all(|term| (field(entry, &term.field) == term.value) == term.equal)
+        let own = self.custom.as_ref().and_then(|served| served.own_fields(entry));
+        let fields = own.as_ref().unwrap_or(&entry.index.fields);
+        self.fields.terms.iter().all(|term| (field(entry, fields, &term.field) == term.value) == term.equal)
             && (self.labels.requirements.is_empty() || self.labels.matches(&entry.index.labels))
     }
 
@@ -76,17 +83,17 @@ impl Selection {
     }
 }
 
-fn field<'a>(entry: &'a Entry, label: &str) -> &'a str {
+fn field<'a>(entry: &'a Entry, fields: &'a [(String, String)], label: &str) -> &'a str {
     match label {
         "metadata.name" => &entry.key.name,
         "metadata.namespace" => &entry.key.namespace,
-        label => entry.index.fields.iter().find(|(name, _)| name == label).map_or("", |(_, value)| value),
+        label => fields.iter().find(|(name, _)| name == label).map_or("", |(_, value)| value),
     }
 }
 
 /// One page of the collection.
 pub async fn page(call: &Call, options: &ListOptions) -> Result<Page, Status> {
-    let selection = Selection::of(options);
+    let selection = Selection::of(&call.served, options);
     let range = call.range(selection.name());
     let (snapshot, after) = origin(call, options, &range).await?;
     let mut entries = select(&*snapshot, &range, after.as_ref(), &selection, options);

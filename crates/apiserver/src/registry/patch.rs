@@ -135,7 +135,7 @@ impl Change for Patch<'_> {
 }
 
 /// The body of an apply patch: YAML (or JSON), an object of the kind.
-fn read_apply(call: &Call, options: &WriteOptions) -> Result<Value, Status> {
+pub fn read_apply(call: &Call, options: &WriteOptions) -> Result<Value, Status> {
     let (object, duplicates) = decode::yaml_value(&call.body).map_err(|why| undecodable(&why))?;
     match options.field_validation {
         FieldValidation::Strict if !duplicates.is_empty() => return Err(undecodable(&duplicates.join("\n"))),

@@ -100,24 +100,24 @@ async fn attempt(
     change: &impl Change,
     entry: &Arc<Entry>,
 ) -> Result<Attempt, Status> {
-    let old_stored = encode::parse(entry);
-    let converted = convert::is_needed(&call.served).then(|| convert::to_served(&call.served, old_stored.clone()));
-    let object = wanted(call, options, change, converted.as_ref().unwrap_or(&old_stored))?;
+    let kept = encode::parse(entry);
+    let converted = convert::is_needed(&call.served).then(|| convert::to_served(&call.served, kept.clone()));
+    let object = wanted(call, options, change, converted.as_ref().unwrap_or(&kept))?;
+    let as_written_today = converted.and_then(|old| convert::stored_custom(&call.served, old));
+    let old_stored = as_written_today.as_ref().unwrap_or(&kept);
     let (stored, mut object) = convert::to_stored(&call.core.catalog.contents(), &call.served, object)?;
-    metadata::uid_precondition(call, change.uid(), &old_stored)?;
+    metadata::uid_precondition(call, change.uid(), old_stored)?;
     check_version(call, &mut object, entry)?;
-    metadata::carry_over(&mut object, &old_stored);
-    strategy::prepare_for_update(&stored.resource, call.subresource(), &mut object, &old_stored);
-    if custom::is_definition(&stored) {
-        custom::settle(&call.core, &stored, &mut object);
-    }
+    metadata::carry_over(&mut object, old_stored);
+    strategy::prepare_for_update(&stored.resource, call.subresource(), &mut object, old_stored);
+    let _names = custom::settle(&call.core, &stored, &mut object).await;
     let _addresses = services::reserve(call, &stored, &mut object).await?;
-    check(call, &stored, &object, &old_stored)?;
-    managed::keep_times(&old_stored, &mut object);
-    if finalizers::is_finished(&stored, &object, &old_stored) {
-        return remove(call, options, &stored, object, &old_stored, entry).await;
+    check(call, &stored, &object, old_stored)?;
+    managed::keep_times(old_stored, &mut object);
+    if finalizers::is_finished(&stored, &object, old_stored) {
+        return remove(call, options, &stored, object, old_stored, entry).await;
     }
-    if object == old_stored {
+    if object == kept {
         return Ok(Attempt::Done((200, Payload::Entry(entry.clone()))));
     }
     if options.dry_run {
@@ -125,12 +125,7 @@ async fn attempt(
     }
     let operation = Operation::Update { value: stored.encode(&object), expected: entry.revision };
     match call.core.store.commit(entry.key.clone(), operation).await {
-        Ok(entry) => {
-            if custom::is_definition(&stored) {
-                custom::refresh(&call.core);
-            }
-            Ok(Attempt::Done((200, Payload::Entry(entry))))
-        }
+        Ok(entry) => Ok(Attempt::Done((200, Payload::Entry(entry)))),
         Err(StoreError::Conflict { .. } | StoreError::NotFound { .. }) => Ok(Attempt::Raced),
         Err(error) => Err(store_failure(&error)),
     }
@@ -187,9 +182,6 @@ async fn remove(
         match call.core.store.commit(entry.key.clone(), operation).await {
             Ok(gone) => {
                 meta::set_meta(&mut object, "resourceVersion", gone.revision.to_string());
-                if custom::is_definition(stored) {
-                    custom::refresh(&call.core);
-                }
                 custom::clean_up_after(&call.core, stored).await?;
             }
             Err(StoreError::Conflict { .. } | StoreError::NotFound { .. }) => return Ok(Attempt::Raced),

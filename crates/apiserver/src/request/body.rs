@@ -38,13 +38,14 @@ impl Encoding {
             "" | "application/json" => Ok(Encoding::Json),
             "application/yaml" => Ok(Encoding::Yaml),
             "application/vnd.kubernetes.protobuf" => Ok(Encoding::Protobuf),
-            _ => Err(Status::new(
-                Reason::UnsupportedMediaType,
-                "the body of the request was in an unknown format - accepted media types include: \
-                 application/json, application/yaml, application/vnd.kubernetes.protobuf",
-            )),
+            _ => Err(unsupported("application/json, application/yaml, application/vnd.kubernetes.protobuf")),
         }
     }
+}
+
+fn unsupported(accepted: &str) -> Status {
+    let message = "the body of the request was in an unknown format - accepted media types include: ";
+    Status::new(Reason::UnsupportedMediaType, format!("{message}{accepted}"))
 }
 
 /// The body of a create or an update as an object of the served kind: decoded, checked and defaulted.
@@ -61,7 +62,11 @@ pub fn decode_as(
     warnings: &Warnings,
 ) -> Result<Value, Status> {
     let gvk = served.resource.gvk();
-    let decoded = match Encoding::of(content_type)? {
+    let encoding = Encoding::of(content_type)?;
+    if encoding == Encoding::Protobuf && served.custom.is_some() {
+        return Err(unsupported("application/json, application/yaml"));
+    }
+    let decoded = match encoding {
         Encoding::Json => decode::json(&served.schema, &served.ty, body)?,
         Encoding::Yaml => decode::yaml(&served.schema, &served.ty, body)?,
         Encoding::Protobuf => decode::protobuf(&served.schema, &served.ty, body)?,

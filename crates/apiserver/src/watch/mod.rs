@@ -79,7 +79,7 @@ impl Watcher {
         let bookmark_at = next_bookmark(now, end);
         let timer = Box::pin(tokio::time::sleep_until(bookmark_at.min(end)));
         Self {
-            selection: Selection::of(options),
+            selection: Selection::of(&call.served, options),
             lines,
             initial: start.initial.into(),
             initial_end: start.mark_end.then_some(start.revision),

@@ -3,6 +3,7 @@
 
 mod concurrency;
 mod custom;
+mod definitions;
 mod deleting;
 mod limits;
 mod listing;

@@ -59,6 +59,16 @@ impl World {
         Self { store, router: server.router(), server, kept: BTreeMap::new() }
     }
 
+    /// Another server over the same store, as after a restart; the first one is gone.
+    pub async fn restart(self) -> Self {
+        let Self { store, kept, .. } = self;
+        let mut config = Config::new(store.clone() as Arc<dyn Store>);
+        config.disabled_admission_plugins = vec!["ServiceAccount".into()];
+        let server = ApiServer::new(config).expect("known plugins");
+        server.bootstrap().await.expect("a store that has been in use takes everything");
+        Self { store, router: server.router(), server, kept }
+    }
+
     pub async fn run(&mut self, script: &str) {
         let mut answer = None;
         for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
