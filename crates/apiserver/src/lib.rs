@@ -15,6 +15,7 @@ mod convert;
 mod custom;
 mod dispatch;
 mod encode;
+mod gate;
 pub mod identity;
 pub mod kubeconfig;
 mod leftover;

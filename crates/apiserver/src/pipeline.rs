@@ -17,8 +17,9 @@ use crate::answer::{Media, failure, negotiate, send};
 use crate::authz::impersonation::impersonate;
 use crate::authz::{Action, Attributes, Resource, forbidden};
 use crate::call::Warnings;
+use crate::gate::{Nature, TooMany};
 use crate::leftover::Leftover;
-use crate::request::{Intent, Query, RequestInfo, Verb};
+use crate::request::{Intent, Query, RequestInfo};
 use crate::server::Core;
 use crate::{dispatch, system};
 
@@ -71,32 +72,28 @@ pub async fn run(core: Arc<Core>, request: Request<Body>) -> Response<Body> {
 
 /// Runs a request within its limits; a panic is an answer too.
 async fn guarded(asked: Asked, body: Body) -> Response<Body> {
-    let (is_long, is_read) = nature(&asked.info);
-    if is_long {
-        return limited(asked, body, is_long, is_read).await;
+    let nature = Nature::of(&asked.info);
+    if nature == Nature::Stream {
+        return limited(asked, body, nature).await;
     }
     let (body, leftover) = Leftover::of(body);
-    let response = limited(asked, body, is_long, is_read).await;
+    let response = limited(asked, body, nature).await;
     leftover.discard().await;
     response
 }
 
-async fn limited(asked: Asked, body: Body, is_long: bool, is_read: bool) -> Response<Body> {
+async fn limited(asked: Asked, body: Body, nature: Nature) -> Response<Body> {
     let core = asked.core.clone();
     let media = asked.media();
     if asked.head.uri.to_string().len() > core.limits.uri_bytes_max {
         return send::text(414, "request URI too long");
     }
-    let _slot = match core.metrics.slot(is_long, is_read, &core.limits) {
-        Some(slot) => slot,
-        None => return too_many(),
-    };
     let path = asked.info.path.clone();
     let warnings = Arc::new(Warnings::default());
-    let work = AssertUnwindSafe(answer(asked, body, warnings.clone())).catch_unwind();
-    let result = match is_long {
-        true => Ok(work.await),
-        false => tokio::time::timeout(core.limits.request_lasts_max, work).await,
+    let work = AssertUnwindSafe(in_turn(asked, body, nature, warnings.clone())).catch_unwind();
+    let result = match nature {
+        Nature::Stream => Ok(work.await),
+        _ => tokio::time::timeout(core.limits.request_lasts_max, work).await,
     };
     let mut response = match result {
         Ok(Ok(Ok(response))) => response,
@@ -115,15 +112,12 @@ async fn limited(asked: Asked, body: Body, is_long: bool, is_read: bool) -> Resp
     response
 }
 
-/// Whether a request may last, and whether it only reads.
-fn nature(info: &RequestInfo) -> (bool, bool) {
-    match &info.intent {
-        Intent::Resource { verb, target } => {
-            let streams =
-                matches!(target.subresource.as_deref(), Some("log" | "exec" | "attach" | "portforward" | "proxy"));
-            (*verb == Verb::Watch || streams, verb.is_read())
-        }
-        Intent::NonResource { verb } => (false, verb == "get" || verb == "head"),
+/// Serves a request once there is room for it.
+async fn in_turn(asked: Asked, body: Body, nature: Nature, warnings: Arc<Warnings>) -> Result<Response<Body>, Status> {
+    let core = asked.core.clone();
+    match core.gate.enter(nature).await {
+        Ok(_permit) => answer(asked, body, warnings).await,
+        Err(TooMany) => Ok(too_many()),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::bootstrap::{self, BootstrapError};
 use crate::catalog::Catalog;
 use crate::custom;
 use crate::encode;
+use crate::gate::Gate;
 use crate::openapi::OpenApi;
 use crate::pipeline;
 use crate::pods::{NoPods, PodAccess};
@@ -52,6 +53,8 @@ pub struct Limits {
     pub reads_max: usize,
     /// Writes at once. Source: `--max-mutating-requests-inflight`, times five: group commit likes company.
     pub writes_max: usize,
+    /// Requests that wait for one of these to end. Two for every node of the largest cluster.
+    pub waiting_max: usize,
     /// A request that is not a watch gets so long. Source: `--request-timeout`.
     pub request_lasts_max: Duration,
 }
@@ -63,6 +66,7 @@ impl Default for Limits {
             uri_bytes_max: 64 << 10,
             reads_max: 400,
             writes_max: 1_000,
+            waiting_max: 10_000,
             request_lasts_max: Duration::from_secs(60),
         }
     }
@@ -111,6 +115,7 @@ pub struct Core {
     pub addresses: services::Lock,
     pub openapi: OpenApi,
     pub limits: Limits,
+    pub gate: Gate,
     pub metrics: Metrics,
 }
 
@@ -137,6 +142,7 @@ impl ApiServer {
             definitions: custom::Lock::default(),
             addresses: services::Lock::default(),
             openapi: OpenApi::default(),
+            gate: Gate::new(&config.limits),
             metrics: Metrics::default(),
             limits: config.limits,
             store: config.store,

@@ -11,7 +11,7 @@ use http::{Method, Response};
 
 use crate::answer::send;
 use crate::request::{Intent, RequestInfo};
-use crate::server::{Core, Limits};
+use crate::server::Core;
 
 /// Upper bounds of the duration histogram, in seconds.
 const BUCKETS: [f64; 9] = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
@@ -35,15 +35,13 @@ struct Durations {
 pub struct Metrics {
     requests: Mutex<BTreeMap<(Label, u16), u64>>,
     durations: Mutex<BTreeMap<Label, Durations>>,
-    reads: Arc<AtomicUsize>,
-    writes: Arc<AtomicUsize>,
-    long: Arc<AtomicUsize>,
+    watchers: Arc<AtomicUsize>,
 }
 
-/// A running request; dropping it makes room for the next.
-pub struct Slot(Arc<AtomicUsize>);
+/// A running watch; dropping it ends the count of it.
+pub struct Running(Arc<AtomicUsize>);
 
-impl Drop for Slot {
+impl Drop for Running {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -63,15 +61,10 @@ impl Label {
 }
 
 impl Metrics {
-    /// Room for a request; none if too many run already. Long ones are only counted.
-    pub fn slot(&self, is_long: bool, is_read: bool, limits: &Limits) -> Option<Slot> {
-        let (counter, max) = match (is_long, is_read) {
-            (true, _) => (&self.long, usize::MAX),
-            (false, true) => (&self.reads, limits.reads_max),
-            (false, false) => (&self.writes, limits.writes_max),
-        };
-        let slot = Slot(counter.clone());
-        if counter.fetch_add(1, Ordering::Relaxed) >= max { None } else { Some(slot) }
+    /// Counts a watch for as long as this is kept.
+    pub fn watch(&self) -> Running {
+        self.watchers.fetch_add(1, Ordering::Relaxed);
+        Running(self.watchers.clone())
     }
 
     pub fn observe(&self, label: Label, code: u16, took: Duration) {
@@ -105,11 +98,6 @@ impl Metrics {
             let _ = writeln!(out, "{name}_sum{{{label}}} {}", own.sum_seconds);
             let _ = writeln!(out, "{name}_count{{{label}}} {}", own.count);
         }
-        let name = "apiserver_current_inflight_requests";
-        header(out, name, "gauge", "Requests being served.");
-        for (kind, counter) in [("readOnly", &self.reads), ("mutating", &self.writes), ("long", &self.long)] {
-            let _ = writeln!(out, "{name}{{request_kind=\"{kind}\"}} {}", counter.load(Ordering::Relaxed));
-        }
     }
 }
 
@@ -124,6 +112,13 @@ impl Label {
 pub fn answer(core: &Core) -> Response<Body> {
     let mut out = String::new();
     core.metrics.write(&mut out);
+    let name = "apiserver_current_inflight_requests";
+    header(&mut out, name, "gauge", "Requests being served, and those that wait.");
+    for (kind, count) in core.gate.load() {
+        let _ = writeln!(out, "{name}{{request_kind=\"{kind}\"}} {count}");
+    }
+    header(&mut out, "apiserver_longrunning_requests", "gauge", "Running watches.");
+    let _ = writeln!(out, "apiserver_longrunning_requests {}", core.metrics.watchers.load(Ordering::Relaxed));
     header(&mut out, "backstay_store_revision", "gauge", "The newest revision of the store.");
     let _ = writeln!(out, "backstay_store_revision {}", core.store.snapshot().revision());
     header(&mut out, "backstay_store_oldest_revision", "gauge", "The oldest revision a watch can start from.");

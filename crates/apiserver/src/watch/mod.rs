@@ -25,6 +25,7 @@ use crate::call::Call;
 use crate::problem;
 use crate::registry::list::Selection;
 use crate::request::options::ListOptions;
+use crate::system::metrics::Running;
 
 use line::Lines;
 
@@ -66,6 +67,7 @@ struct Watcher {
     end: Instant,
     bookmark_at: Instant,
     timer: Pin<Box<Sleep>>,
+    _counted: Running,
 }
 
 impl Watcher {
@@ -90,6 +92,7 @@ impl Watcher {
             end,
             bookmark_at,
             timer,
+            _counted: call.core.metrics.watch(),
             call,
         }
     }

@@ -29,7 +29,7 @@ async fn bodies_and_paths_have_an_end() {
 
 #[tokio::test(start_paused = true)]
 async fn too_many_at_once_are_sent_away() {
-    let limits = Limits { reads_max: 0, request_lasts_max: Duration::from_secs(1), ..Limits::default() };
+    let limits = Limits { reads_max: 0, waiting_max: 0, ..Limits::default() };
     let mut world = World::with(|config| config.limits = limits).await;
     world
         .run(
@@ -40,9 +40,24 @@ async fn too_many_at_once_are_sent_away() {
             < 201
             > GET /api/v1/configmaps?watch=1&timeoutSeconds=1
             < 200 ADDED c
+            > GET /readyz
+            < 200
             "#,
         )
         .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_waits_its_turn() {
+    let limits = Limits { reads_max: 1, waiting_max: 3, ..Limits::default() };
+    let world = World::with(|config| config.limits = limits).await;
+    // Each list waits for three seconds for a version that does not come; one is served at a time.
+    let begun = tokio::time::Instant::now();
+    let burst = (0..6).map(|_| world.send("GET /api/v1/configmaps?resourceVersion=9999"));
+    let mut codes: Vec<u16> = futures::future::join_all(burst).await.iter().map(|answer| answer.code).collect();
+    codes.sort();
+    assert_eq!(codes, [429, 429, 504, 504, 504, 504]);
+    assert!(begun.elapsed() >= Duration::from_secs(12), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
