@@ -5,6 +5,7 @@
 
 pub mod binding;
 pub mod check;
+pub mod cluster_roles;
 pub mod daemonset;
 pub mod garbage;
 pub mod history;

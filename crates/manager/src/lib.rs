@@ -10,6 +10,7 @@
 
 pub mod api;
 pub mod binding;
+mod cluster_roles;
 pub mod context;
 pub mod daemonset;
 pub mod events;
@@ -132,6 +133,7 @@ fn start(tasks: &mut JoinSet<()>, context: &Context, controllers: Controllers) {
     tasks.spawn(binding::run(context.clone(), binding::Inputs::of(&mut hub)));
     if controllers == Controllers::All {
         tasks.spawn(garbage::run(context.clone()));
+        tasks.spawn(cluster_roles::run(context.clone(), cluster_roles::Inputs::of(&mut hub)));
         tasks.spawn(namespaces::run(context.clone(), namespaces::Inputs::of(&mut hub)));
         tasks.spawn(node_lifecycle::run(context.clone(), node_lifecycle::Inputs::of(&mut hub)));
         tasks.spawn(taint_eviction::run(context.clone(), taint_eviction::Inputs::of(&mut hub)));

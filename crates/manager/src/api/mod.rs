@@ -8,7 +8,9 @@ mod resource;
 
 pub use discovery::{Discovered, Served, discover};
 pub use error::{ApiError, chain};
-pub use resource::{CONTROLLER_REVISIONS, DAEMON_SETS, EVENTS, LEASES, NAMESPACES, NODES, PODS, Resource, escape};
+pub use resource::{
+    CLUSTER_ROLES, CONTROLLER_REVISIONS, DAEMON_SETS, EVENTS, LEASES, NAMESPACES, NODES, PODS, Resource, escape,
+};
 
 use std::time::Duration;
 

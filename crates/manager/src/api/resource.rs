@@ -15,6 +15,7 @@ pub const NAMESPACES: Resource = Resource::of("/api/v1", "namespaces");
 pub const NODES: Resource = Resource::of("/api/v1", "nodes");
 pub const EVENTS: Resource = Resource::of("/api/v1", "events");
 pub const DAEMON_SETS: Resource = Resource::of("/apis/apps/v1", "daemonsets");
+pub const CLUSTER_ROLES: Resource = Resource::of("/apis/rbac.authorization.k8s.io/v1", "clusterroles");
 pub const CONTROLLER_REVISIONS: Resource = Resource::of("/apis/apps/v1", "controllerrevisions");
 pub const LEASES: Resource = Resource::of("/apis/coordination.k8s.io/v1", "leases");
 

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::Batch;
 use super::reflector::{Listener, Reflector};
-use crate::api::{Api, CONTROLLER_REVISIONS, DAEMON_SETS, LEASES, NAMESPACES, NODES, PODS, Resource};
+use crate::api::{Api, CLUSTER_ROLES, CONTROLLER_REVISIONS, DAEMON_SETS, LEASES, NAMESPACES, NODES, PODS, Resource};
 use crate::metrics::Metrics;
 
 /// Batches that may wait for a controller. A full queue makes the watch wait, and in the end resume or list again.
@@ -48,6 +48,8 @@ impl<T: Object> Topic<T> {
 
 /// The resources that several controllers share.
 pub struct Hub {
+    /// Their metadata only.
+    pub cluster_roles: Topic<Partial>,
     pub daemon_sets: Topic<DaemonSet>,
     pub controller_revisions: Topic<ControllerRevision>,
     /// Their metadata only.
@@ -63,6 +65,7 @@ pub struct Hub {
 impl Default for Hub {
     fn default() -> Self {
         Self {
+            cluster_roles: Topic::new(CLUSTER_ROLES),
             daemon_sets: Topic::new(DAEMON_SETS),
             controller_revisions: Topic::new(CONTROLLER_REVISIONS),
             namespaces: Topic::new(NAMESPACES),
@@ -76,6 +79,7 @@ impl Default for Hub {
 
 impl Hub {
     pub fn start(self, tasks: &mut JoinSet<()>, api: &Api, entropy: &Entropy, metrics: &Arc<Metrics>) {
+        self.cluster_roles.start(tasks, &api.metadata_only(), entropy, metrics);
         self.daemon_sets.start(tasks, api, entropy, metrics);
         self.controller_revisions.start(tasks, api, entropy, metrics);
         self.namespaces.start(tasks, &api.metadata_only(), entropy, metrics);

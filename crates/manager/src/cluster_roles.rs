@@ -1,0 +1,72 @@
+//! Drives ClusterRole aggregation: when any role changes, all are read, and those that gather others are brought up to
+//! date. Roles are few and change seldom; nothing is kept of them in between.
+
+use std::time::Duration;
+
+use backstay_controllers::cluster_roles::plan;
+use backstay_controllers::garbage::Partial;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::mpsc::Receiver;
+
+use crate::api::{Api, ApiError, CLUSTER_ROLES, Patch, chain};
+use crate::context::Context;
+use crate::inform::{Batch, Hub};
+
+/// Roles that are applied together are looked at together.
+const DELAY: Duration = Duration::from_millis(100);
+const RETRY: Duration = Duration::from_secs(5);
+/// Whom `managedFields` names.
+const FIELD_MANAGER: &str = "clusterrole-aggregation-controller";
+
+/// What the controller listens to.
+pub struct Inputs {
+    roles: Receiver<Batch<Partial>>,
+}
+
+impl Inputs {
+    pub fn of(hub: &mut Hub) -> Self {
+        Self { roles: hub.cluster_roles.listen() }
+    }
+}
+
+/// Runs the aggregation controller until it is told to stop.
+pub async fn run(context: Context, mut inputs: Inputs) {
+    let api = context.api.writing_as(FIELD_MANAGER);
+    let mut pause = Duration::MAX;
+    loop {
+        tokio::select! {
+            biased;
+            () = context.shutdown.cancelled() => return,
+            Some(_) = inputs.roles.recv() => pause = DELAY,
+            () = tokio::time::sleep(pause) => pause = match aggregate(&api).await {
+                Ok(()) => Duration::MAX,
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "cluster roles not aggregated; will retry");
+                    RETRY
+                }
+            },
+        }
+    }
+}
+
+async fn aggregate(api: &Api) -> Result<(), ApiError> {
+    let list: List = serde_json::from_slice(&api.list(&CLUSTER_ROLES.all()).await?)?;
+    for role in plan(&list.items.unwrap_or_default()) {
+        let body = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+            "metadata": { "name": role.name, "resourceVersion": role.resource_version }, "rules": role.rules,
+        });
+        match api.patch(&CLUSTER_ROLES.object("", &role.name), Patch::Apply, &body).await {
+            // Whoever changed or removed it has woken us.
+            Err(error) if error.is_conflict() || error.is_not_found() => {}
+            done => drop(done?),
+        }
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct List {
+    items: Option<Vec<Value>>,
+}
