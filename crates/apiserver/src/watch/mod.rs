@@ -136,8 +136,22 @@ impl Watcher {
             return None;
         }
         self.after = event.entry.revision;
+        self.renew();
         let seen = transition::seen(&self.selection, event)?;
         Some(self.lines.event(&self.call, event, seen))
+    }
+
+    /// Custom objects are shown under the schema of today, not under that of the day when the watch began. Tables keep
+    /// the columns that have been sent.
+    fn renew(&mut self) {
+        let Call { served, core, .. } = &self.call;
+        if served.custom.is_none() || matches!(self.lines, Lines::Table { .. }) {
+            return;
+        }
+        let resource = &served.resource;
+        if let Some(today) = core.catalog.find(&resource.group, &resource.version, &resource.plural) {
+            self.call.served = today;
+        }
     }
 
     /// A bookmark if one is due; sets the timer anew.

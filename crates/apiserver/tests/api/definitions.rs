@@ -306,6 +306,22 @@ async fn a_changed_schema_counts_for_objects_that_are_there() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_running_watch_learns_of_new_fields() {
+    let world = widgets().await;
+    let watch = world.send("GET /apis/example.com/v1/widgets?watch=1&timeoutSeconds=5");
+    let write = async {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        let shape = r#"{"op":"add","path":"/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/shape","value":{"type":"string"}}"#;
+        world.send(&format!("PATCH {DEFINITIONS}/widgets.example.com [jsonpatch] [{shape}]")).await;
+        let widget = r#"{"metadata":{"name":"a"},"spec":{"color":"red","shape":"round"}}"#;
+        world.send(&format!("POST /apis/example.com/v1/namespaces/default/widgets {widget}")).await
+    };
+    let (seen, written) = tokio::join!(watch, write);
+    assert_eq!(written.code, 201, "{}", written.body);
+    assert!(seen.body.contains("\"shape\":\"round\""), "{}", seen.body);
+}
+
+#[tokio::test(start_paused = true)]
 async fn unlawful_definitions_are_refused() {
     check(
         r#"
