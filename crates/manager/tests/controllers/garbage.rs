@@ -116,3 +116,64 @@ async fn an_owner_of_an_unknown_kind_proves_nothing() {
     world.pass(300).await;
     assert!(world.exists(&format!("{MAPS}/kept")).await);
 }
+
+const THINGS: &str = "/apis/x.io/v1/namespaces/default/things";
+
+async fn define_things(world: &World) {
+    let schema = json!({ "openAPIV3Schema": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } });
+    let version = json!({ "name": "v1", "served": true, "storage": true, "schema": schema });
+    let names = json!({ "plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList" });
+    let spec = json!({ "group": "x.io", "scope": "Namespaced", "names": names, "versions": [version] });
+    let definition = json!({ "metadata": { "name": "things.x.io" }, "spec": spec });
+    world.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition).await;
+    world.until("/apis/x.io/v1", |resources| !resources.is_null()).await;
+}
+
+async fn thing(world: &World, name: &str, owner: Option<&Value>) -> Value {
+    let owners: Vec<Value> = owner.map(reference).into_iter().collect();
+    let metadata = json!({ "name": name, "ownerReferences": owners });
+    world.create(THINGS, json!({ "apiVersion": "x.io/v1", "kind": "Thing", "metadata": metadata })).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn custom_resources_own_and_are_owned() {
+    let world = World::new().await;
+    world.pass(10).await;
+    define_things(&world).await;
+    let top = thing(&world, "top", None).await;
+    let middle = thing(&world, "middle", Some(&top)).await;
+    world.config_map("default", "leaf", json!({ "ownerReferences": [reference(&middle)] })).await;
+    world.delete(&format!("{THINGS}/top"), "Foreground").await;
+    world.until_gone(&format!("{THINGS}/top")).await;
+    world.until_gone(&format!("{MAPS}/leaf")).await;
+    assert!(!world.exists(&format!("{THINGS}/middle")).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn custom_resources_are_orphaned_too() {
+    let world = World::new().await;
+    define_things(&world).await;
+    let owner = owner(&world, "d").await;
+    thing(&world, "kept", Some(&owner)).await;
+    world.pass(5).await;
+    world.delete(&format!("{SETS}/d"), "Orphan").await;
+    world.until_gone(&format!("{SETS}/d")).await;
+    let kept = world.get(&format!("{THINGS}/kept")).await;
+    assert!(kept["metadata"]["ownerReferences"].as_array().is_none_or(Vec::is_empty), "{kept:#}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_circle_keeps_itself_but_nobody_else() {
+    let world = World::new().await;
+    let top = world.config_map("default", "top", json!({})).await;
+    let first = world.config_map("default", "a", json!({ "ownerReferences": [reference(&top)] })).await;
+    let second = world.config_map("default", "b", json!({ "ownerReferences": [reference(&first)] })).await;
+    let mut back = reference(&second);
+    back["controller"] = json!(false);
+    let owners = json!({ "metadata": { "ownerReferences": [reference(&top), back] } });
+    world.patch(&format!("{MAPS}/a"), owners).await;
+    world.pass(5).await;
+    world.delete(&format!("{MAPS}/top"), "Foreground").await;
+    world.until_gone(&format!("{MAPS}/top")).await;
+    world.until_count(MAPS, 2).await;
+}
