@@ -80,21 +80,25 @@ pub async fn run(client: kube::Client, config: Config, shutdown: impl Future<Out
         .lease
         .clone()
         .map(|lease| Candidate::new(api.clone(), config.clock.clone(), config.entropy.clone(), lease));
+    let mut tasks = JoinSet::new();
     tokio::select! {
         biased;
         () = shutdown => {}
-        () = lead(&api, &config, candidate.as_mut()) => {}
+        () = lead(&api, &config, candidate.as_mut(), &mut tasks) => {}
     }
+    // Not only told to end, but ended: whoever called us may take the server away now.
+    tasks.shutdown().await;
     if let Some(candidate) = &mut candidate {
         candidate.release().await;
     }
 }
 
 /// Works for ever; only while the Lease is held, if there is one to hold.
-async fn lead(api: &Api, config: &Config, mut candidate: Option<&mut Candidate>) {
+async fn lead(api: &Api, config: &Config, mut candidate: Option<&mut Candidate>, tasks: &mut JoinSet<()>) {
     loop {
+        tasks.shutdown().await;
         let Some(candidate) = &mut candidate else {
-            work(api, config).await;
+            work(api, config, tasks).await;
             continue;
         };
         candidate.acquire().await;
@@ -102,21 +106,20 @@ async fn lead(api: &Api, config: &Config, mut candidate: Option<&mut Candidate>)
         tokio::select! {
             biased;
             () = candidate.hold() => tracing::error!("lost the lease; the controllers stop"),
-            () = work(api, config) => {}
+            () = work(api, config, tasks) => {}
         }
     }
 }
 
-/// Runs the controllers until one of them breaks down; stops them all when dropped. They begin anew from what the API
-/// holds, so that starting over is always safe.
-async fn work(api: &Api, config: &Config) {
+/// Runs the controllers, as tasks, until one of them breaks down. They begin anew from what the API holds, so that
+/// starting over is always safe.
+async fn work(api: &Api, config: &Config, tasks: &mut JoinSet<()>) {
     let Config { clock, entropy, metrics, .. } = config.clone();
     let (recorder, write_events) = events::recorder(api.clone(), clock.clone(), metrics.clone());
     let stop = CancellationToken::new();
     let _stop_when_dropped = stop.clone().drop_guard();
     let context = Context { api: api.clone(), clock, entropy, recorder, metrics, shutdown: stop };
-    let mut tasks = JoinSet::new();
-    start(&mut tasks, &context, config.controllers);
+    start(tasks, &context, config.controllers);
     tasks.spawn(write_events);
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {

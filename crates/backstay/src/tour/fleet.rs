@@ -32,7 +32,7 @@ impl Fleet {
         command.arg("up").args(["--listen", "127.0.0.1:0", "--simulated-nodes", &SIMULATED_NODES.to_string()]);
         command.arg("--data-dir").arg(directory.join("state")).arg("--kubeconfig").arg(&kubeconfig);
         match cast.real_pods {
-            true => command.args(["--runtime", "process", "--node-name", "this-machine"]),
+            true => command.args(["--runtime", "process", "--node-name", "my-machine"]),
             false => command.args(["--runtime", "none"]),
         };
         // Its own process group: Ctrl-C is for the tour, which then ends the server in order.

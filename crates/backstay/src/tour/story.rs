@@ -26,7 +26,7 @@ pub async fn tell(fleet: &mut Fleet, cast: &Cast) -> Result<()> {
     run(fleet, &["get", "pods", "-o", "wide"]).await?;
     if cast.real_pods {
         say("The pod on this machine is a real process, and this is what it printed:");
-        let pod = pod_on(fleet, "this-machine").await?;
+        let pod = pod_on(fleet, "my-machine").await?;
         run(fleet, &["logs", &pod]).await?;
     }
 
