@@ -24,6 +24,7 @@ pub async fn run(core: &Arc<Core>, stop: impl Future<Output = ()>) {
     let (mut stop, mut definitions) = (std::pin::pin!(stop), std::pin::pin!(follow::run(core)));
     loop {
         tokio::select! {
+            biased;
             () = &mut stop => return,
             () = &mut definitions => return,
             () = tokio::time::sleep(EVERY) => {}

@@ -83,6 +83,7 @@ async fn once(
     let mut events = std::pin::pin!(events);
     loop {
         let event = tokio::select! {
+            biased;
             event = events.next() => event,
             () = changes.closed() => return Ok(()),
         };

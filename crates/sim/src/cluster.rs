@@ -210,6 +210,8 @@ impl Cluster {
     /// # Panics
     /// If that does not come about within an hour of virtual time.
     pub async fn settle(&self) {
+        // The checker looks once a millisecond: it must have seen what the scenario did last.
+        self.run_for(Duration::from_millis(5)).await;
         self.until("the cluster to come to rest", || async { lock(&self.checker).violations_at_rest().is_empty() })
             .await;
     }

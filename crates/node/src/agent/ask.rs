@@ -133,6 +133,7 @@ async fn beside<T>(connection: impl Future, asked: impl Future<Output = T>) -> T
         std::future::pending::<T>().await
     };
     tokio::select! {
+        biased;
         answer = asked => answer,
         answer = connection => answer,
     }

@@ -73,6 +73,7 @@ pub fn run(
     let context = Arc::new(Context { api, config, facts, events });
     async move {
         tokio::select! {
+        biased;
             () = watch => {}
             () = recording => {}
             () = heartbeat::run(context.clone()) => {}

@@ -32,6 +32,7 @@ pub(super) async fn run(context: Arc<Context>, mut changes: mpsc::Receiver<Chang
     let mut workers = Workers { context, mailboxes: BTreeMap::new(), tasks: JoinSet::new() };
     loop {
         tokio::select! {
+            biased;
             Some(change) = changes.recv() => workers.take_in(change).await,
             Some(uid) = woken.recv() => workers.tell(&uid, Note::Look),
             Some(done) = workers.tasks.join_next(), if !workers.tasks.is_empty() => match done {
@@ -355,6 +356,7 @@ impl Worker {
             }
         };
         tokio::select! {
+            biased;
             Some(note) = self.notes.recv() => self.take_in(note),
             () = timer => {}
         }

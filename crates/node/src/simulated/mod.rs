@@ -53,6 +53,7 @@ pub fn run(
     let pods = fleet::run(api, config);
     async move {
         tokio::select! {
+        biased;
             () = nodes => {}
             () = pods => {}
             () = shutdown => {}
