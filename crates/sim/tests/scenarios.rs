@@ -7,7 +7,7 @@ use backstay_sim::{Cluster, Faults, run};
 use serde_json::{Value, json};
 
 /// How many seeds each scenario gets; `BACKSTAY_SEEDS` for more.
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 8;
 
 fn seeds() -> Vec<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());

@@ -298,8 +298,8 @@ impl Worker {
                 self.written = version(written.resource_version());
                 self.object["status"] = wanted.clone();
             }
-            // Gone, or another one of that name: the watch will say so.
-            Err(error) if matches!(client::code(&error), Some(404 | 409)) => {}
+            // It is gone: the watch will say so. (A conflict may also be an overtaken write, so it is tried again.)
+            Err(error) if client::code(&error) == Some(404) => {}
             Err(error) => {
                 tracing::warn!(pod = pod.name, namespace = pod.namespace, %error, "pod status not written; will retry");
                 self.repetition = status::Repetition::default();

@@ -192,8 +192,8 @@ impl Fleet {
                 // The object may have changed while we wrote.
                 self.look_at(&uid);
             }
-            // Another pod has the name now, or none: the watch will say so.
-            Err(error) if matches!(client::code(&error), Some(404 | 409)) => {}
+            // It is gone: the watch will say so. (A conflict may also be an overtaken write, so it is tried again.)
+            Err(error) if client::code(&error) == Some(404) => {}
             Err(error) => {
                 tracing::debug!(%uid, %error, "write of a simulated pod failed; will retry");
                 entry.repetition = Repetition::default();

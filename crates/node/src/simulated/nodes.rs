@@ -164,8 +164,15 @@ async fn revive(api: Api, index: usize, uid: String, now: Timestamp) {
 
 async fn remove(api: Api, name: String, uid: String) {
     let options = json!({ "kind": "DeleteOptions", "apiVersion": "v1", "preconditions": { "uid": uid } });
-    if let Err(error) = api.delete(&format!("/api/v1/nodes/{name}"), &options).await {
-        tracing::warn!(node = name, %error, "simulated node of an earlier fleet not removed");
+    let path = format!("/api/v1/nodes/{name}");
+    let removed = retried(|| async {
+        match api.delete(&path, &options).await {
+            Err(error) if matches!(client::code(&error), Some(404 | 409)) => Ok(()),
+            other => other,
+        }
+    });
+    if removed.await.is_none() {
+        tracing::warn!(node = name, "simulated node of an earlier fleet not removed");
     }
 }
 
