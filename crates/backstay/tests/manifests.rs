@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use support::kubelet::{Kubelet, client, send};
 use support::{Ran, Server, run, shared, wait_for};
+use tokio::runtime::Runtime;
 
 /// One line of `steps.txt`.
 struct Step {
@@ -25,6 +26,8 @@ struct Replay<'a> {
     shared: &'a Path,
     folder: PathBuf,
     server: Server,
+    runtime: Runtime,
+    client: kube::Client,
     state: PathBuf,
     differences: Vec<String>,
 }
@@ -54,11 +57,13 @@ fn replay(shared: &Path, folder: &Path) -> Vec<String> {
     let server =
         Server::start(dir.path(), &["up", "--runtime", "none", "--disable-admission-plugins", "ServiceAccount"]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(make_nodes(shared, &server));
+    let client = runtime.block_on(client(&server.kubeconfig));
+    runtime.block_on(make_nodes(shared, &client));
     let _kubelet = Kubelet::play(&server.kubeconfig);
     let state = dir.path().join("state.json");
-    let mut replay = Replay { shared, folder: folder.to_path_buf(), server, state, differences: Vec::new() };
-    let text = fs::read_to_string(folder.join("steps.txt")).expect("steps");
+    let folder = folder.to_path_buf();
+    let mut replay = Replay { shared, folder, server, runtime, client, state, differences: Vec::new() };
+    let text = fs::read_to_string(replay.folder.join("steps.txt")).expect("steps");
     let mut stage = String::new();
     for step in text.lines().filter(|line| !line.trim().is_empty()).map(parse) {
         let next = step.files.values().next().and_then(|file| file.split('-').next()).unwrap_or_default().to_string();
@@ -91,16 +96,15 @@ fn parse(line: &str) -> Step {
     step
 }
 
-async fn make_nodes(shared: &Path, server: &Server) {
+async fn make_nodes(shared: &Path, client: &kube::Client) {
     let text = fs::read_to_string(shared.join("data/golden/nodes.json")).expect("nodes");
     let nodes: Value = serde_json::from_str(&text).expect("JSON");
-    let client = client(&server.kubeconfig).await;
     for node in nodes["items"].as_array().expect("items") {
         let name = node["metadata"]["name"].as_str().expect("a name");
-        send(&client, "POST", "/api/v1/nodes", "application/json", node).await.expect("a node");
+        send(client, "POST", "/api/v1/nodes", "application/json", node).await.expect("a node");
         let status = serde_json::json!({ "status": node["status"] });
         let path = format!("/api/v1/nodes/{name}/status");
-        send(&client, "PATCH", &path, "application/merge-patch+json", &status).await.expect("its status");
+        send(client, "PATCH", &path, "application/merge-patch+json", &status).await.expect("its status");
     }
 }
 
@@ -108,12 +112,11 @@ impl Replay<'_> {
     fn take(&mut self, step: &Step) {
         if step.words[0] == "GET" {
             let path = self.path_of(&step.words[1..].join(" "));
-            let answer = self.server.kubectl(&["get", "--raw", &path]);
-            let (Some(0), Some(file)) = (answer.code, step.files.get(">")) else {
-                self.differences.push(format!("GET {path}: {}", answer.stderr.trim()));
-                return;
+            let file = step.files.get(">").expect("a file for the answer");
+            return match self.get(&path) {
+                Ok(answer) => self.compare_json(file, &answer),
+                Err(error) => self.differences.push(format!("GET {path}: {error}")),
             };
-            return self.compare_json(file, &answer.stdout);
         }
         let ran = self.run(&step.words);
         if ran.code != Some(step.exit) {
@@ -133,6 +136,18 @@ impl Replay<'_> {
         }
     }
 
+    /// The body of the answer to a GET, as it came.
+    fn get(&self, path: &str) -> Result<String, kube::Error> {
+        let request = http::Request::get(path).body(Vec::new()).expect("a request");
+        self.runtime.block_on(self.client.request_text(request))
+    }
+
+    fn items(&self, path: &str) -> Vec<Value> {
+        let list = self.get(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let list: Value = serde_json::from_str(&list).expect("JSON");
+        list["items"].as_array().cloned().unwrap_or_default()
+    }
+
     /// Our own command line tells the rollout verbs (its messages are those of 1.36); kubectl the rest.
     fn run(&self, words: &[String]) -> Ran {
         let ours = ["rollout", "describe"].contains(&words[1].as_str());
@@ -145,9 +160,7 @@ impl Replay<'_> {
         let Some((head, rest)) = path.split_once('{') else { return path.to_string() };
         let words: Vec<&str> = rest.trim_end_matches('}').split_whitespace().collect();
         let ["the", "pod", "of", name, "on", node] = words[..] else { panic!("not a pod: {path}") };
-        let list = self.server.kubectl(&["get", "--raw", head.trim_end_matches('/')]).ok();
-        let list: Value = serde_json::from_str(&list).expect("JSON");
-        let pods = list["items"].as_array().expect("items");
+        let pods = self.items(head.trim_end_matches('/'));
         let of_it = |pod: &&Value| {
             pod["metadata"]["ownerReferences"][0]["name"] == name
                 && pod["spec"]["nodeName"] == node
@@ -165,8 +178,8 @@ impl Replay<'_> {
             list["items"].as_array().cloned().unwrap_or_default()
         };
         wait_for("the DaemonSets to settle", || {
-            let revisions = get("/apis/apps/v1/controllerrevisions");
-            get("/apis/apps/v1/daemonsets").iter().all(|set| is_settled(set, &revisions, revision)).then_some(())
+            let revisions = self.items("/apis/apps/v1/controllerrevisions");
+            self.items("/apis/apps/v1/daemonsets").iter().all(|set| is_settled(set, &revisions, revision)).then_some(())
         });
     }
 

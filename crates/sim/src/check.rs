@@ -111,10 +111,11 @@ impl Checker {
             self.pods.remove(&uid);
             return;
         }
-        if new.ready && !new.being_deleted {
-            if let Some(set) = self.sets.get_mut(&new.owner) {
-                set.taken.remove(&new.node);
-            }
+        if new.ready
+            && !new.being_deleted
+            && let Some(set) = self.sets.get_mut(&new.owner)
+        {
+            set.taken.remove(&new.node);
         }
         self.pods.insert(uid.clone(), new);
         self.check_crowding(&uid);

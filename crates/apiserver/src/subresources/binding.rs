@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use backstay_api::{Status, meta};
+use backstay_store::Key;
 use http::Response;
 use serde_json::{Value, json};
 
@@ -11,6 +12,9 @@ use crate::registry::update::{Change, update};
 use crate::registry::{metadata, not_found};
 use crate::request::options::WriteOptions;
 use crate::{problem, request};
+
+/// Labels of a node that its pods take over.
+const TOPOLOGY: [&str; 2] = ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"];
 
 pub async fn create(call: &Call) -> Result<Response<Body>, Status> {
     let options = create_options(call)?;
@@ -62,6 +66,7 @@ impl Change for Bind<'_> {
         self.refuse(&pod)?;
         let node = meta::str_at(self.binding, &["target", "name"]);
         meta::map_mut(&mut pod, &["spec"]).insert("nodeName".into(), json!(node));
+        self.tell_topology(&mut pod, node);
         for (key, value) in meta::annotations(self.binding) {
             meta::map_mut(&mut pod, &["metadata", "annotations"]).insert(key, json!(value));
         }
@@ -76,6 +81,16 @@ impl Change for Bind<'_> {
 }
 
 impl Bind<'_> {
+    /// The pod learns where its node stands, unless it says so itself. Source: admission plugin `PodTopologyLabels`.
+    fn tell_topology(&self, pod: &mut Value, node: &str) {
+        let Some(node) = self.call.core.store.snapshot().get(&Key::new("nodes", "", node)) else { return };
+        for key in TOPOLOGY {
+            if let Some(value) = node.index.labels.get(key) {
+                meta::map_mut(pod, &["metadata", "labels"]).entry(key).or_insert_with(|| json!(value));
+            }
+        }
+    }
+
     fn refuse(&self, pod: &Value) -> Result<(), Status> {
         let name = meta::name(pod);
         let wanted = |field: &str| meta::str_at(self.binding, &["metadata", field]);

@@ -84,9 +84,9 @@ async fn tend(client: &Client, pod: &Value) {
 
 fn running(pod: &Value) -> Value {
     let time = "2026-01-01T00:00:00Z";
-    let conditions: Vec<Value> = ["Initialized", "Ready", "ContainersReady", "PodScheduled"]
+    let conditions: Vec<Value> = ["Initialized", "Ready", "ContainersReady"]
         .iter()
-        .map(|kind| json!({ "type": kind, "status": "True", "lastTransitionTime": time }))
+        .map(|kind| json!({ "type": kind, "status": "True", "lastProbeTime": null, "lastTransitionTime": time }))
         .collect();
     let containers = pod["spec"]["containers"].as_array().cloned().unwrap_or_default();
     let statuses: Vec<Value> = containers
@@ -97,5 +97,6 @@ fn running(pod: &Value) -> Value {
                     "restartCount": 0, "started": true, "state": state })
         })
         .collect();
-    json!({ "phase": "Running", "startTime": time, "conditions": conditions, "containerStatuses": statuses })
+    json!({ "phase": "Running", "startTime": time, "conditions": conditions, "containerStatuses": statuses,
+            "hostIP": "10.0.0.1", "podIP": "10.0.0.1", "podIPs": [{ "ip": "10.0.0.1" }] })
 }
