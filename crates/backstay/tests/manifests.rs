@@ -173,10 +173,6 @@ impl Replay<'_> {
     /// Waits until every DaemonSet has come to rest and its newest revision is that of the stage.
     fn settle(&mut self, stage: &str) {
         let revision: i64 = stage.parse().unwrap_or(1);
-        let get = |path: &str| -> Vec<Value> {
-            let list: Value = serde_json::from_str(&self.server.kubectl(&["get", "--raw", path]).ok()).expect("JSON");
-            list["items"].as_array().cloned().unwrap_or_default()
-        };
         wait_for("the DaemonSets to settle", || {
             let revisions = self.items("/apis/apps/v1/controllerrevisions");
             self.items("/apis/apps/v1/daemonsets").iter().all(|set| is_settled(set, &revisions, revision)).then_some(())

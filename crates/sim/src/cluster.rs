@@ -40,8 +40,7 @@ where
         scenario(cluster).await;
         let violations = lock(&checker).violations().to_vec();
         assert!(violations.is_empty(), "violated: {violations:#?}");
-        let trace = lock(&trace).clone();
-        trace
+        std::mem::take(&mut *lock(&trace))
     })
 }
 
