@@ -76,6 +76,10 @@ async fn nodes_register_and_stay() {
         .await;
     server.wait("/api/v1/nodes/sim-00001", "ready again", is_ready).await;
     fleet.stop().await;
+    // A fleet of none removes what bears our label, and ends by itself.
+    let fleet = Fleet::start(&server, 0);
+    fleet.task.await.unwrap();
+    assert_eq!(nodes(&server).await, ["real", "sim-00001"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -42,7 +42,7 @@ pub fn node_index(name: &str) -> Option<usize> {
 }
 
 /// Registers the nodes, keeps them alive and runs their pods until `shutdown`. The nodes stay registered; simulated nodes
-/// of an earlier, larger fleet are removed.
+/// of an earlier, larger fleet are removed. A fleet of none does that and ends: it watches nothing.
 pub fn run(
     client: Client,
     config: FleetConfig,
@@ -50,8 +50,13 @@ pub fn run(
 ) -> impl Future<Output = ()> + Send {
     let api = Api::new(client);
     let nodes = nodes::run(api.clone(), config.clone());
-    let pods = fleet::run(api, config);
     async move {
+        let pods = async {
+            match config.nodes {
+                0 => std::future::pending().await,
+                _ => fleet::run(api, config).await,
+            }
+        };
         tokio::select! {
         biased;
             () = nodes => {}

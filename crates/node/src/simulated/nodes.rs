@@ -30,11 +30,13 @@ const CHANGES_MAX: usize = 1024;
 /// How often a write that failed is tried again before the next slice does it.
 const RETRIES: u32 = 8;
 
+/// Keeps the nodes; ends only if there are none to keep.
 pub(super) async fn run(api: Api, config: FleetConfig) {
     let (sender, mut changes) = mpsc::channel(CHANGES_MAX);
     let selection = Selection { path: "/api/v1/nodes", query: String::new() };
     let watch = watch::run(api.clone(), selection, config.entropy.clone(), sender);
-    let keep = async {
+    // Takes the receiver with it: the watch ends when this does.
+    let keep = async move {
         let mut nodes = Nodes { api, config, present: BTreeMap::new(), registered: false };
         let mut renewals = tokio::time::interval(RENEW_EVERY / RENEW_SLICES as u32);
         renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -43,6 +45,9 @@ pub(super) async fn run(api: Api, config: FleetConfig) {
                 biased;
                 Some(change) = changes.recv() => nodes.take_in(change).await,
                 _ = renewals.tick() => nodes.renew(slice).await,
+            }
+            if nodes.registered && nodes.config.nodes == 0 {
+                return;
             }
         }
     };
