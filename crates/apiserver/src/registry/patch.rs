@@ -98,14 +98,16 @@ impl<'a> Patch<'a> {
         Ok(object)
     }
 
-    /// Decodes what a patch made; what does not fit is the patch's fault.
-    fn decode(&self, patched: Value) -> Result<Value, Status> {
-        let decoded = body::patched(self.call, patched.clone());
-        let Decoded { object, problems } = decoded.map_err(|error| unfit(&patched, error.message()))?;
+    /// The patched object, decoded; what does not fit is the patch's fault.
+    fn decoded(&self, present: &Value) -> Result<Value, Status> {
+        // Only a refusal shows the object as patched: it is made once more then, rather than copied every time.
+        let unfit = |why: &str| self.patched(present).map_or_else(|error| error, |patched| unfit(&patched, why));
+        let decoded = body::patched(self.call, self.patched(present)?);
+        let Decoded { object, problems } = decoded.map_err(|error| unfit(error.message()))?;
         let problems: Vec<String> = self.body_problems().into_iter().chain(problems).collect();
         match self.options.field_validation {
             FieldValidation::Strict if !problems.is_empty() => {
-                Err(unfit(&patched, &format!("strict decoding error: {}", problems.join(", "))))
+                Err(unfit(&format!("strict decoding error: {}", problems.join(", "))))
             }
             FieldValidation::Warn => {
                 problems.into_iter().for_each(|problem| self.call.warnings.add(problem));
@@ -122,7 +124,7 @@ impl Change for Patch<'_> {
             return self.apply_onto(present);
         }
         let present = present.ok_or_else(|| super::not_found(self.call, self.call.name()))?;
-        self.decode(self.patched(present)?)
+        self.decoded(present)
     }
 
     fn may_create(&self) -> bool {
