@@ -36,6 +36,9 @@ const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 /// A watch that sets no limit lasts so long, and up to twice as long. Source: `--min-request-timeout`.
 const LASTS_MIN: Duration = Duration::from_secs(1800);
 
+/// Lines that are ready go out together, until they are so many bytes.
+const FRAME_BYTES: usize = 32 << 10;
+
 /// Starts a watch and answers with its stream.
 pub async fn response(call: Call, options: ListOptions) -> Result<Response<Body>, Status> {
     let start = start::start(&call, &options).await?;
@@ -99,6 +102,47 @@ impl Watcher {
 
     /// The next bytes for the client; none at the end of the watch.
     async fn next(&mut self) -> Option<Bytes> {
+        let first = self.next_line().await?;
+        Some(self.with_what_is_ready(first))
+    }
+
+    /// What was committed together is read together: a frame costs the connection and the client as much as a line.
+    fn with_what_is_ready(&mut self, first: Bytes) -> Bytes {
+        let Some(second) = self.ready_line() else { return first };
+        let mut frame = [first, second].concat();
+        while frame.len() < FRAME_BYTES
+            && let Some(line) = self.ready_line()
+        {
+            frame.extend_from_slice(&line);
+        }
+        frame.into()
+    }
+
+    /// The line of an object or event that is there already. What ends the watch is left to the next call.
+    fn ready_line(&mut self) -> Option<Bytes> {
+        if let Some(entry) = self.initial.pop_front() {
+            return Some(self.lines.object(&self.call, EventKind::Added, &entry, entry.revision));
+        }
+        if self.initial_end.is_some() || self.failure.is_some() {
+            return None;
+        }
+        loop {
+            match self.events.as_mut()?.try_next() {
+                Ok(Some(event)) => {
+                    if let Some(line) = self.line(&event) {
+                        return Some(line);
+                    }
+                }
+                Ok(None) => return None,
+                Err(error) => {
+                    self.failure = Some(ended(&error));
+                    return None;
+                }
+            }
+        }
+    }
+
+    async fn next_line(&mut self) -> Option<Bytes> {
         if let Some(entry) = self.initial.pop_front() {
             return Some(self.lines.object(&self.call, EventKind::Added, &entry, entry.revision));
         }
