@@ -15,8 +15,6 @@ pub fn run() -> Result<()> {
     let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
     docs.env("RUSTDOCFLAGS", "-D warnings");
     step("docs", "run `cargo doc --workspace --no-deps`", docs)?;
-    // The tests that start the real binary find it built.
-    step("build", "run `cargo build`", cargo(&["build", "--workspace", "--bins"]))?;
     step("tests", "run `cargo test --workspace`", cargo(&["test", "--workspace", "--no-fail-fast"]))
 }
 

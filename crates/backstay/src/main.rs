@@ -30,7 +30,7 @@ enum Command {
     Server(args::ServerArgs),
     Tour(tour::Args),
     #[command(flatten)]
-    Client(backstay_cli::Command),
+    Client(Box<backstay_cli::Command>),
 }
 
 fn main() -> ExitCode {
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 fn run(command: Command, globals: backstay_cli::Globals) -> anyhow::Result<ExitCode> {
     match command {
         // Verbs of clients bring a small runtime of their own: they must start at once.
-        Command::Client(command) => Ok(backstay_cli::run(command, globals)),
+        Command::Client(command) => Ok(backstay_cli::run(*command, globals)),
         Command::Up(args) => serving(serve::up(args)),
         Command::Server(args) => serving(serve::server(args)),
         Command::Tour(args) => runtime()?.block_on(tour::run(args)),

@@ -52,7 +52,7 @@ impl Fleet {
 
     /// The namespace and the node labels that the DaemonSet needs, and every node ready.
     async fn prepare(&self, cast: &Cast) -> Result<()> {
-        if cast.namespace != "default" {
+        if self.quiet(&["get", "namespace", &cast.namespace]).await.is_err() {
             self.quiet(&["create", "namespace", &cast.namespace]).await?;
         }
         self.quiet(&["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=30s"]).await?;
