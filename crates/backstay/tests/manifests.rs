@@ -105,7 +105,18 @@ async fn make_nodes(shared: &Path, client: &kube::Client) {
         let status = serde_json::json!({ "status": node["status"] });
         let path = format!("/api/v1/nodes/{name}/status");
         send(client, "PATCH", &path, "application/merge-patch+json", &status).await.expect("its status");
+        // Nobody renews it: it must last as long as the slowest machine takes.
+        let lease = serde_json::json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": { "name": name },
+            "spec": { "holderIdentity": name, "leaseDurationSeconds": 3600, "renewTime": now() },
+        });
+        let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+        send(client, "POST", leases, "application/json", &lease).await.expect("its lease");
     }
+}
+
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.000000Z").to_string()
 }
 
 impl Replay<'_> {
