@@ -1,7 +1,7 @@
 //! Checks operations against the newest state, pending ones included, and gives them their revisions. Does no I/O:
 //! the engine makes the changes durable, then publishes them, or takes them back.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use crate::splice::splice;
 use crate::{Encoded, Entry, Event, EventKind, Key, Operation, Revision, Snapshot, State, StoreError};
@@ -59,7 +59,7 @@ impl Committer {
             EventKind::Added | EventKind::Modified => self.pending.insert(entry.clone()),
         };
         self.pending.set_revision(revision);
-        Arc::new(Event { kind, entry, previous, line: OnceLock::new() })
+        Arc::new(Event { kind, entry, previous })
     }
 }
 

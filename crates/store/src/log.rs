@@ -17,7 +17,7 @@ use crate::{Event, Range, Revision, StoreError, Watch};
 #[derive(Clone, Copy, Debug)]
 pub struct LogLimits {
     pub events_max: usize,
-    /// Of the events' values and their encoded watch lines.
+    /// Of the events' values.
     pub bytes_max: usize,
 }
 
@@ -178,9 +178,9 @@ impl Window {
     }
 }
 
-/// What an event costs to keep: its value, as much again for its watch line, and the small things around them.
+/// What an event costs to keep: its value, and the small things around it.
 fn weight(event: &Event) -> usize {
-    2 * event.entry.value.len() + 512
+    event.entry.value.len() + 512
 }
 
 fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {

@@ -4,7 +4,7 @@
 //! the caller saw it, and returns once it is durable; nobody sees a write before that. Bytes are shared, never copied
 //! per reader.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use backstay_api::Index;
@@ -75,8 +75,6 @@ pub struct Event {
     pub entry: Arc<Entry>,
     /// The state before; `None` for `Added`.
     pub previous: Option<Arc<Entry>>,
-    /// The watch line for plain JSON watchers that see this event as what it is; filled by the first who needs it.
-    pub line: OnceLock<Bytes>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

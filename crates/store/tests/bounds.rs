@@ -45,7 +45,7 @@ async fn a_slow_watcher_falls_out_and_disturbs_nobody() {
 async fn big_events_fill_the_window_sooner() {
     let store = MemoryStore::with_limits(LogLimits { events_max: 1_000, bytes_max: 1 << 20 });
     for number in 0..100 {
-        create(&store, "pods", number, 50_000).await;
+        create(&store, "pods", number, 100_000).await;
     }
     let mut watch = store.watch(Range::all("pods"), store.oldest()).expect("watch");
     let mut kept = 0;

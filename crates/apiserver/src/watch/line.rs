@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use backstay_api::{Status, canonical};
 use backstay_store::{Entry, Event, EventKind, Revision};
-use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::transition::Seen;
@@ -15,7 +14,7 @@ use crate::{convert, encode};
 
 /// How a watcher's lines look.
 pub enum Lines {
-    /// The stored bytes, shared between watchers.
+    /// The stored bytes.
     Shared,
     /// Objects in another form than the stored one.
     Converted,
@@ -41,43 +40,40 @@ impl Lines {
         })
     }
 
-    /// The line of an event as the watcher sees it.
-    pub fn event(&mut self, call: &Call, event: &Event, seen: Seen) -> Bytes {
+    /// Appends the line of an event as the watcher sees it.
+    pub fn event(&mut self, out: &mut Vec<u8>, call: &Call, event: &Event, seen: Seen) {
         let entry = &event.entry;
-        match (seen, &event.previous) {
-            (Seen::Plain, _) => match self {
-                Lines::Shared => event.line.get_or_init(|| line(event.kind, &entry.value)).clone(),
-                _ => self.object(call, event.kind, entry, entry.revision),
-            },
-            (Seen::Left, Some(previous)) => self.object(call, EventKind::Deleted, previous, entry.revision),
-            (Seen::Left, None) => self.object(call, EventKind::Deleted, entry, entry.revision),
-            (Seen::Entered, _) => self.object(call, EventKind::Added, entry, entry.revision),
-        }
+        let (kind, shown) = match (seen, &event.previous) {
+            (Seen::Plain, _) => (event.kind, entry),
+            (Seen::Left, previous) => (EventKind::Deleted, previous.as_ref().unwrap_or(entry)),
+            (Seen::Entered, _) => (EventKind::Added, entry),
+        };
+        self.object(out, call, kind, shown, entry.revision);
     }
 
-    /// The line of an object, under the given revision.
-    pub fn object(&mut self, call: &Call, kind: EventKind, entry: &Arc<Entry>, revision: Revision) -> Bytes {
+    /// Appends the line of an object, under the given revision.
+    pub fn object(&mut self, out: &mut Vec<u8>, call: &Call, kind: EventKind, entry: &Arc<Entry>, revision: Revision) {
         let value = || match entry.revision == revision {
             true => entry.value.clone(),
             false => encode::with_revision(entry, revision),
         };
         match self {
-            Lines::Shared => line(kind, &value()),
-            Lines::Converted => line(kind, &encode::plain(&served(call, entry, revision))),
+            Lines::Shared => line(out, kind, &value()),
+            Lines::Converted => line(out, kind, &encode::plain(&served(call, entry, revision))),
             Lines::Table { version, include, columns_sent } => {
                 let with_columns = !std::mem::replace(columns_sent, true);
                 let table = table::of_event(call, version, *include, served(call, entry, revision), with_columns);
-                line(kind, &canonical::json(&table))
+                line(out, kind, &canonical::json(&table));
             }
             Lines::Partial { version } => match partial::of_object(version, &value()) {
-                Ok(object) => line(kind, &object),
-                Err(status) => failure(&status),
+                Ok(object) => line(out, kind, &object),
+                Err(status) => failure(out, &status),
             },
         }
     }
 
-    /// A bookmark: the client has seen everything up to this revision.
-    pub fn bookmark(&self, call: &Call, revision: Revision, ends_initial: bool) -> Bytes {
+    /// Appends a bookmark: the client has seen everything up to this revision.
+    pub fn bookmark(&self, out: &mut Vec<u8>, call: &Call, revision: Revision, ends_initial: bool) {
         let (kind, api_version) = match self {
             Lines::Table { version, .. } => ("Table".to_string(), format!("meta.k8s.io/{version}")),
             Lines::Partial { version } => ("PartialObjectMetadata".to_string(), format!("meta.k8s.io/{version}")),
@@ -88,7 +84,7 @@ impl Lines {
             metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
         }
         let object = json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata });
-        typed("BOOKMARK", &encode::plain(&object))
+        typed(out, "BOOKMARK", &encode::plain(&object));
     }
 }
 
@@ -99,24 +95,25 @@ fn served(call: &Call, entry: &Arc<Entry>, revision: Revision) -> Value {
     object
 }
 
-/// The line that ends a watch in failure.
-pub fn failure(status: &Status) -> Bytes {
-    typed("ERROR", &canonical::json(&status.to_json()))
+/// Appends the line that ends a watch in failure.
+pub fn failure(out: &mut Vec<u8>, status: &Status) {
+    typed(out, "ERROR", &canonical::json(&status.to_json()));
 }
 
-fn line(kind: EventKind, object: &[u8]) -> Bytes {
+fn line(out: &mut Vec<u8>, kind: EventKind, object: &[u8]) {
     let name = match kind {
         EventKind::Added => "ADDED",
         EventKind::Modified => "MODIFIED",
         EventKind::Deleted => "DELETED",
     };
-    typed(name, object)
+    typed(out, name, object);
 }
 
-fn typed(name: &str, object: &[u8]) -> Bytes {
-    let mut out = Vec::with_capacity(object.len() + 40);
-    out.extend_from_slice(format!(r#"{{"type":"{name}","object":"#).as_bytes());
-    out.extend_from_slice(object);
-    out.extend_from_slice(b"}\n");
-    out.into()
+fn typed(out: &mut Vec<u8>, name: &str, object: &[u8]) {
+    const TYPE: &[u8] = br#"{"type":""#;
+    const OBJECT: &[u8] = br#"","object":"#;
+    const END: &[u8] = b"}\n";
+    let parts = [TYPE, name.as_bytes(), OBJECT, object, END];
+    out.reserve(parts.iter().map(|part| part.len()).sum());
+    parts.iter().for_each(|part| out.extend_from_slice(part));
 }

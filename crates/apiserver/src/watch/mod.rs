@@ -1,6 +1,6 @@
 //! Watches: streams of changes out of the store's shared log, as lines of JSON.
 //!
-//! A watcher costs a cursor, a timer and its selectors. Watchers that want plain JSON share one line per event.
+//! A watcher costs a cursor, a timer and its selectors. Those that want plain JSON get the stored bytes, copied once.
 
 mod line;
 mod start;
@@ -45,7 +45,7 @@ pub async fn response(call: Call, options: ListOptions) -> Result<Response<Body>
     let lines = Lines::new(&call)?;
     let watcher = Watcher::new(call, &options, lines, start);
     let body = Body::from_stream(stream::unfold(watcher, |mut watcher| async move {
-        watcher.next().await.map(|line| (Ok::<Bytes, std::convert::Infallible>(line), watcher))
+        watcher.next().await.map(|frame| (Ok::<Bytes, std::convert::Infallible>(frame), watcher))
     }));
     let mut response = Response::new(body);
     send::set(response.headers_mut(), CONTENT_TYPE, "application/json");
@@ -100,89 +100,93 @@ impl Watcher {
         }
     }
 
-    /// The next bytes for the client; none at the end of the watch.
+    /// The next bytes for the client; none at the end of the watch. What was committed together is read together: a
+    /// frame costs the connection and the client as much as a line.
     async fn next(&mut self) -> Option<Bytes> {
-        let first = self.next_line().await?;
-        Some(self.with_what_is_ready(first))
-    }
-
-    /// What was committed together is read together: a frame costs the connection and the client as much as a line.
-    fn with_what_is_ready(&mut self, first: Bytes) -> Bytes {
-        let Some(second) = self.ready_line() else { return first };
-        let mut frame = [first, second].concat();
-        while frame.len() < FRAME_BYTES
-            && let Some(line) = self.ready_line()
-        {
-            frame.extend_from_slice(&line);
-        }
-        frame.into()
-    }
-
-    /// The line of an object or event that is there already. What ends the watch is left to the next call.
-    fn ready_line(&mut self) -> Option<Bytes> {
-        if let Some(entry) = self.initial.pop_front() {
-            return Some(self.lines.object(&self.call, EventKind::Added, &entry, entry.revision));
-        }
-        if self.initial_end.is_some() || self.failure.is_some() {
+        let mut frame = Vec::new();
+        if !self.wait_for_line(&mut frame).await {
             return None;
         }
+        while frame.len() < FRAME_BYTES && self.ready_line(&mut frame) {}
+        Some(frame.into())
+    }
+
+    /// Appends the line of an object or event that is there already, and says whether there was one. What ends the
+    /// watch is left to the next call.
+    fn ready_line(&mut self, frame: &mut Vec<u8>) -> bool {
+        if self.initial_line(frame) {
+            return true;
+        }
+        if self.initial_end.is_some() || self.failure.is_some() {
+            return false;
+        }
         loop {
-            match self.events.as_mut()?.try_next() {
-                Ok(Some(event)) => {
-                    if let Some(line) = self.line(&event) {
-                        return Some(line);
-                    }
-                }
-                Ok(None) => return None,
+            let Some(events) = &mut self.events else { return false };
+            match events.try_next() {
+                Ok(Some(event)) if self.line(frame, &event) => return true,
+                Ok(Some(_)) => {}
+                Ok(None) => return false,
                 Err(error) => {
                     self.failure = Some(ended(&error));
-                    return None;
+                    return false;
                 }
             }
         }
     }
 
-    async fn next_line(&mut self) -> Option<Bytes> {
-        if let Some(entry) = self.initial.pop_front() {
-            return Some(self.lines.object(&self.call, EventKind::Added, &entry, entry.revision));
+    /// Waits for the next line and appends it; false at the end of the watch.
+    async fn wait_for_line(&mut self, frame: &mut Vec<u8>) -> bool {
+        if self.initial_line(frame) {
+            return true;
         }
         if let Some(revision) = self.initial_end.take() {
-            return Some(self.lines.bookmark(&self.call, revision, true));
+            self.lines.bookmark(frame, &self.call, revision, true);
+            return true;
         }
         if let Some(status) = self.failure.take() {
             self.events = None;
-            return Some(line::failure(&status));
+            line::failure(frame, &status);
+            return true;
         }
         loop {
-            let events = self.events.as_mut()?;
+            let Some(events) = &mut self.events else { return false };
             tokio::select! {
                 biased;
-                () = &mut self.timer => match self.timer_fired() {
-                    Some(line) => return Some(line),
-                    None if Instant::now() >= self.end => return None,
-                    None => {}
+                () = &mut self.timer => match self.timer_fired(frame) {
+                    true => return true,
+                    false if Instant::now() >= self.end => return false,
+                    false => {}
                 },
                 event = events.next() => match event {
-                    Ok(event) => if let Some(line) = self.line(&event) {
-                        return Some(line);
+                    Ok(event) => if self.line(frame, &event) {
+                        return true;
                     },
                     Err(error) => {
                         self.events = None;
-                        return Some(line::failure(&ended(&error)));
+                        line::failure(frame, &ended(&error));
+                        return true;
                     }
                 },
             }
         }
     }
 
-    fn line(&mut self, event: &Event) -> Option<Bytes> {
+    fn initial_line(&mut self, frame: &mut Vec<u8>) -> bool {
+        let Some(entry) = self.initial.pop_front() else { return false };
+        self.lines.object(frame, &self.call, EventKind::Added, &entry, entry.revision);
+        true
+    }
+
+    /// Appends the line of an event, unless this watcher does not see it.
+    fn line(&mut self, frame: &mut Vec<u8>, event: &Event) -> bool {
         if event.entry.revision <= self.after {
-            return None;
+            return false;
         }
         self.after = event.entry.revision;
         self.renew();
-        let seen = transition::seen(&self.selection, event)?;
-        Some(self.lines.event(&self.call, event, seen))
+        let Some(seen) = transition::seen(&self.selection, event) else { return false };
+        self.lines.event(frame, &self.call, event, seen);
+        true
     }
 
     /// Custom objects are shown under the schema of today, not under that of the day when the watch began. Tables keep
@@ -198,19 +202,20 @@ impl Watcher {
         }
     }
 
-    /// A bookmark if one is due; sets the timer anew.
-    fn timer_fired(&mut self) -> Option<Bytes> {
+    /// Appends a bookmark if one is due, and says whether it was; sets the timer anew.
+    fn timer_fired(&mut self, frame: &mut Vec<u8>) -> bool {
         let now = Instant::now();
         if now >= self.end {
-            return None;
+            return false;
         }
         self.bookmark_at = next_bookmark(now, self.end);
         self.timer.as_mut().reset(self.bookmark_at.min(self.end));
         if !self.bookmarks {
-            return None;
+            return false;
         }
         let progress = self.events.as_ref().map_or(0, |events| events.progress());
-        Some(self.lines.bookmark(&self.call, progress.max(self.after), false))
+        self.lines.bookmark(frame, &self.call, progress.max(self.after), false);
+        true
     }
 }
 

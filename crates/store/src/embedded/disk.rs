@@ -98,8 +98,7 @@ impl Disk {
             None => (self.opener)(Opening::AfterError)?,
         };
         let database = self.database.insert(database);
-        let mut transaction = database.begin_write().map_err(redb::Error::from)?;
-        transaction.set_quick_repair(true);
+        let transaction = database.begin_write().map_err(redb::Error::from)?;
         {
             let mut objects = transaction.open_table(OBJECTS).map_err(redb::Error::from)?;
             for key in self.doubtful.keys() {
@@ -140,8 +139,7 @@ pub fn builder(opening: Opening) -> Builder {
 
 /// Writes the tables of a new database.
 pub fn initialise(database: &Database) -> Result<(), DiskError> {
-    let mut transaction = database.begin_write().map_err(redb::Error::from)?;
-    transaction.set_quick_repair(true);
+    let transaction = database.begin_write().map_err(redb::Error::from)?;
     {
         transaction.open_table(OBJECTS).map_err(redb::Error::from)?;
         let mut meta = transaction.open_table(META).map_err(redb::Error::from)?;

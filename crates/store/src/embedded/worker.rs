@@ -1,6 +1,7 @@
 //! The committer thread: drains the queue, one durable transaction per batch.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,6 +16,14 @@ const BATCH_MAX: usize = 1_024;
 /// Bytes of values in one transaction, beyond which the next one begins: redb holds a transaction in memory.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 
+/// A batch of at least so many commits says that many write at once, and that more are on their way: then the next
+/// batch waits a moment for them, since a transaction costs the processor as much as several commits in it. Whoever
+/// writes alone never waits.
+const BUSY_MIN: usize = 4;
+/// How long to wait at a time. When nothing comes within it, everybody waits for us.
+const GATHER_STEP: Duration = Duration::from_micros(250);
+const GATHER_STEPS_MAX: usize = 8;
+
 pub enum Request {
     Commit { key: Key, operation: Operation, answer: Answer },
     Close { answer: oneshot::Sender<()> },
@@ -28,6 +37,8 @@ pub struct Worker {
     committer: Committer,
     disk: Disk,
     requests: mpsc::Receiver<Request>,
+    /// Commits in the batch before.
+    last: usize,
 }
 
 /// Operations that become durable together, and what to answer once they are.
@@ -39,10 +50,16 @@ struct Batch {
     close: Option<oneshot::Sender<()>>,
 }
 
+impl Batch {
+    fn is_full(&self) -> bool {
+        self.answers.len() >= BATCH_MAX || self.bytes >= BATCH_BYTES_MAX || self.close.is_some()
+    }
+}
+
 impl Worker {
     pub fn new(front: Arc<Front>, disk: Disk, requests: mpsc::Receiver<Request>) -> Self {
         let committer = Committer::new(State::clone(&front.state()));
-        Self { front, committer, disk, requests }
+        Self { front, committer, disk, requests, last: 0 }
     }
 
     /// Works until the queue is closed or a `Close` comes.
@@ -65,19 +82,40 @@ impl Worker {
         }
     }
 
-    /// The first request and whatever waits behind it.
+    /// The first request, whatever waits behind it, and in busy times what comes a little later.
     fn collect(&mut self, first: Request) -> Batch {
         let mut batch = Batch::default();
-        let mut next = Some(first);
-        while let Some(request) = next {
-            match request {
-                Request::Commit { key, operation, answer } => self.check(&mut batch, key, operation, answer),
-                Request::Close { answer } => batch.close = Some(answer),
+        self.take(&mut batch, first);
+        self.drain(&mut batch);
+        let steps = if self.last >= BUSY_MIN { GATHER_STEPS_MAX } else { 0 };
+        for _ in 0..steps {
+            let before = batch.answers.len();
+            if batch.is_full() {
+                break;
             }
-            let full = batch.answers.len() >= BATCH_MAX || batch.bytes >= BATCH_BYTES_MAX || batch.close.is_some();
-            next = if full { None } else { self.requests.try_recv().ok() };
+            std::thread::sleep(GATHER_STEP);
+            self.drain(&mut batch);
+            if batch.answers.len() == before {
+                break;
+            }
         }
+        self.last = batch.answers.len();
         batch
+    }
+
+    fn drain(&mut self, batch: &mut Batch) {
+        while !batch.is_full()
+            && let Ok(request) = self.requests.try_recv()
+        {
+            self.take(batch, request);
+        }
+    }
+
+    fn take(&mut self, batch: &mut Batch, request: Request) {
+        match request {
+            Request::Commit { key, operation, answer } => self.check(batch, key, operation, answer),
+            Request::Close { answer } => batch.close = Some(answer),
+        }
     }
 
     /// Even a refusal waits for the batch: what it refers to may be in the same batch, and not durable yet.
