@@ -1,7 +1,9 @@
 //! The project's own chores: `cargo xtask <chore>`.
 
 mod ci;
+mod clients;
 mod facts;
+mod steps;
 mod tidy;
 
 use std::process::ExitCode;
@@ -9,6 +11,7 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: cargo xtask <chore>
 
   ci      everything CI runs: set-up, format, lints, tidy, tests, docs
+  clients installs the client programs that tests use into target/clients (or $BACKSTAY_CLIENTS)
   facts [KUBECTL]   writes what the API knows of its types: crates/api/src/facts/types.tsv; with a kubectl,
           how Go holds their fields is read out of it first
   tidy    the rules that compilers do not check: arrows between crates, sizes, words";
@@ -17,6 +20,7 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let result = match (arguments.next().as_deref(), arguments.collect::<Vec<_>>().as_slice()) {
         (Some("ci"), []) => ci::run(),
+        (Some("clients"), []) => clients::install().map(|_| ()),
         (Some("facts"), []) => facts::run(None),
         (Some("facts"), [program]) => facts::run(Some(program)),
         (Some("tidy"), []) => tidy::run(),

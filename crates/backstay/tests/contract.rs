@@ -5,7 +5,7 @@ mod support;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use support::{Server, backstay, run};
+use support::{Server, backstay, kubectl, run};
 
 const DAEMONSET: &str = r#"{"apiVersion":"apps/v1","kind":"DaemonSet","metadata":{"name":"a"},"spec":{"selector":
 {"matchLabels":{"app":"a"}},"template":{"metadata":{"labels":{"app":"a"}},"spec":{"containers":[{"name":"c",
@@ -29,7 +29,7 @@ fn both_signals_stop_it_in_order_even_while_clients_watch() {
     for signal in ["TERM", "INT"] {
         let dir = tempfile::tempdir().expect("a directory");
         let mut server = Server::start(dir.path(), &["server"]);
-        let mut watcher = server.client("kubectl").args(["get", "namespaces", "-w"]).spawn().expect("kubectl runs");
+        let mut watcher = server.client(kubectl()).args(["get", "namespaces", "-w"]).spawn().expect("kubectl runs");
         let begun = Instant::now();
         let (status, _) = server.stop(signal);
         assert_eq!(status.code(), Some(0), "{signal}");

@@ -162,7 +162,7 @@ impl Replay<'_> {
     /// Our own command line tells the rollout verbs (its messages are those of 1.36); kubectl the rest.
     fn run(&self, words: &[String]) -> Ran {
         let ours = ["rollout", "describe"].contains(&words[1].as_str());
-        let program = if ours { env!("CARGO_BIN_EXE_backstay") } else { "kubectl" };
+        let program = if ours { env!("CARGO_BIN_EXE_backstay") } else { support::kubectl() };
         run(self.server.client(program).args(&words[1..]).current_dir(self.shared.join("data/manifests")))
     }
 

@@ -1,18 +1,18 @@
-//! The story that must always work, told by every kubectl that is installed and by our own command line: create,
+//! The story that must always work, told by one kubectl of each minor version and by our own command line: create,
 //! unchanged apply, update, history, undo in all its forms, dry runs, restart, OnDelete, orphans, server-side apply.
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
+use support::clients::{self, Kubectl};
 use support::{Ran, Server, run, wait_for};
 
 const MANIFEST: &str = "apiVersion: apps/v1
 kind: DaemonSet
 metadata:
   name: fluentd
-  namespace: story
   annotations:
     kubernetes.io/change-cause: initial <v1> & more
 spec:
@@ -30,17 +30,28 @@ spec:
         args: [\"a<b>&c\"]
 ";
 
-/// One client program against one server, in the namespace of the story.
+/// One client program against one server, in a namespace of its own.
 struct Teller<'a> {
+    name: String,
     server: &'a Server,
     program: PathBuf,
-    manifest: String,
+    manifest: &'a str,
+    namespace: String,
 }
 
-impl Teller<'_> {
+impl<'a> Teller<'a> {
+    fn kubectl(server: &'a Server, manifest: &'a str, Kubectl { minor, program }: Kubectl) -> Self {
+        Self { name: format!("kubectl 1.{minor}"), server, program, manifest, namespace: format!("story-{minor}") }
+    }
+
+    fn backstay(server: &'a Server, manifest: &'a str) -> Self {
+        let program = env!("CARGO_BIN_EXE_backstay").into();
+        Self { name: "backstay".into(), server, program, manifest, namespace: "story".into() }
+    }
+
     fn run(&self, arguments: &[&str]) -> Ran {
         let mut command: Command = self.server.client(self.program.to_str().expect("UTF-8"));
-        run(command.args(arguments).args(["-n", "story"]))
+        run(command.args(arguments).args(["-n", &self.namespace]))
     }
 
     #[track_caller]
@@ -87,59 +98,51 @@ impl Teller<'_> {
     }
 }
 
-/// Every kubectl on the machine: `kubectl` and `kubectl.1.NN` on the path and in the Cloud SDK's folder.
-fn kubectls() -> Vec<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    folders.push("/usr/lib/google-cloud-sdk/bin".into());
-    let mut found: Vec<PathBuf> = Vec::new();
-    for entry in folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let known = found.iter().any(|one| one.file_name() == entry.path().file_name());
-        if !known && (name == "kubectl" || name.starts_with("kubectl.1.")) {
-            found.push(entry.path());
-        }
-    }
-    found.sort();
-    assert!(!found.is_empty(), "no kubectl is installed; on Debian: apt-get install kubernetes-client");
-    found
-}
+/// How many tell at a time: they wait for the fleet as long as they compute.
+const TELLERS_AT_A_TIME: usize = 3;
 
 #[test]
 fn every_client_tells_the_whole_story() {
     let dir = tempfile::tempdir().expect("a directory");
     let server = Server::start(dir.path(), &["up", "--runtime", "none", "--simulated-nodes", "3"]);
-    let mut programs = kubectls();
-    programs.push(env!("CARGO_BIN_EXE_backstay").into());
-    for program in programs {
-        println!("told by {}", program.display());
-        tell(&server, dir.path(), program);
+    let manifest = dir.path().join("fluentd.yaml");
+    std::fs::write(&manifest, MANIFEST).expect("written");
+    let manifest = manifest.to_str().expect("UTF-8");
+    let kubectls = clients::kubectls();
+    assert!(!kubectls.is_empty(), "no kubectl is installed; run `cargo xtask clients`");
+    let mut tellers: Vec<Teller<'_>> =
+        kubectls.into_iter().map(|one| Teller::kubectl(&server, manifest, one)).collect();
+    tellers.push(Teller::backstay(&server, manifest));
+    for some in tellers.chunks(TELLERS_AT_A_TIME) {
+        std::thread::scope(|scope| {
+            for teller in some {
+                let thread = std::thread::Builder::new().name(teller.name.clone());
+                thread.spawn_scoped(scope, || tell(teller)).expect("a thread");
+            }
+        });
     }
+    let told: Vec<&str> = tellers.iter().map(|teller| teller.name.as_str()).collect();
+    println!("the story was told by {}", told.join(", "));
 }
 
-fn tell(server: &Server, dir: &Path, program: PathBuf) {
-    let manifest = dir.join("fluentd.yaml");
-    std::fs::write(&manifest, MANIFEST).expect("written");
-    let teller = Teller { server, program, manifest: manifest.to_str().expect("UTF-8").to_string() };
-    assert_eq!(
-        run(teller.server.client(teller.program.to_str().expect("UTF-8")).args(["create", "namespace", "story"])).ok(),
-        "namespace/story created\n"
-    );
-    creating(&teller);
-    updating(&teller);
-    undoing(&teller);
-    refusals_and_dry_runs(&teller);
-    orphans(&teller);
-    restarting_and_on_delete(&teller);
-    let deleted =
-        run(teller.server.client(teller.program.to_str().expect("UTF-8")).args(["delete", "namespace", "story"])).ok();
-    assert!(deleted.starts_with("namespace \"story\" deleted"), "{deleted}");
+fn tell(teller: &Teller<'_>) {
+    println!("told by {}: {}", teller.name, teller.program.display());
+    let namespace = &teller.namespace;
+    assert_eq!(teller.ok(&["create", "namespace", namespace]), format!("namespace/{namespace} created\n"));
+    creating(teller);
+    updating(teller);
+    undoing(teller);
+    refusals_and_dry_runs(teller);
+    orphans(teller);
+    restarting_and_on_delete(teller);
+    let deleted = teller.ok(&["delete", "namespace", namespace]);
+    assert!(deleted.starts_with(&format!("namespace \"{namespace}\" deleted")), "{deleted}");
 }
 
 fn creating(teller: &Teller<'_>) {
-    assert_eq!(teller.ok(&["apply", "-f", &teller.manifest]), "daemonset.apps/fluentd created\n");
+    assert_eq!(teller.ok(&["apply", "-f", teller.manifest]), "daemonset.apps/fluentd created\n");
     teller.settle();
-    assert_eq!(teller.ok(&["apply", "-f", &teller.manifest]), "daemonset.apps/fluentd unchanged\n");
+    assert_eq!(teller.ok(&["apply", "-f", teller.manifest]), "daemonset.apps/fluentd unchanged\n");
     assert_eq!(teller.pods().len(), 3);
     teller.expect_revisions(&["1 fluentd:v1"]);
     assert_eq!(
@@ -246,7 +249,7 @@ fn orphans(teller: &Teller<'_>) {
     wait_for("pods without owner", || teller.ok(&["get", "pods", "-o", owners]).is_empty().then_some(()));
     assert_eq!(teller.pods(), before);
     // The template that the pods run, with server-side apply this time.
-    let applied = teller.ok(&["apply", "--server-side", "-f", &teller.manifest]);
+    let applied = teller.ok(&["apply", "--server-side", "-f", teller.manifest]);
     assert_eq!(applied, "daemonset.apps/fluentd serverside-applied\n");
     teller.settle();
     assert_eq!(teller.pods(), before, "adopted, not restarted");

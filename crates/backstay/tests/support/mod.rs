@@ -3,11 +3,13 @@
 // Each test binary uses its own part of this module.
 #![allow(dead_code)]
 
+pub mod clients;
 pub mod kubelet;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// The longest that anything a test waits for may take; a limit against hanging, never a measure.
@@ -83,7 +85,7 @@ impl Server {
     }
 
     pub fn kubectl(&self, arguments: &[&str]) -> Ran {
-        run(self.client("kubectl").args(arguments))
+        run(self.client(kubectl()).args(arguments))
     }
 
     pub fn backstay(&self, arguments: &[&str]) -> Ran {
@@ -97,6 +99,15 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The newest kubectl there is.
+pub fn kubectl() -> &'static str {
+    static NEWEST: OnceLock<String> = OnceLock::new();
+    NEWEST.get_or_init(|| {
+        let newest = clients::kubectls().pop().expect("no kubectl is installed; run `cargo xtask clients`");
+        newest.program.into_os_string().into_string().expect("UTF-8")
+    })
 }
 
 /// What a command printed and how it ended.
