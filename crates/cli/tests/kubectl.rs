@@ -1,11 +1,14 @@
 //! Runs the same command lines with kubectl and with our verbs, and compares every byte they print.
 //!
-//! kubectl is `$BACKSTAY_KUBECTL`, or the one on the path; without any the test is skipped, loudly.
+//! kubectl is `$BACKSTAY_KUBECTL`, or the newest there is: 1.36, our baseline. Without it the test is skipped, loudly.
 
+#[path = "../../backstay/tests/support/clients.rs"]
+mod clients;
 mod support;
 
 use std::process::{Command, Stdio};
 
+use clients::Kubectl;
 use support::{Outcome, Server};
 
 const DAEMONSET: &str = r#"apiVersion: apps/v1
@@ -109,52 +112,41 @@ fn revisions(server: &Server) -> String {
     serde_json::json!({"apiVersion": "v1", "kind": "List", "items": [old, revision(2, &|_| ())]}).to_string()
 }
 
-struct Kubectl(std::ffi::OsString);
+/// Others word some messages differently.
+const BASELINE_MINOR: u32 = 36;
 
-impl Kubectl {
-    fn find() -> Option<Self> {
-        let program = std::env::var_os("BACKSTAY_KUBECTL").unwrap_or_else(|| "kubectl".into());
-        let answers = Command::new(&program).args(["version", "--client"]).output();
-        if answers.is_ok_and(|output| output.status.success()) {
-            return Some(Self(program));
-        }
-        eprintln!("SKIPPED: no kubectl to compare with; set BACKSTAY_KUBECTL");
-        None
+fn find_kubectl() -> Option<Kubectl> {
+    if let Some(program) = std::env::var_os("BACKSTAY_KUBECTL") {
+        return Some(Kubectl::at(program.into()).expect("BACKSTAY_KUBECTL names a kubectl"));
     }
+    let found = clients::kubectls().into_iter().find(|kubectl| kubectl.minor == BASELINE_MINOR);
+    if found.is_none() {
+        println!("SKIPPED: no kubectl 1.{BASELINE_MINOR} to compare with; run `cargo xtask clients`");
+    }
+    found
+}
 
-    fn run(&self, server: &Server, words: &[&str]) -> Outcome {
-        let output = Command::new(&self.0)
-            .args(words)
-            .env("KUBECONFIG", server.kubeconfig())
-            .env("HOME", server.directory.path())
-            .env_remove("KUBECTL_KUBERC")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        Outcome {
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-            code: output.status.code().unwrap_or(-1),
-        }
+fn run(server: &Server, kubectl: &Kubectl, words: &[&str]) -> Outcome {
+    let output = Command::new(&kubectl.program)
+        .args(words)
+        .env("KUBECONFIG", server.kubeconfig())
+        .env("HOME", server.directory.path())
+        .env_remove("KUBECTL_KUBERC")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    Outcome {
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+        code: output.status.code().unwrap_or(-1),
     }
 }
 
-/// What may differ: who was called, log lines of kubectl's libraries, ages; and what kubectl says only since 1.34 or
-/// 1.36, or no longer.
+/// What may differ: who was called, log lines of kubectl's libraries, ages.
 fn normalised(outcome: Outcome) -> Outcome {
     let text = |text: &str| {
-        let newer = |line: &str| {
-            line.starts_with("Warning: resource") && line.contains("Rolling back will not update")
-                || line.trim() == "creationTimestamp: null"
-                || line.trim() == "Namespace:      default" && text.contains("Number of Nodes Misscheduled")
-        };
-        let lines = text.lines().filter(|line| !newer(line) && !line.contains("memcache.go"));
-        lines
-            .map(|line| {
-                ages(line).replace("kubectl", "backstay").replace("Error: invalid argument", "error: invalid argument")
-                    + "\n"
-            })
-            .collect::<String>()
+        let lines = text.lines().filter(|line| !line.contains("memcache.go"));
+        lines.map(|line| ages(line).replace("kubectl", "backstay") + "\n").collect::<String>()
     };
     Outcome { out: text(&outcome.out), err: text(&outcome.err), ..outcome }
 }
@@ -180,7 +172,7 @@ fn compare(server: &Server, kubectl: &Kubectl, lines: &[&str]) {
     for line in lines {
         eprintln!("{line}");
         let words: Vec<&str> = line.split_whitespace().collect();
-        let theirs = normalised(kubectl.run(server, &words));
+        let theirs = normalised(run(server, kubectl, &words));
         let ours = normalised(server.backstay(&words));
         if ours != theirs {
             different.push_str(&format!("=== {line}\n--- kubectl\n{theirs:#?}\n--- backstay\n{ours:#?}\n"));
@@ -191,7 +183,7 @@ fn compare(server: &Server, kubectl: &Kubectl, lines: &[&str]) {
 
 #[test]
 fn reading_verbs_print_what_kubectl_prints() {
-    let Some(kubectl) = Kubectl::find() else { return };
+    let Some(kubectl) = find_kubectl() else { return };
     let server = world();
     compare(
         &server,
@@ -202,6 +194,10 @@ fn reading_verbs_print_what_kubectl_prints() {
             "get ds x -o yaml",
             "get ds x -o json",
             "get ds -o yaml",
+            "get ds -o kyaml",
+            "get cm c -o kyaml",
+            "get pod p -o kyaml --show-managed-fields",
+            "get node edge -o kyaml",
             "get ds -o name",
             "get ds/x pod/p",
             "get ds,cm",
@@ -293,7 +289,7 @@ fn reading_verbs_print_what_kubectl_prints() {
 /// Both change things, each in a namespace of its own; `NS` stands for it.
 #[test]
 fn writing_verbs_say_what_kubectl_says() {
-    let Some(kubectl) = Kubectl::find() else { return };
+    let Some(kubectl) = find_kubectl() else { return };
     let server = world();
     let changed =
         server.file("changed.yaml", &DAEMONSET.replace("main:v1", "main:v2").replace("tier: infra", "tier: top"));
@@ -322,6 +318,7 @@ fn writing_verbs_say_what_kubectl_says() {
         "create cm made --from-literal=a=b -n NS".into(),
         "create cm made --from-literal=a=b -n NS".into(),
         "create cm dry --from-literal=a=b -n NS --dry-run=client -o yaml".into(),
+        format!("apply -f {same} -n NS --dry-run=server -o kyaml"),
         "create ns default".into(),
         "label ds x color=red -n NS".into(),
         "label ds x color=red -n NS".into(),
@@ -363,18 +360,18 @@ fn writing_verbs_say_what_kubectl_says() {
     let mut different = String::new();
     for line in &lines {
         eprintln!("{line}");
-        let run = |namespace: &str, run: &dyn Fn(&[&str]) -> Outcome| {
+        let say = |namespace: &str, run: &dyn Fn(&[&str]) -> Outcome| {
             let line = line.replace("NS", namespace);
             let outcome = normalised(run(&line.split_whitespace().collect::<Vec<_>>()));
-            // Since 1.34 kubectl says from where it deletes; and what a broken patch made is different for each.
+            // What a broken patch made is different for each.
             let hide = |text: &str| {
-                let text = text.replace(&format!(" from {namespace} namespace"), "").replace(namespace, "NS");
+                let text = text.replace(namespace, "NS");
                 if text.len() > 2000 { text.split(": ").last().unwrap_or_default().to_string() } else { text }
             };
             Outcome { out: hide(&outcome.out), err: hide(&outcome.err), ..outcome }
         };
-        let theirs = run("ns-k", &|words| kubectl.run(&server, words));
-        let ours = run("ns-b", &|words| server.backstay(words));
+        let theirs = say("ns-k", &|words| run(&server, &kubectl, words));
+        let ours = say("ns-b", &|words| server.backstay(words));
         if ours != theirs {
             different.push_str(&format!("=== {line}\n--- kubectl\n{theirs:#?}\n--- backstay\n{ours:#?}\n"));
         }

@@ -4,6 +4,7 @@ pub mod columns;
 pub mod grid;
 pub mod json;
 pub mod jsonpath;
+pub mod kyaml;
 pub mod table;
 pub mod yaml;
 mod yaml_scalar;
@@ -20,7 +21,7 @@ use jsonpath::Template;
 /// `-o` and what belongs to it, for verbs that print the objects they touched.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct OutputArgs {
-    /// Print as: json, yaml, name, jsonpath=..., jsonpath-file=..., jsonpath-as-json=...
+    /// Print as: json, yaml, kyaml, name, jsonpath=..., jsonpath-file=..., jsonpath-as-json=...
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<String>,
     /// Template for -o jsonpath
@@ -36,6 +37,7 @@ pub struct OutputArgs {
 pub enum Format {
     Json,
     Yaml,
+    Kyaml,
     Name,
     JsonPath(Template, String),
     JsonPathAsJson(Template),
@@ -44,9 +46,9 @@ pub enum Format {
 }
 
 const BASIC: &str =
-    "go-template,go-template-file,json,jsonpath,jsonpath-as-json,jsonpath-file,name,template,templatefile,yaml";
+    "go-template,go-template-file,json,jsonpath,jsonpath-as-json,jsonpath-file,kyaml,name,template,templatefile,yaml";
 const WITH_COLUMNS: &str = "custom-columns,custom-columns-file,go-template,go-template-file,json,jsonpath,\
-     jsonpath-as-json,jsonpath-file,name,template,templatefile,wide,yaml";
+     jsonpath-as-json,jsonpath-file,kyaml,name,template,templatefile,wide,yaml";
 
 impl OutputArgs {
     /// `None`: the verb's own words. `tables`: the verb can also print columns.
@@ -73,6 +75,7 @@ impl OutputArgs {
         let format = match kind {
             "json" => Format::Json,
             "yaml" => Format::Yaml,
+            "kyaml" => Format::Kyaml,
             "name" => Format::Name,
             "jsonpath" => path(needed()?)?,
             "jsonpath-file" => path(from_file()?)?,
@@ -119,6 +122,7 @@ impl Format {
             Self::Json => json::text(object),
             Self::Yaml if first => yaml::text(object),
             Self::Yaml => format!("---\n{}", yaml::text(object)),
+            Self::Kyaml => kyaml::text(object),
             Self::Name => format!("{}\n", name(object)),
             Self::JsonPath(template, text) => template.fill(object).map_err(|error| {
                 Failure::plain(format!("error executing jsonpath {}: Error executing template: {error}", quoted(text)))
@@ -252,7 +256,8 @@ mod tests {
         assert_eq!(
             error,
             "error: unable to match a printer suitable for the output format \"wide\", allowed formats are: \
-             go-template,go-template-file,json,jsonpath,jsonpath-as-json,jsonpath-file,name,template,templatefile,yaml"
+             go-template,go-template-file,json,jsonpath,jsonpath-as-json,jsonpath-file,kyaml,name,template,\
+             templatefile,yaml"
         );
         assert!(matches!(args("wide").format(true).unwrap(), Some(Format::Wide)));
         let error = args("go-template={{.x}}").format(true).unwrap_err().to_string();

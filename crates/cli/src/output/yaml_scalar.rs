@@ -107,7 +107,7 @@ pub fn escape(c: char) -> Option<String> {
 }
 
 /// Whether bare text would be read as a null, a boolean, a number or a time.
-fn means_something_else(text: &str) -> bool {
+pub fn means_something_else(text: &str) -> bool {
     const WORDS: [&str; 37] = [
         "", "~", "null", "Null", "NULL", "y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON", "n",
         "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF", ".nan", ".NaN", ".NAN", ".inf", ".Inf",

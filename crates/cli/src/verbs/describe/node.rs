@@ -148,7 +148,6 @@ fn system(out: &mut Writer, node: &Value) {
         ("Architecture", "architecture"),
         ("Container Runtime Version", "containerRuntimeVersion"),
         ("Kubelet Version", "kubeletVersion"),
-        ("Kube-Proxy Version", "kubeProxyVersion"),
     ] {
         out.write(0, &format!("  {title}:\t{}\n", meta::str_at(node, &["status", "nodeInfo", field])));
     }

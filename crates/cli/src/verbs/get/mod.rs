@@ -21,7 +21,7 @@ pub struct Args {
     pub words: Vec<String>,
     #[command(flatten)]
     pub files: FileArgs,
-    /// Print as: wide, json, yaml, name, jsonpath=..., jsonpath-file=..., custom-columns=..., custom-columns-file=...
+    /// Print as: wide, json, yaml, kyaml, name, jsonpath=..., jsonpath-file=..., custom-columns=..., custom-columns-file=...
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<String>,
     /// Template for -o jsonpath

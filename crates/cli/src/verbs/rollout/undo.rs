@@ -29,12 +29,12 @@ pub async fn run(app: &App, args: Args) -> Outcome {
     let report = Report::new(&args.output, dry_run)?;
     let session = app.connect().await?;
     for_each(&session, &args.targets, true, async |item| {
+        if let Some(warning) = undo::warning(&item.resource.plural, &item.object) {
+            session.io.err_line(&warning);
+        }
         if !is_daemonset(&item.resource) {
             let kind = quoted(&item.resource.kind);
             return Err(Failure::plain(format!("no rollbacker has been implemented for {kind}")));
-        }
-        if let Some(warning) = undo::warning(&item.resource.plural, &item.object) {
-            session.io.err_line(&warning);
         }
         let message = roll_back(&session, item, to_revision, dry_run).await?;
         session.io.out(&report.text(&item.object, &message)?)
