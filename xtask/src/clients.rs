@@ -4,6 +4,7 @@
 //! into the same folder, and skip loudly what is not there; what [`Installed::show`] names must be.
 
 mod kubectl;
+mod programs;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,24 +28,30 @@ impl Installed {
 
 /// Installs what is missing. What this machine cannot have is said, and is not required of the tests.
 pub fn install() -> Result<Installed> {
-    let folder = folder()?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent directory")?;
+    let folder = folder(root)?;
+    let sources = root.join("crates/backstay/tests/clients");
     println!("\n== clients in {}", folder.display());
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let mut names = Vec::new();
+    programs::install_python(&folder, &sources)?;
+    let mut names = vec!["python".to_string()];
     match has_npm() {
-        Ok(()) => names.extend(kubectl::install(&folder)?),
-        Err(error) => not_here(&format!("kubectl of many versions, which npm brings: {error:#}")),
+        Ok(()) => {
+            programs::install_node(&folder, &sources)?;
+            names.push("node".into());
+            names.extend(kubectl::install(&folder)?);
+        }
+        Err(error) => not_here(&format!("the JavaScript client, kubectl of many versions; they need npm: {error:#}")),
     }
-    println!("== clients: {}", if names.is_empty() { "none".into() } else { names.join(" ") });
+    println!("== clients: {}", names.join(" "));
     Ok(Installed { folder, names })
 }
 
-fn folder() -> Result<PathBuf> {
-    if let Some(folder) = std::env::var_os("BACKSTAY_CLIENTS") {
-        return std::path::absolute(folder).context("BACKSTAY_CLIENTS does not name a folder");
+fn folder(root: &Path) -> Result<PathBuf> {
+    match std::env::var_os("BACKSTAY_CLIENTS") {
+        Some(folder) => std::path::absolute(folder).context("BACKSTAY_CLIENTS does not name a folder"),
+        None => Ok(root.join("target/clients")),
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent directory")?;
-    Ok(root.join("target/clients"))
 }
 
 /// npm, with node; installed if need be.

@@ -49,6 +49,11 @@ pub fn is_installed(program: &str) -> bool {
     std::env::split_paths(&paths).any(|dir| dir.join(program).is_file())
 }
 
+/// Whether a command runs and ends well; what it prints is not shown.
+pub fn succeeds(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+}
+
 /// Installs packages of Debian and its descendants.
 pub fn apt_install(packages: &[&str]) -> Result<()> {
     if packages.is_empty() {

@@ -5,6 +5,8 @@
 
 pub mod clients;
 pub mod kubelet;
+pub mod program;
+pub mod proxy;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};

@@ -1,0 +1,51 @@
+//! Real clients of Kubernetes against a real server, over a network that is cut and a server that is restarted: the
+//! official Python and JavaScript clients as programs of their own (`tests/clients`), and kube-rs.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::program;
+use support::proxy::Proxy;
+use support::{Server, clients};
+
+#[test]
+fn the_python_client() {
+    let python = clients::folder().join("python/bin/python3");
+    if !installed("python", &python) {
+        return;
+    }
+    let mut program = Command::new(python);
+    program.arg("-B").arg(sources().join("python/client.py"));
+    let passed = play(&mut program);
+    assert!(passed.len() >= 20, "{passed:?}");
+}
+
+/// A program's checks, against a server of its own with two nodes.
+fn play(program: &mut Command) -> Vec<String> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut server = Some(Server::start(dir.path(), &["up", "--runtime", "none", "--simulated-nodes", "2"]));
+    let proxy = Proxy::before(server.as_ref().expect("running"));
+    let kubeconfig = proxy.kubeconfig(server.as_ref().expect("running"), dir.path());
+    program.env("KUBECONFIG", kubeconfig).env("HOME", dir.path());
+    program::play(program, |word| match word {
+        "cut" => proxy.cut(),
+        "restart" => server = server.take().map(Server::start_again),
+        other => panic!("the program asks for {other:?}"),
+    })
+}
+
+/// Whether a client is there; if not, that is said, and an error where it was installed for the tests.
+fn installed(name: &str, needed: &Path) -> bool {
+    let found = needed.exists();
+    assert!(found || !clients::is_required(name), "{name} was installed for the tests, but not {}", needed.display());
+    if !found {
+        println!("SKIPPED: the client for {name} is not installed; run `cargo xtask clients`");
+    }
+    found
+}
+
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
+}
