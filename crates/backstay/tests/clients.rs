@@ -22,6 +22,22 @@ fn the_python_client() {
     assert!(passed.len() >= 20, "{passed:?}");
 }
 
+#[test]
+fn the_javascript_client() {
+    let modules = clients::folder().join("node/node_modules");
+    if !installed("node", &modules) {
+        return;
+    }
+    // Modules are found beside the program that imports them.
+    let dir = tempfile::tempdir().expect("a directory");
+    std::os::unix::fs::symlink(&modules, dir.path().join("node_modules")).expect("a link");
+    for source in std::fs::read_dir(sources().join("node")).expect("sources").flatten() {
+        std::fs::copy(source.path(), dir.path().join(source.file_name())).expect("copied");
+    }
+    let passed = play(Command::new("node").arg(dir.path().join("client.mjs")));
+    assert!(passed.len() >= 14, "{passed:?}");
+}
+
 /// A program's checks, against a server of its own with two nodes.
 fn play(program: &mut Command) -> Vec<String> {
     let dir = tempfile::tempdir().expect("a directory");
