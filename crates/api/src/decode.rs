@@ -16,6 +16,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+pub(crate) use self::protobuf::leading_field;
 use crate::schema::{Schema, Type};
 use crate::{GroupVersionKind, Status, resources, schema};
 

@@ -44,6 +44,17 @@ pub struct Struct {
     pub defaults: BTreeMap<String, serde_json::Value>,
     /// Messages that exist only in the protobuf form, by tag: JSON has their fields right here.
     pub inlined: Vec<(u32, StructId)>,
+    /// What the protobuf form holds, by tag. Empty for custom resources.
+    pub parts: Vec<(u32, Part)>,
+}
+
+/// Something with a tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The field of this name.
+    Field(String),
+    /// An inlined message.
+    Message(StructId),
 }
 
 #[derive(Clone, Debug)]
@@ -142,6 +153,22 @@ impl Schema {
 
     pub fn struct_mut(&mut self, id: StructId) -> &mut Struct {
         &mut self.structs[id.0]
+    }
+
+    #[cfg(test)]
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Struct> {
+        self.structs.iter()
+    }
+
+    /// Sorts what the protobuf form holds.
+    fn sort_parts(&mut self) {
+        for structure in &mut self.structs {
+            let fields = structure.fields.iter().filter(|(_, field)| field.tag != 0);
+            let fields = fields.map(|(name, field)| (field.tag, Part::Field(name.clone())));
+            let inlined = structure.inlined.iter().map(|(tag, id)| (*tag, Part::Message(*id)));
+            structure.parts = fields.chain(inlined).collect();
+            structure.parts.sort_by_key(|(tag, _)| *tag);
+        }
     }
 
     /// The names of all structs with an `apiVersion` and a `kind` of their own, in order.

@@ -5,7 +5,7 @@ mod recordings;
 use std::path::Path;
 
 use backstay_api::schema::Type;
-use backstay_api::{GroupVersionKind, decode, meta, schema};
+use backstay_api::{GroupVersionKind, decode, meta, protobuf, schema};
 use serde_json::Value;
 
 /// The recordings have placeholders for times.
@@ -29,6 +29,10 @@ fn check(object: &Value, path: &Path) {
     assert_eq!(&decoded.object, object, "{}", path.display());
     let from_text = decode::json(schema::builtin(), &ty, object.to_string().as_bytes());
     assert_eq!(from_text.map(|decoded| decoded.object).as_ref(), Ok(object), "{}", path.display());
+    let message = protobuf::message(schema::builtin(), &ty, object).expect("a protobuf form");
+    let body = protobuf::body(&gvk.api_version(), &gvk.kind, &message);
+    let from_protobuf = decode::protobuf(schema::builtin(), &ty, &body);
+    assert_eq!(from_protobuf.map(|decoded| decoded.object).as_ref(), Ok(object), "{}", path.display());
 }
 
 #[test]

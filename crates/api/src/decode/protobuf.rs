@@ -13,7 +13,8 @@ use super::base64_text;
 use super::parse::{self, DEPTH_MAX, ParseError};
 use super::time::{self, Precision};
 use super::tree::{Tree, float};
-use crate::schema::{Field, Scalar, Schema, StructId, Type};
+use crate::protobuf::{is_wrapped_list, map_value};
+use crate::schema::{Field, Part, Scalar, Schema, StructId, Type};
 
 /// Begins every protobuf body.
 const MAGIC: &[u8] = b"k8s\0";
@@ -32,6 +33,9 @@ pub fn envelope(body: &[u8]) -> Result<Envelope<'_>, String> {
         return Err("empty data".to_string());
     }
     let unknown = body.strip_prefix(MAGIC).ok_or(NOT_PROTOBUF)?;
+    if unknown.is_empty() {
+        return Err("empty body".to_string());
+    }
     let mut envelope = Envelope { api_version: String::new(), kind: String::new(), raw: &[] };
     for chunk in Wire(unknown) {
         let chunk = chunk?;
@@ -61,6 +65,13 @@ pub fn object(schema: &Schema, ty: &Type, raw: &[u8]) -> Result<Tree<'static>, S
     }
 }
 
+/// How long the first field of a message is, with its key, if it is of bytes and has this tag.
+pub fn leading_field(message: &[u8], tag: u32) -> Option<usize> {
+    let mut wire = Wire(message);
+    let first = wire.next()?.ok()?;
+    (first.number == tag && first.bytes().is_ok()).then(|| message.len() - wire.0.len())
+}
+
 type Fields = Vec<(Cow<'static, str>, Tree<'static>)>;
 
 struct Reader<'s> {
@@ -78,10 +89,10 @@ impl<'s> Reader<'s> {
         let mut fields = Fields::new();
         for chunk in Wire(raw) {
             let chunk = chunk?;
-            if let Some((_, inner)) = structure.inlined.iter().find(|(tag, _)| *tag == chunk.number) {
-                fields.extend(self.message(*inner, chunk.bytes()?)?);
-            } else if let Some((name, field)) = structure.fields.iter().find(|(_, field)| field.tag == chunk.number) {
-                self.field(&mut fields, name, field, &chunk)?;
+            let Ok(at) = structure.parts.binary_search_by_key(&chunk.number, |(tag, _)| *tag) else { continue };
+            match &structure.parts[at].1 {
+                Part::Message(inner) => fields.extend(self.message(*inner, chunk.bytes()?)?),
+                Part::Field(name) => self.field(&mut fields, name, &structure.fields[name], &chunk)?,
             }
         }
         self.depth -= 1;
@@ -90,6 +101,7 @@ impl<'s> Reader<'s> {
 
     fn field(&mut self, fields: &mut Fields, name: &str, field: &'s Field, chunk: &Chunk<'_>) -> Result<(), String> {
         match &field.ty {
+            ty if is_wrapped_list(field) => *slot(fields, name, || Tree::Null) = self.value(ty, None, chunk)?,
             Type::List { element, .. } => {
                 let items = self.items(element, field.go_type, chunk)?;
                 match slot(fields, name, || Tree::Array(Vec::new())) {
@@ -98,7 +110,7 @@ impl<'s> Reader<'s> {
                 }
             }
             Type::Map { value, .. } => {
-                let entry = self.entry(value, chunk)?;
+                let entry = self.entry(value, field.go_type.and_then(map_value), chunk)?;
                 match slot(fields, name, || Tree::Object(Vec::new())) {
                     Tree::Object(map) => map.push(entry),
                     other => *other = Tree::Object(vec![entry]),
@@ -121,7 +133,12 @@ impl<'s> Reader<'s> {
         Ok(vec![self.value(element, go.and_then(|go| go.strip_prefix("[]")), chunk)?])
     }
 
-    fn entry(&mut self, value: &'s Type, chunk: &Chunk<'_>) -> Result<(Cow<'static, str>, Tree<'static>), String> {
+    fn entry(
+        &mut self,
+        value: &'s Type,
+        go: Option<&str>,
+        chunk: &Chunk<'_>,
+    ) -> Result<(Cow<'static, str>, Tree<'static>), String> {
         let mut key = String::new();
         let mut tree = match value {
             Type::Scalar(Scalar::String | Scalar::Bytes) => Tree::String("".into()),
@@ -131,7 +148,7 @@ impl<'s> Reader<'s> {
             let part = part?;
             match part.number {
                 1 => key = part.text()?,
-                2 => tree = self.value(value, None, &part)?,
+                2 => tree = self.value(value, go, &part)?,
                 _ => {}
             }
         }
@@ -151,7 +168,7 @@ impl<'s> Reader<'s> {
                 }
                 Ok(if items.is_empty() { Tree::Null } else { Tree::Array(items) })
             }
-            Type::Map { value, .. } => Ok(Tree::Object(vec![self.entry(value, chunk)?])),
+            Type::Map { value, .. } => Ok(Tree::Object(vec![self.entry(value, None, chunk)?])),
         }
     }
 
@@ -161,6 +178,7 @@ impl<'s> Reader<'s> {
         match (go, props) {
             (Some("v1.JSONSchemaPropsOrBool"), Some(props)) => self.props_or_bool(props, raw),
             (Some("v1.JSONSchemaPropsOrArray"), Some(props)) => self.props_or_array(props, raw),
+            (Some("v1.JSONSchemaPropsOrStringArray"), Some(props)) => self.props_or_names(props, raw),
             _ => raw_json(raw),
         }
     }
@@ -176,6 +194,19 @@ impl<'s> Reader<'s> {
             }
         }
         Ok(tree)
+    }
+
+    fn props_or_names(&mut self, props: StructId, raw: &[u8]) -> Result<Tree<'static>, String> {
+        let mut names = Vec::new();
+        for chunk in Wire(raw) {
+            let chunk = chunk?;
+            match chunk.number {
+                1 => return Ok(Tree::Object(self.message(props, chunk.bytes()?)?)),
+                2 => names.push(Tree::String(chunk.text()?.into())),
+                _ => {}
+            }
+        }
+        Ok(Tree::Array(names))
     }
 
     fn props_or_array(&mut self, props: StructId, raw: &[u8]) -> Result<Tree<'static>, String> {

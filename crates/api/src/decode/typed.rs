@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::Decoded;
 use super::scalar::{self, Fault};
 use super::tree::Tree;
-use crate::schema::{Field, Schema, StructId, Type};
+use crate::schema::{Field, Scalar, Schema, StructId, Type};
 
 /// Go stops collecting here.
 const PROBLEMS_MAX: usize = 100;
@@ -156,7 +156,12 @@ impl<'s> Decoder<'s> {
             self.path.truncate(length);
             // As everywhere, the protobuf form in which objects are kept does not tell an empty list from none.
             let value = value.filter(|value| place.loose || !matches!(value, Value::Array(items) if items.is_empty()));
-            out.insert(key.into_owned(), value.unwrap_or_else(|| empty::zero(self.schema, inner.ty)));
+            let none = || match inner.ty {
+                // That form does not tell no bytes from none either.
+                Type::Scalar(Scalar::Bytes) => Value::String(String::new()),
+                ty => empty::zero(self.schema, ty),
+            };
+            out.insert(key.into_owned(), value.unwrap_or_else(none));
         }
         Ok(Value::Object(out))
     }

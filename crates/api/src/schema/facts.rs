@@ -36,6 +36,7 @@ pub fn read() -> Schema {
             }
         }
     }
+    schema.sort_parts();
     schema
 }
 

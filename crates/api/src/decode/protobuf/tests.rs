@@ -100,13 +100,55 @@ fn raw_json_and_lists_in_maps() {
 fn what_is_broken_is_refused() {
     let refused = |raw: &[u8]| decode("v1", "ConfigMap", raw).expect_err("a refusal");
     assert_eq!(refused(b"\x0a\xff"), "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: unexpected EOF");
-    assert!(refused(b"\x0b").ends_with("illegal wireType 3"));
+    assert!(refused(b"\x0b").ends_with("unexpected EOF"));
+    assert!(refused(b"\x0b\x0c").ends_with("proto: wrong wireType = 3 for field 1"));
+    assert!(refused(b"\x0c").ends_with("wiretype end group for non-group"));
+    assert!(refused(b"\x0e").ends_with("illegal wireType 6"));
+    assert!(refused(b"\x00").contains("illegal tag 0"));
+    assert!(refused(&[0xff; 11]).ends_with("integer overflow"));
     assert!(refused(&int(1, 1)).ends_with("proto: wrong wireType = 0 for field 1"));
     let ty = schema::type_of(&GroupVersionKind::new("", "v1", "ConfigMap")).expect("a known kind");
-    let status = decode::protobuf(schema::builtin(), &ty, b"xxxx").expect_err("a refusal");
+    let whole = |body: &[u8]| {
+        let status = decode::protobuf(schema::builtin(), &ty, body).expect_err("a refusal");
+        let unrecognized = "the object provided is unrecognized (must be of type ConfigMap): ";
+        status.message().strip_prefix(unrecognized).unwrap_or(status.message()).to_string()
+    };
+    let no_magic = "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0] (78787878)";
+    assert_eq!(whole(b"xxxx"), no_magic);
+    assert_eq!(whole(b""), "empty data (<empty>)");
+    assert_eq!(whole(b"k8s\0"), "empty body (6b387300)");
+    assert_eq!(whole(b"k8s\0\x0a\xff"), "unexpected EOF (6b3873000aff)");
     assert_eq!(
-        status.message(),
-        "the object provided is unrecognized (must be of type ConfigMap): provided data does not appear to be a \
-         protobuf message, expected prefix [107 56 115 0] (78787878)"
+        whole(&body("v1", "Secret", b"")),
+        "Secret in version \"v1\" cannot be handled as a ConfigMap: converting (v1.Secret) to (core.ConfigMap): unknown \
+         conversion"
     );
+    assert_eq!(
+        whole(&body("v1", "Nonsense", b"")),
+        "Nonsense in version \"v1\" cannot be handled as a ConfigMap: no kind \"Nonsense\" is registered for version \
+         \"v1\" in scheme \"pkg/runtime/scheme.go:111\""
+    );
+}
+
+#[test]
+fn unknown_fields_and_groups_are_skipped() {
+    let group = b"\xab\x06\x08\x01\xab\x06\xac\x06\xac\x06";
+    let raw = [text(99, "x"), int(100, 1), group.to_vec(), bytes(1, &[text(1, "c"), text(90, "y")].concat())].concat();
+    let object = decode("v1", "ConfigMap", &raw).expect("a config map");
+    assert_eq!(object["metadata"], json!({"name": "c"}));
+}
+
+#[test]
+fn nesting_is_limited() {
+    let mut props = text(5, "object");
+    for _ in 0..20_000 {
+        props = bytes(28, &props);
+        if props.len() > 60_000 {
+            break;
+        }
+    }
+    let version = [text(1, "v1"), bytes(4, &bytes(1, &props))].concat();
+    let raw = bytes(2, &bytes(7, &version));
+    let refused = decode("apiextensions.k8s.io/v1", "CustomResourceDefinition", &raw).expect_err("too deep");
+    assert!(refused.ends_with("proto: nesting is too deep"), "{refused}");
 }

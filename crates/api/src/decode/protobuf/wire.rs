@@ -15,6 +15,8 @@ enum Payload<'a> {
     Fixed64(u64),
     Bytes(&'a [u8]),
     Fixed32,
+    /// A form of old, which nobody uses: skipped.
+    Group,
 }
 
 impl<'a> Iterator for Wire<'a> {
@@ -47,6 +49,11 @@ impl<'a> Wire<'a> {
                 let length = usize::try_from(self.varint()?).map_err(|_| UNEXPECTED_END.to_string())?;
                 Payload::Bytes(self.take(length)?)
             }
+            3 => {
+                self.skip_group()?;
+                Payload::Group
+            }
+            4 => return Err("proto: wiretype end group for non-group".to_string()),
             5 => {
                 self.take(4)?;
                 Payload::Fixed32
@@ -54,6 +61,26 @@ impl<'a> Wire<'a> {
             other => return Err(format!("proto: illegal wireType {other}")),
         };
         Ok(Chunk { number, payload })
+    }
+
+    /// Everything up to the end of a group that has begun.
+    fn skip_group(&mut self) -> Result<(), String> {
+        let mut open = 1_u32;
+        while open > 0 {
+            match self.varint()? & 7 {
+                0 => drop(self.varint()?),
+                1 => drop(self.take(8)?),
+                2 => {
+                    let length = usize::try_from(self.varint()?).map_err(|_| UNEXPECTED_END.to_string())?;
+                    self.take(length)?;
+                }
+                3 => open = open.checked_add(1).ok_or_else(|| UNEXPECTED_END.to_string())?,
+                4 => open -= 1,
+                5 => drop(self.take(4)?),
+                other => return Err(format!("proto: illegal wireType {other}")),
+            }
+        }
+        Ok(())
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], String> {
@@ -121,6 +148,7 @@ impl<'a> Chunk<'a> {
             Payload::Fixed64(_) => 1,
             Payload::Bytes(_) => 2,
             Payload::Fixed32 => 5,
+            Payload::Group => 3,
         };
         format!("proto: wrong wireType = {wire_type} for field {}", self.number)
     }
