@@ -46,6 +46,12 @@ pub fn document(object: &Value) -> Option<Vec<u8>> {
     Some(body(api_version, kind, &message))
 }
 
+/// The message of a `Status`.
+pub fn status(status: &Value) -> Vec<u8> {
+    let ty = type_named("v1", "Status");
+    ty.and_then(|ty| message(schema::builtin(), &ty, status)).expect("Status is among the facts")
+}
+
 /// Kinds that are in every group come in no version, or in that of the core group.
 fn type_named(api_version: &str, kind: &str) -> Option<Type> {
     let schema = schema::builtin();

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{Method, Response};
 
-use crate::answer::{self, Payload, negotiate, send};
+use crate::answer::{self, Offer, Payload, negotiate, send};
 use crate::call::{Call, Warnings};
 use crate::catalog::Served;
 use crate::pipeline::Asked;
@@ -35,8 +35,12 @@ pub async fn resource(
     };
     check_method(&asked, &served, verb, &target)?;
     let user_agent = asked.header(USER_AGENT).to_string();
-    let collection = matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
-    let media = negotiate::negotiate(asked.header(ACCEPT), collection, &asked.query, &user_agent)?;
+    let offer = Offer {
+        collection: matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection),
+        watch: verb == Verb::Watch,
+        custom: served.custom.is_some(),
+    };
+    let media = negotiate::negotiate(asked.header(ACCEPT), offer, &asked.query, &user_agent)?;
     let body = match verb.is_read() {
         true => Bytes::new(),
         false => body::read(body, asked.core.limits.body_bytes_max).await?,

@@ -1,7 +1,7 @@
 //! Checks operations against the newest state, pending ones included, and gives them their revisions. Does no I/O:
 //! the engine makes the changes durable, then publishes them, or takes them back.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::splice::splice;
 use crate::{Encoded, Entry, Event, EventKind, Key, Operation, Revision, Snapshot, State, StoreError};
@@ -53,7 +53,8 @@ impl Committer {
     fn put(&mut self, kind: EventKind, key: Key, value: &Encoded, previous: Option<Arc<Entry>>) -> Arc<Event> {
         self.given += 1;
         let revision = self.given;
-        let entry = Arc::new(Entry { key, revision, value: splice(value, revision), index: value.index.clone() });
+        let (value, index) = (splice(value, revision), value.index.clone());
+        let entry = Arc::new(Entry { key, revision, value, index, messages: OnceLock::new() });
         match kind {
             EventKind::Deleted => self.pending.remove(&entry.key),
             EventKind::Added | EventKind::Modified => self.pending.insert(entry.clone()),

@@ -17,12 +17,12 @@ use crate::{Event, Range, Revision, StoreError, Watch};
 #[derive(Clone, Copy, Debug)]
 pub struct LogLimits {
     pub events_max: usize,
-    /// Of the events' values.
+    /// Of the events' values. Protobuf forms, where clients ask for them, are less than as much again.
     pub bytes_max: usize,
 }
 
 impl Default for LogLimits {
-    /// 16,384 events are three for each pod of a fleet of 5,000 nodes; 64 MiB are as many of about 2 KB, and what a
+    /// 16,384 events are three for each pod of a fleet of 5,000 nodes; 64 MiB are as many of about 4 KB, and what a
     /// server can spare for its busiest resource.
     fn default() -> Self {
         Self { events_max: 16_384, bytes_max: 64 << 20 }

@@ -4,7 +4,7 @@
 //! the caller saw it, and returns once it is durable; nobody sees a write before that. Bytes are shared, never copied
 //! per reader.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use backstay_api::Index;
@@ -48,6 +48,24 @@ pub struct Entry {
     /// Final JSON, `metadata.resourceVersion` included; what GET, LIST and every watcher send.
     pub value: Bytes,
     pub index: Arc<Index>,
+    /// Filled by the first who asks for [`Entry::messages`].
+    pub messages: OnceLock<Box<Messages>>,
+}
+
+impl Entry {
+    /// Its protobuf forms, as far as somebody has made them.
+    pub fn messages(&self) -> &Messages {
+        self.messages.get_or_init(Box::default)
+    }
+}
+
+/// An object's protobuf forms, each made by the first who needs it and kept as long as the entry.
+#[derive(Debug, Default)]
+pub struct Messages {
+    /// The object; never filled for custom resources, which have no such form.
+    pub whole: OnceLock<Bytes>,
+    /// Its metadata alone.
+    pub metadata: OnceLock<Bytes>,
 }
 
 /// What a commit does. `expected` is the revision of the entry that the decision was based on.

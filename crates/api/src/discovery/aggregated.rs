@@ -21,12 +21,9 @@ impl Aggregated {
         }
     }
 
-    /// By this clients recognise the form.
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Aggregated::V2Beta1 => "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
-            Aggregated::V2 => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
-        }
+    /// The parameters of the content type, by which clients recognise the form.
+    pub fn parameters(self) -> String {
+        format!("g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList", self.version())
     }
 }
 

@@ -86,7 +86,8 @@ mod tests {
         };
         let missing: Vec<&str> = schema.kinds().filter(unserved).collect();
         // These are taken and given by subresources and in answers only.
-        let elsewhere = "authentication.v1.TokenRequest autoscaling.v1.Scale meta.v1.APIGroup meta.v1.APIGroupList \
+        let elsewhere = "apidiscovery.v2.APIGroupDiscoveryList apidiscovery.v2beta1.APIGroupDiscoveryList \
+            authentication.v1.TokenRequest autoscaling.v1.Scale meta.v1.APIGroup meta.v1.APIGroupList \
             meta.v1.APIResourceList meta.v1.APIVersions meta.v1.DeleteOptions meta.v1.Status policy.v1.Eviction";
         assert_eq!(missing.join(" "), elsewhere);
     }

@@ -1,10 +1,11 @@
-//! Reads `facts/types.tsv`; the file's own head says what its columns are.
+//! Reads `facts/types.tsv`, whose own head says what its columns are, and `facts/wire.tsv`, which has the same.
 
 use crate::GroupVersionKind;
 
 use super::{Field, ListKind, PatchStrategy, Scalar, Schema, StructId, Type};
 
 const TYPES: &str = include_str!("../facts/types.tsv");
+const WIRE: &str = include_str!("../facts/wire.tsv");
 
 /// `rbac` for `rbac.authorization.k8s.io`, `core` for the core group.
 pub fn short_group(group: &str) -> &str {
@@ -15,7 +16,7 @@ pub fn short_group(group: &str) -> &str {
 pub fn read() -> Schema {
     let mut schema = Schema::default();
     let mut current = None;
-    for line in TYPES.lines() {
+    for line in TYPES.lines().chain(WIRE.lines()) {
         match line.split_at(1) {
             ("#", _) => {}
             ("=", head) => current = Some(declare(&mut schema, head)),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::Response;
 use serde_json::{Map, Value, json};
 
-use super::{Payload, Shape, partial, send, table};
+use super::{Format, Payload, Shape, partial, protobuf, send, table};
 use crate::call::Call;
 use crate::convert;
 
@@ -24,7 +24,7 @@ pub struct Page {
 }
 
 impl Page {
-    fn metadata(&self) -> Value {
+    pub fn metadata(&self) -> Value {
         let mut metadata = Map::new();
         metadata.insert("resourceVersion".into(), json!(self.revision.to_string()));
         if !self.continue_token.is_empty() {
@@ -38,6 +38,14 @@ impl Page {
 }
 
 pub fn response(call: &Call, page: &Page) -> Result<Response<Body>, Status> {
+    if call.media.format == Format::Protobuf {
+        let body = match &call.media.shape {
+            Shape::PartialList(version) => protobuf::metadata_list(version, page)?,
+            Shape::Partial(_) => return Err(is_a_list(call)),
+            _ => protobuf::list(call, page)?,
+        };
+        return Ok(send::bytes(200, protobuf::CONTENT_TYPE, body, call.accepts_gzip));
+    }
     let body = match &call.media.shape {
         Shape::Plain => plain(call, page),
         Shape::Table(version) => {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::Response;
 use serde_json::Value;
 
-use super::{Shape, partial, send, table};
+use super::{Format, Shape, partial, protobuf, send, table};
 use crate::call::Call;
 use crate::{convert, encode};
 
@@ -41,6 +41,10 @@ impl Payload {
 }
 
 pub fn response(call: &Call, code: u16, payload: Payload) -> Result<Response<Body>, Status> {
+    if call.media.format == Format::Protobuf && !matches!(call.media.shape, Shape::PartialList(_)) {
+        let body = protobuf::object(call, payload)?;
+        return Ok(send::bytes(code, protobuf::CONTENT_TYPE, body, call.accepts_gzip));
+    }
     let body = match &call.media.shape {
         Shape::Plain => payload.into_bytes(call),
         Shape::Table(version) => table::of_object(call, version, payload.into_value(call))?,

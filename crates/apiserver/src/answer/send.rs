@@ -11,18 +11,22 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, VARY, WARNING};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::Value;
 
-use super::{Format, Media};
+use super::{Format, Media, protobuf};
 use crate::problem;
 
 /// Smaller answers are not worth the time. Source: `defaultGzipThresholdBytes` of kube-apiserver.
 const GZIP_BYTES_MIN: usize = 128 * 1024;
 
-/// Sends JSON text (or, if the client wants that, what it says as YAML).
+/// Sends JSON text (or, if the client wants that, what it says as YAML or protobuf).
+///
+/// # Errors
+/// `NotAcceptable` if the client wants protobuf and the kind has no such form.
 pub fn json(media: &Media, code: u16, body: Bytes, accepts_gzip: bool) -> Result<Response<Body>, Status> {
     let (content_type, body) = match media.format {
         Format::Json if media.pretty => ("application/json", pretty(&body)?),
         Format::Json => ("application/json", body),
         Format::Yaml => ("application/yaml", yaml(&body)?),
+        Format::Protobuf => (protobuf::CONTENT_TYPE, protobuf::of_json(&body)?),
     };
     Ok(bytes(code, content_type, body, accepts_gzip))
 }

@@ -5,11 +5,11 @@ use backstay_api::Status;
 use backstay_api::discovery::{self, Aggregated};
 use backstay_api::resources::Resource;
 use http::Response;
-use http::header::{ACCEPT, ETAG, HOST, IF_NONE_MATCH, VARY};
+use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH, VARY};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{json, json_as};
+use super::{json, json_in};
 use crate::answer::{negotiate, send};
 use crate::catalog::Contents;
 use crate::pipeline::Asked;
@@ -43,18 +43,20 @@ fn resources(contents: &Contents) -> Vec<&Resource> {
 }
 
 fn at_root(asked: &Asked, resources: &[&Resource], core: bool) -> Response<Body> {
-    let form = match negotiate::aggregated_discovery(asked.header(ACCEPT)).as_deref() {
-        Some("v2") => Aggregated::V2,
-        Some("v2beta1") => Aggregated::V2Beta1,
-        _ => return plain_root(asked, resources, core),
+    let Some((format, version)) = negotiate::aggregated_discovery(asked.header(ACCEPT)) else {
+        return plain_root(asked, resources, core);
     };
+    let form = if version == "v2" { Aggregated::V2 } else { Aggregated::V2Beta1 };
     let document = discovery::aggregated(resources, form, core);
     let hash = Sha256::digest(document.to_string());
     let tag = format!("\"{}\"", hash.iter().map(|byte| format!("{byte:02X}")).collect::<String>());
     let mut response = match asked.header(IF_NONE_MATCH) == tag {
-        true => send::bytes(304, form.content_type(), Default::default(), false),
-        false => json_as(asked, &document, form.content_type()),
+        true => send::bytes(304, "application/json", Default::default(), false),
+        false => json_in(asked, format, &document),
     };
+    let plain = response.headers().get(CONTENT_TYPE).and_then(|plain| plain.to_str().ok()).unwrap_or_default();
+    let content_type = format!("{plain};{}", form.parameters());
+    send::set(response.headers_mut(), CONTENT_TYPE, &content_type);
     send::set(response.headers_mut(), ETAG, &tag);
     send::set(response.headers_mut(), VARY, "Accept");
     response

@@ -9,9 +9,9 @@ pub mod version;
 use axum::body::Body;
 use backstay_api::Status;
 use http::Response;
-use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
+use http::header::ACCEPT_ENCODING;
 
-use crate::answer::send;
+use crate::answer::{Format, Media, send};
 use crate::pipeline::Asked;
 use crate::problem;
 
@@ -34,19 +34,17 @@ pub fn answer(asked: &Asked, verb: &str) -> Result<Response<Body>, Status> {
     }
 }
 
-/// A small JSON document.
+/// A small document in the form that the client wants. What has no kind comes as JSON, even to who prefers protobuf.
 pub fn json(asked: &Asked, document: &serde_json::Value) -> Response<Body> {
+    json_in(asked, asked.media().format, document)
+}
+
+/// The same in a form that has been chosen.
+pub fn json_in(asked: &Asked, format: Format, document: &serde_json::Value) -> Response<Body> {
     let gzip = asked.header(ACCEPT_ENCODING).contains("gzip");
     let body = backstay_api::canonical::json(document);
-    match send::json(&asked.media(), 200, body.clone().into(), gzip) {
+    match send::json(&Media { format, ..asked.media() }, 200, body.clone().into(), gzip) {
         Ok(response) => response,
         Err(_) => send::bytes(200, "application/json", body.into(), gzip),
     }
-}
-
-/// The same with a content type of its own.
-pub fn json_as(asked: &Asked, document: &serde_json::Value, content_type: &str) -> Response<Body> {
-    let mut response = json(asked, document);
-    send::set(response.headers_mut(), CONTENT_TYPE, content_type);
-    response
 }

@@ -1,4 +1,4 @@
-//! The lines of a watch: `{"type":"ADDED","object":{...}}` and a newline.
+//! The lines of a watch: `{"type":"ADDED","object":{...}}` and a newline; or frames, in their place.
 
 use std::sync::Arc;
 
@@ -6,11 +6,14 @@ use backstay_api::{Status, canonical};
 use backstay_store::{Entry, Event, EventKind, Revision};
 use serde_json::{Value, json};
 
+use super::frame::{self, Frames};
 use super::transition::Seen;
 use crate::answer::table::{self, Include};
-use crate::answer::{Payload, Shape, partial};
+use crate::answer::{Format, Payload, Shape, partial};
 use crate::call::Call;
 use crate::{convert, encode};
+
+const BOOKMARK: &str = "BOOKMARK";
 
 /// How a watcher's lines look.
 pub enum Lines {
@@ -26,11 +29,17 @@ pub enum Lines {
     Partial {
         version: String,
     },
+    /// No lines but frames.
+    Protobuf(Frames),
 }
 
 impl Lines {
     pub fn new(call: &Call) -> Result<Self, Status> {
         Ok(match &call.media.shape {
+            Shape::Partial(version) | Shape::PartialList(version) if call.media.format == Format::Protobuf => {
+                Lines::Protobuf(Frames { metadata: Some(version.clone()) })
+            }
+            Shape::Plain if call.media.format == Format::Protobuf => Lines::Protobuf(Frames { metadata: None }),
             Shape::Table(version) => {
                 Lines::Table { version: version.clone(), include: Include::of(call)?, columns_sent: false }
             }
@@ -38,6 +47,13 @@ impl Lines {
             Shape::Plain if convert::is_needed(&call.served) => Lines::Converted,
             Shape::Plain => Lines::Shared,
         })
+    }
+
+    pub fn content_type(&self) -> &'static str {
+        match self {
+            Lines::Protobuf(_) => "application/vnd.kubernetes.protobuf;stream=watch",
+            _ => "application/json",
+        }
     }
 
     /// Appends the line of an event as the watcher sees it.
@@ -67,8 +83,9 @@ impl Lines {
             }
             Lines::Partial { version } => match partial::of_object(version, &value()) {
                 Ok(object) => line(out, kind, &object),
-                Err(status) => failure(out, &status),
+                Err(status) => self.failure(out, &status),
             },
+            Lines::Protobuf(frames) => out.extend_from_slice(&frames.entry(call, name(kind), entry, revision)),
         }
     }
 
@@ -84,29 +101,38 @@ impl Lines {
             metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
         }
         let object = json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata });
-        typed(out, "BOOKMARK", &encode::plain(&object));
+        match self {
+            Lines::Protobuf(frames) => out.extend_from_slice(&frames.value(call, BOOKMARK, &object)),
+            _ => typed(out, BOOKMARK, &encode::plain(&object)),
+        }
+    }
+
+    /// Appends what ends a watch in failure.
+    pub fn failure(&self, out: &mut Vec<u8>, status: &Status) {
+        match self {
+            Lines::Protobuf(_) => out.extend_from_slice(&frame::failure(status)),
+            _ => typed(out, "ERROR", &canonical::json(&status.to_json())),
+        }
     }
 }
 
 /// The object in the served form, under the given revision.
-fn served(call: &Call, entry: &Arc<Entry>, revision: Revision) -> Value {
+pub fn served(call: &Call, entry: &Arc<Entry>, revision: Revision) -> Value {
     let mut object = Payload::Entry(entry.clone()).into_value(call);
     backstay_api::meta::set_meta(&mut object, "resourceVersion", revision.to_string());
     object
 }
 
-/// Appends the line that ends a watch in failure.
-pub fn failure(out: &mut Vec<u8>, status: &Status) {
-    typed(out, "ERROR", &canonical::json(&status.to_json()));
+fn line(out: &mut Vec<u8>, kind: EventKind, object: &[u8]) {
+    typed(out, name(kind), object);
 }
 
-fn line(out: &mut Vec<u8>, kind: EventKind, object: &[u8]) {
-    let name = match kind {
+fn name(kind: EventKind) -> &'static str {
+    match kind {
         EventKind::Added => "ADDED",
         EventKind::Modified => "MODIFIED",
         EventKind::Deleted => "DELETED",
-    };
-    typed(out, name, object);
+    }
 }
 
 fn typed(out: &mut Vec<u8>, name: &str, object: &[u8]) {

@@ -1,7 +1,9 @@
-//! Watches: streams of changes out of the store's shared log, as lines of JSON.
+//! Watches: streams of changes out of the store's shared log, as lines of JSON or frames of protobuf.
 //!
-//! A watcher costs a cursor, a timer and its selectors. Those that want plain JSON get the stored bytes, copied once.
+//! A watcher costs a cursor, a timer and its selectors. Those that want plain JSON get the stored bytes, copied once;
+//! those that want protobuf the message that is kept with them.
 
+mod frame;
 mod line;
 mod start;
 mod transition;
@@ -43,12 +45,13 @@ const FRAME_BYTES: usize = 32 << 10;
 pub async fn response(call: Call, options: ListOptions) -> Result<Response<Body>, Status> {
     let start = start::start(&call, &options).await?;
     let lines = Lines::new(&call)?;
+    let content_type = lines.content_type();
     let watcher = Watcher::new(call, &options, lines, start);
     let body = Body::from_stream(stream::unfold(watcher, |mut watcher| async move {
         watcher.next().await.map(|frame| (Ok::<Bytes, std::convert::Infallible>(frame), watcher))
     }));
     let mut response = Response::new(body);
-    send::set(response.headers_mut(), CONTENT_TYPE, "application/json");
+    send::set(response.headers_mut(), CONTENT_TYPE, content_type);
     Ok(response)
 }
 
@@ -145,7 +148,7 @@ impl Watcher {
         }
         if let Some(status) = self.failure.take() {
             self.events = None;
-            line::failure(frame, &status);
+            self.lines.failure(frame, &status);
             return true;
         }
         loop {
@@ -163,7 +166,7 @@ impl Watcher {
                     },
                     Err(error) => {
                         self.events = None;
-                        line::failure(frame, &ended(&error));
+                        self.lines.failure(frame, &ended(&error));
                         return true;
                     }
                 },

@@ -8,6 +8,8 @@ mod deleting;
 mod limits;
 mod listing;
 mod pods;
+mod protobuf;
 mod script;
 mod watching;
+mod wire;
 mod writing;

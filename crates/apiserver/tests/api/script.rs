@@ -10,7 +10,8 @@
 //! An answer line is the code and then checks: `path=json` (absent is `null`), `path~text` (contains), `path:=name`
 //! (kept for later lines as `${name}`), or, for watches, the events as type and name
 //! (or reason). `@user` before a method sends the
-//! request as somebody other than the administrator.
+//! request as somebody other than the administrator. A name in brackets before it says what the client accepts (see
+//! [`ACCEPTED`]); what comes back in protobuf is shown as JSON, and `type=text` checks the content type.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +24,25 @@ use http::{Method, Request};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
+
+use crate::wire;
+
+/// What clients accept, by the names that scripts use.
+const ACCEPTED: [(&str, &str); 5] = [
+    ("pb", "application/vnd.kubernetes.protobuf"),
+    ("typed", "application/vnd.kubernetes.protobuf,application/json"),
+    ("yaml", "application/yaml"),
+    (
+        "metadata",
+        "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,\
+         application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
+    ),
+    (
+        "metadatalist",
+        "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,\
+         application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json",
+    ),
+];
 
 /// A server and what the script has learnt about it.
 pub struct World {
@@ -86,6 +106,7 @@ impl World {
 
     /// Sends one request line (without its `>`).
     pub async fn send(&self, line: &str) -> Answer {
+        let (accept, line) = accepted(line);
         let (user, line) = match line.strip_prefix('@').and_then(|line| line.split_once(' ')) {
             Some((user, line)) => (UserInfo::new(user, &[]), line),
             None => (UserInfo::new("admin", &[identity::MASTERS]), line),
@@ -95,7 +116,17 @@ impl World {
         let (content_type, body) = content_type(body.trim());
         let mut request = Request::builder().method(method.parse::<Method>().expect("a method")).uri(path);
         request = request.header("content-type", content_type).header("user-agent", "script/1");
-        let request = request.body(Body::from(body.to_string())).expect("a request");
+        if let Some(accept) = accept {
+            request = request.header("accept", accept);
+        }
+        let body = match content_type {
+            wire::PROTOBUF if body.starts_with('{') => {
+                let object = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"));
+                backstay_api::protobuf::document(&object).unwrap_or_else(|| panic!("no protobuf form: {body}"))
+            }
+            _ => body.as_bytes().to_vec(),
+        };
+        let request = request.body(Body::from(body)).expect("a request");
         self.call(request, user).await
     }
 
@@ -103,7 +134,8 @@ impl World {
         let response = as_user(self.router.clone(), user).oneshot(request).await.expect("routers do not fail");
         let (code, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.into_body().collect().await.expect("a whole body").to_bytes();
-        Answer { code, headers, body: String::from_utf8_lossy(&body).into_owned() }
+        let content_type = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        Answer { code, body: wire::to_json(content_type, &body), headers }
     }
 
     fn fill(&self, line: &str) -> String {
@@ -112,11 +144,19 @@ impl World {
     }
 }
 
+/// The Accept header that a line asks for, and the rest of the line.
+fn accepted(line: &str) -> (Option<&'static str>, &str) {
+    let Some((name, rest)) = line.strip_prefix('[').and_then(|line| line.split_once(']')) else { return (None, line) };
+    let accepted = ACCEPTED.iter().find(|(other, _)| *other == name);
+    let (_, accept) = accepted.unwrap_or_else(|| panic!("not among the known clients: {name}"));
+    (Some(accept), rest.trim())
+}
+
 fn content_type(body: &str) -> (&str, &str) {
     let Some((name, rest)) = body
         .strip_prefix('[')
         .and_then(|body| body.split_once(']'))
-        .filter(|(name, _)| ["merge", "smp", "jsonpatch", "apply", "yaml"].contains(name))
+        .filter(|(name, _)| ["merge", "smp", "jsonpatch", "apply", "yaml", "pb"].contains(name))
     else {
         return ("application/json", body);
     };
@@ -125,6 +165,7 @@ fn content_type(body: &str) -> (&str, &str) {
         "smp" => "application/strategic-merge-patch+json",
         "jsonpatch" => "application/json-patch+json",
         "apply" => "application/apply-patch+yaml",
+        "pb" => wire::PROTOBUF,
         _ => "application/yaml",
     };
     (content_type, rest.trim())
@@ -146,6 +187,9 @@ fn check_answer(request: &str, answer: &Answer, checks: &str) -> BTreeMap<String
         if let Some((path, name)) = check.split_once(":=") {
             let value = find(&object, path);
             kept.insert(name.to_string(), value.as_str().map_or(value.to_string(), str::to_string));
+        } else if let Some(expected) = check.strip_prefix("type=") {
+            let seen = answer.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+            assert_eq!(seen.trim_start_matches("application/"), expected, "{request}");
         } else if let Some((path, text)) = check.split_once('~') {
             let seen = find(&object, path).to_string();
             assert!(seen.contains(text), "{request}\n{path} should contain {text:?}\n{body}");

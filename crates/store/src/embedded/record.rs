@@ -1,7 +1,7 @@
 //! One entry as bytes: revision (8 bytes, little endian), length of the index (4 bytes), index, JSON.
 //! Strings of the index are preceded by their length, and lists by their count, as variable-length numbers.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use backstay_api::Index;
 use bytes::Bytes;
@@ -45,7 +45,8 @@ pub fn decode(key: Key, bytes: &[u8]) -> Option<Entry> {
     let (index_bytes, rest) = rest.split_first_chunk::<4>()?;
     let (index, value) = rest.split_at_checked(u32::from_le_bytes(*index_bytes) as usize)?;
     let index = Arc::new(Reader(index).index()?);
-    Some(Entry { key, revision: u64::from_le_bytes(*revision), value: Bytes::copy_from_slice(value), index })
+    let (revision, value) = (u64::from_le_bytes(*revision), Bytes::copy_from_slice(value));
+    Some(Entry { key, revision, value, index, messages: OnceLock::new() })
 }
 
 fn put_index(index: &Index, out: &mut Vec<u8>) {
@@ -130,7 +131,8 @@ mod tests {
             owners: vec!["aa".into()],
         };
         let key = Key::new("pods", "default", "a");
-        Entry { key, revision: 7, value: Bytes::from_static(b"{}"), index: Arc::new(index) }
+        let (value, index) = (Bytes::from_static(b"{}"), Arc::new(index));
+        Entry { key, revision: 7, value, index, messages: OnceLock::new() }
     }
 
     fn check(entry: &Entry) -> Vec<u8> {
