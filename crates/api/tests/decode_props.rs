@@ -125,8 +125,9 @@ proptest! {
             let body = protobuf::body(api_version.unwrap_or_default(), kind.unwrap_or_default(), &message);
             let back = decode::protobuf(schema, &ty, &body).expect("our own output");
             prop_assert_eq!(&object, &back.object, "{}", name);
-            // A Status has the metadata of a list.
-            if object["metadata"].is_object() && name != "meta.v1.Status" {
+            let object_meta = schema.find("meta.v1.ObjectMeta").map(|id| Type::Struct { id });
+            let is_object = schema.field(&ty, "metadata").is_some_and(|field| Some(&field.ty) == object_meta.as_ref());
+            if is_object && object["metadata"].is_object() {
                 let length = protobuf::metadata_length(&message).expect("metadata comes first");
                 prop_assert_eq!(&protobuf::metadata(&object), &message[..length], "{}", name);
             }

@@ -46,7 +46,7 @@ pub fn list(call: &Call, page: &Page) -> Result<Bytes, Status> {
 
 /// The body of a list of metadata.
 pub fn metadata_list(version: &str, page: &Page) -> Result<Bytes, Status> {
-    let messages: Result<Vec<Bytes>, Status> = page.entries.iter().map(|entry| metadata(entry)).collect();
+    let messages: Result<Vec<Bytes>, Status> = page.entries.iter().map(metadata).collect();
     let api_version = format!("meta.k8s.io/{version}");
     Ok(protobuf::list(&api_version, "PartialObjectMetadataList", &page.metadata(), &messages?).into())
 }

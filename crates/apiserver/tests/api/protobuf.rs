@@ -60,11 +60,11 @@ async fn objects_and_lists() {
 
 #[tokio::test(start_paused = true)]
 async fn failures_and_successes() {
-    check(&format!(
+    check(
         r#"
         > [pb] GET /api/v1/namespaces/default/pods/none
-        < 404 type=vnd.kubernetes.protobuf kind="Status" apiVersion="v1" status="Failure" reason="NotFound" code=404 details={{"name":"none","kind":"pods"}} message="pods \"none\" not found"
-        > [typed] POST /api/v1/namespaces/default/pods {{"metadata":{{"name":"P"}}}}
+        < 404 type=vnd.kubernetes.protobuf kind="Status" apiVersion="v1" status="Failure" reason="NotFound" code=404 details={"name":"none","kind":"pods"} message="pods \"none\" not found"
+        > [typed] POST /api/v1/namespaces/default/pods {"metadata":{"name":"P"}}
         < 422 type=vnd.kubernetes.protobuf reason="Invalid" details.causes.0.field="metadata.name"
         > [pb] GET /api/v1/nothing
         < 404 type=vnd.kubernetes.protobuf kind="Status" message="the server could not find the requested resource"
@@ -74,16 +74,16 @@ async fn failures_and_successes() {
         < 403 type=vnd.kubernetes.protobuf reason="Forbidden"
         > [pb] GET /api/v1/pods?resourceVersion=x
         < 400 type=vnd.kubernetes.protobuf kind="Status"
-        > POST /api/v1/namespaces/default/configmaps {{"metadata":{{"name":"c"}}}}
+        > POST /api/v1/namespaces/default/configmaps {"metadata":{"name":"c"}}
         < 201 metadata.uid:=u
         > [pb] DELETE /api/v1/namespaces/default/configmaps/c
-        < 200 type=vnd.kubernetes.protobuf kind="Status" status="Success" details.name="c" details.kind="configmaps" details.uid="${{u}}"
+        < 200 type=vnd.kubernetes.protobuf kind="Status" status="Success" details.name="c" details.kind="configmaps" details.uid="${u}"
         > [pb] GET /api/v1/pods?watch=1&timeoutSeconds=1&sendInitialEvents=true
         < 422 type=vnd.kubernetes.protobuf reason="Invalid"
         > [pb] GET /version
         < 200 type=json major="1"
-        "#
-    ))
+        "#,
+    )
     .await;
 }
 

@@ -152,3 +152,89 @@ fn nesting_is_limited() {
     let refused = decode("apiextensions.k8s.io/v1", "CustomResourceDefinition", &raw).expect_err("too deep");
     assert!(refused.ends_with("proto: nesting is too deep"), "{refused}");
 }
+
+/// The bytes of hexadecimal digits.
+fn hex(digits: &str) -> Vec<u8> {
+    let digits: Vec<char> = digits.chars().filter(char::is_ascii_hexdigit).collect();
+    let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16).expect("two digits");
+    digits.chunks(2).map(byte).collect()
+}
+
+/// A body as kubectl 1.33 sent it, with all the empty values that Go writes.
+#[track_caller]
+fn check_recorded(api_version: &str, kind: &str, digits: &str, expected: Value) {
+    let gvk = GroupVersionKind::from_api_version(api_version, kind).expect("a version");
+    let ty = schema::type_of(&gvk).expect("a known kind");
+    let decoded = decode::protobuf(schema::builtin(), &ty, &hex(digits)).expect("a body of Go");
+    let mut object = decoded.object;
+    let fields = object.as_object_mut().expect("an object");
+    assert_eq!(fields.remove("apiVersion"), Some(api_version.into()));
+    assert_eq!(fields.remove("kind"), Some(kind.into()));
+    assert_eq!(object, expected);
+}
+
+#[test]
+fn bodies_of_kubectl() {
+    check_recorded(
+        "apps/v1",
+        "Deployment",
+        "6b3873000a150a07617070732f7631120a4465706c6f796d656e7412b8010a1f0a0377656212001a0022002a003200380042005a0a0a03617070
+        12037765621286010802120c0a0a0a0361707012037765621a6c0a1c0a0012001a0022002a003200380042005a0a0a036170701203776562124c
+        122e0a056e67696e7812056e67696e782a00320a0a001000185022002a0042006a007200800100880100900100a201001a00320042004a005200
+        5800600068008201008a01009a0100c2010022020a00280038001a0c0800100018002000280038001a002200",
+        json!({
+            "metadata": {"name": "web", "labels": {"app": "web"}},
+            "spec": {
+                "replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "strategy": {},
+                "template": {
+                    "metadata": {"labels": {"app": "web"}},
+                    "spec": {"containers": [
+                        {"name": "nginx", "image": "nginx", "ports": [{"containerPort": 80}], "resources": {}}]},
+                },
+            },
+            "status": {},
+        }),
+    );
+    check_recorded(
+        "networking.k8s.io/v1",
+        "Ingress",
+        "6b3873000a1f0a146e6574776f726b696e672e6b38732e696f2f76311207496e677265737312580a110a016912001a0022002a0032003800
+        4200123f120e0a09612e6578616d706c651201741a2d0a09612e6578616d706c6512200a1e0a1c0a022f70120e220c0a017312070a037765
+        6210001a065072656669781a020a001a002200",
+        json!({
+            "metadata": {"name": "i"},
+            "spec": {"tls": [{"hosts": ["a.example"], "secretName": "t"}], "rules": [{"host": "a.example", "http": {"paths":
+                [{"path": "/p", "pathType": "Prefix", "backend": {"service": {"name": "s", "port": {"name": "web"}}}}]}}]},
+            "status": {"loadBalancer": {}},
+        }),
+    );
+    check_recorded(
+        "policy/v1",
+        "PodDisruptionBudget",
+        "6b3873000a200a09706f6c6963792f76311213506f6444697372757074696f6e42756467657412360a110a017012001a0022002a00320038
+        00420012150a09080110001a0335302512080a060a01611201621a0a080018002000280030001a002200",
+        json!({
+            "metadata": {"name": "p"}, "spec": {"minAvailable": "50%", "selector": {"matchLabels": {"a": "b"}}},
+            "status": {"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0},
+        }),
+    );
+    check_recorded(
+        "v1",
+        "ResourceQuota",
+        "6b3873000a130a027631120d5265736f7572636551756f746112340a110a017112001a0022002a00320038004200121d0a0a0a0363707512
+        030a01310a0f0a066d656d6f727912050a033147691a001a002200",
+        json!({"metadata": {"name": "q"}, "spec": {"hard": {"cpu": "1", "memory": "1Gi"}}, "status": {}}),
+    );
+    check_recorded(
+        "authentication.k8s.io/v1",
+        "TokenRequest",
+        "6b3873000a280a1861757468656e7469636174696f6e2e6b38732e696f2f7631120c546f6b656e52657175657374122d0a100a0012001a00
+        22002a0032003800420012131a0e0a03506f64120276311a0178220020b0091a040a0012001a002200",
+        json!({
+            "metadata": {},
+            "spec": {"audiences": null, "boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "x"},
+                "expirationSeconds": 1200},
+            "status": {"expirationTimestamp": null, "token": ""},
+        }),
+    );
+}
