@@ -124,6 +124,11 @@ impl Quantity {
         self.scaled(-3)
     }
 
+    /// The nearest double.
+    pub fn to_f64(&self) -> f64 {
+        format!("{}e{}", self.mantissa, self.exponent).parse().unwrap_or(f64::NAN)
+    }
+
     /// Whether the value is a whole number.
     pub fn is_integer(&self) -> bool {
         self.normal().1 >= 0

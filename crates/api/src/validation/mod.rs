@@ -4,6 +4,7 @@ mod apps;
 mod cluster;
 mod core;
 pub mod field;
+pub mod format;
 pub mod ip;
 pub mod meta;
 pub mod names;

@@ -1,7 +1,6 @@
 //! Whether a custom resource is what its schema wants, in Kubernetes' words.
 //! Source: `k8s.io/kube-openapi/pkg/validation`, and how `apiextensions-apiserver` turns its findings into causes.
 
-mod format;
 mod lists;
 
 use serde_json::{Map, Value};
@@ -10,6 +9,7 @@ use super::props::{Additional, Bound, Kind, Props, Rules};
 use crate::canonical::json_text;
 use crate::status::Cause;
 use crate::validation::field::{self, Causes, Path};
+use crate::validation::format;
 
 pub use lists::duplicates;
 
