@@ -55,7 +55,8 @@ impl Checker {
                 if *optional || is_optional { Type::optional(found) } else { found }
             }
             Kind::Call { function, args } => {
-                let before = std::mem::replace(&mut self.mixed, self.mixed || function.name == "format");
+                let before = self.mixed;
+                self.mixed |= function.name == "format";
                 let args: Vec<Type> = args.iter().map(|arg| self.of(arg)).collect();
                 self.mixed = before;
                 self.call(function, &args, expr.at)
