@@ -7,12 +7,13 @@ use serde_json::Value;
 
 use super::props::Props;
 use super::scale::ScalePaths;
+use super::validations::{Findings, Validator};
 use super::{defaulting, json_path, names, types, value};
 use crate::meta::{list_at, str_at, value_at};
 use crate::resources::{Resource, Subresource};
 use crate::schema::{Schema, Type};
 use crate::table::{Column, custom_cells, custom_columns};
-use crate::validation::field::Causes;
+use crate::validation::field::{self, Path};
 use crate::{GroupVersionKind, meta};
 
 /// One served version of a definition.
@@ -28,6 +29,7 @@ pub struct CustomResource {
     /// The element of `spec.versions`.
     version: Value,
     props: Props,
+    validator: Option<Validator>,
     scale: Option<ScalePaths>,
 }
 
@@ -42,10 +44,15 @@ pub fn compile(definition: &Value) -> Vec<CustomResource> {
     served.map(|version| CustomResource::of(definition, version)).collect()
 }
 
+/// Objects with such faults are not what rules expect.
+const UNCHECKED_AFTER: [&str; 5] =
+    ["FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid"];
+
 impl CustomResource {
     fn of(definition: &Value, version: &Value) -> Self {
         let resource = resource(definition, version);
-        let props = Props::read(value_at(version, &["schema", "openAPIV3Schema"]).unwrap_or(&Value::Null));
+        let open_api = value_at(version, &["schema", "openAPIV3Schema"]).unwrap_or(&Value::Null);
+        let props = Props::read(open_api);
         let (schema, ty) = types::declare(&resource.gvk(), &props);
         let deprecated = version.get("deprecated") == Some(&Value::Bool(true));
         let warning = || match str_at(version, &["deprecationWarning"]) {
@@ -60,6 +67,7 @@ impl CustomResource {
             schema: Arc::new(schema),
             resource,
             ty,
+            validator: Validator::of_resource(open_api, &props),
             props,
         }
     }
@@ -70,11 +78,24 @@ impl CustomResource {
         defaulting::apply(&self.props, object);
     }
 
-    /// Everything wrong with an object apart from its `metadata`, which obeys the rules of all kinds.
-    pub fn validate(&self, object: &Value) -> Causes {
-        let mut causes = value::validate(&self.props, object, "");
-        causes.extend(value::duplicates(&self.props, object, ""));
-        causes
+    /// Everything wrong with an object apart from its `metadata`, which obeys the rules of all kinds. In an update,
+    /// what was wrong before may stay wrong as long as it is not touched.
+    pub fn validate(&self, object: &Value, old: Option<&Value>) -> Findings {
+        let mut causes = value::validate_update(&self.props, object, old, "");
+        if old.is_none_or(|old| value::duplicates(&self.props, old, "").is_empty()) {
+            causes.extend(value::duplicates(&self.props, object, ""));
+        }
+        let Some(validator) = &self.validator else { return Findings { causes, ..Findings::default() } };
+        if causes.iter().any(|cause| UNCHECKED_AFTER.contains(&cause.reason.as_str())) {
+            let why = "some validation rules were not checked because the object was invalid; correct the existing \
+                       errors to complete validation";
+            causes.push(field::invalid(&Path::new("<nil>"), Value::Null, why));
+            return Findings { causes, ..Findings::default() };
+        }
+        let mut found = validator.validate(&self.props, object, old, "");
+        found.causes.splice(0..0, causes);
+        found.causes.iter_mut().filter(|cause| cause.field.is_empty()).for_each(|cause| cause.field = "<nil>".into());
+        found
     }
 
     pub fn columns(&self) -> Vec<Column> {

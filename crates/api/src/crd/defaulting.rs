@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::props::{Additional, Props};
+use super::props::Props;
 
 /// Fills in defaults, from the outside in, and drops nulls where null is no value.
 pub fn apply(props: &Props, value: &mut Value) {
@@ -21,7 +21,7 @@ fn fill(props: &Props, value: &mut Value) {
                 }
             }
             for (name, value) in fields {
-                if let Some(props) = child(props, name) {
+                if let Some(props) = props.child(name) {
                     fill_entry(props, value);
                 }
             }
@@ -45,9 +45,9 @@ fn fill_entry(props: &Props, value: &mut Value) {
 fn drop_nulls(props: &Props, value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            fields.retain(|name, value| child(props, name).is_none_or(|props| !is_no_value(props, value)));
+            fields.retain(|name, value| props.child(name).is_none_or(|props| !is_no_value(props, value)));
             for (name, value) in fields {
-                if let Some(props) = child(props, name) {
+                if let Some(props) = props.child(name) {
                     drop_nulls(props, value);
                 }
             }
@@ -63,12 +63,4 @@ fn drop_nulls(props: &Props, value: &mut Value) {
 
 fn is_no_value(props: &Props, value: &Value) -> bool {
     value.is_null() && !props.nullable
-}
-
-/// The schema of a field or entry.
-fn child<'a>(props: &'a Props, name: &str) -> Option<&'a Props> {
-    props.properties.get(name).or(match &props.additional {
-        Some(Additional::Of(value)) => Some(&**value),
-        _ => None,
-    })
 }

@@ -3,7 +3,7 @@
 //! A definition that is established ([`status`] says when) compiles into one [`CustomResource`] per served version:
 //! its place in discovery, its type for decoding and server-side apply, its defaults, validation, columns and
 //! subresources. Conversion between versions changes `apiVersion` and nothing else (strategy `None`); webhooks are not
-//! called, and `x-kubernetes-validations` are kept but not evaluated.
+//! called.
 
 mod compile;
 mod defaulting;
@@ -14,10 +14,12 @@ mod props;
 mod scale;
 mod structural;
 mod types;
+mod validations;
 mod value;
 
 pub use self::compile::{CustomResource, compile};
 pub use self::definition::{validate_create, validate_update};
+pub use self::validations::Findings;
 pub use self::names::{CLEANUP_FINALIZER, begin_deletion, continue_deletion, end_deletion, is_established, status};
 
 #[cfg(test)]

@@ -128,6 +128,14 @@ impl Props {
             rules: Rules::read(schema),
         }
     }
+
+    /// The schema of a field or entry.
+    pub fn child(&self, name: &str) -> Option<&Props> {
+        self.properties.get(name).or(match &self.additional {
+            Some(Additional::Of(value)) => Some(&**value),
+            _ => None,
+        })
+    }
 }
 
 impl Rules {

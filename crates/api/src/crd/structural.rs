@@ -5,7 +5,7 @@ use regex::Regex;
 use serde_json::{Map, Value, json};
 
 use super::props::Props;
-use super::value;
+use super::{validations, value};
 use crate::meta::{list_at, str_at};
 use crate::status::Cause;
 use crate::validation::field::{Causes, Path, forbidden, invalid, quote, required};
@@ -19,6 +19,9 @@ pub fn validate(schema: &Value, path: &Path) -> Causes {
     completeness(&mut structural, schema, Some(schema), path);
     structural.sort_by_key(|cause: &Cause| format!("{}: {}", cause.field, cause.message));
     causes.extend(structural);
+    if causes.is_empty() {
+        causes.extend(validations::problems(schema, &Props::read(schema), path));
+    }
     if causes.is_empty() {
         defaults(&mut causes, schema, path);
     }
@@ -330,7 +333,12 @@ fn complete_nested(causes: &mut Causes, nested: &Value, outside: Option<&Value>,
 fn defaults(causes: &mut Causes, schema: &Value, path: &Path) {
     if let Some(default) = schema.get("default").filter(|default| !default.is_null()) {
         let here = path.child("default");
-        for cause in value::validate(&Props::read(schema), default, "") {
+        let props = Props::read(schema);
+        let mut found = value::validate(&props, default, "");
+        if found.is_empty() {
+            found = validations::problems_of_default(schema, &props, default);
+        }
+        for cause in found {
             let field = if cause.field.is_empty() { here.to_string() } else { format!("{here}.{}", cause.field) };
             causes.push(Cause { field, ..cause });
         }

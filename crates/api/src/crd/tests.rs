@@ -8,7 +8,7 @@ use crate::{decode, meta};
 const NOW: &str = "2026-01-01T00:00:00Z";
 
 /// A definition of `widgets.example.com` with this schema of `spec`, defaulted.
-fn definition(spec: Value) -> Value {
+pub(in crate::crd) fn definition(spec: Value) -> Value {
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": "widgets.example.com"},
@@ -36,17 +36,17 @@ fn established(mut definition: Value) -> Value {
 }
 
 /// The only version of a definition with this schema of `spec`.
-fn widget(spec: Value) -> CustomResource {
+pub(in crate::crd) fn widget(spec: Value) -> CustomResource {
     let definition = definition(spec);
     assert_eq!(validate_create(&definition), []);
     compile(&established(definition)).remove(0)
 }
 
-fn object(spec: Value) -> Value {
+pub(in crate::crd) fn object(spec: Value) -> Value {
     json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": spec})
 }
 
-fn shown(causes: Vec<Cause>) -> Vec<String> {
+pub(in crate::crd) fn shown(causes: Vec<Cause>) -> Vec<String> {
     causes.into_iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect()
 }
 
@@ -119,7 +119,7 @@ fn unknown_fields_are_pruned_and_defaults_filled_in() {
         json!({"size": 1, "mode": "slow", "note": null, "port": "http", "free": {"x": [null, {"y": 1}]},
                "labels": {"a": "1"}, "parts": [{"name": "p", "kind": "round"}, {"kind": "round"}]})
     );
-    assert_eq!(widget.validate(&found), []);
+    assert_eq!(widget.validate(&found, None), Findings::default());
     let mut empty = json!({"metadata": {"name": "w"}});
     widget.apply_defaults(&mut empty);
     assert_eq!(empty["spec"], json!({"size": 2, "mode": "slow", "note": "n"}));
@@ -140,7 +140,7 @@ fn objects_are_validated_in_the_words_of_kubernetes() {
     #[track_caller]
     fn check(schema: Value, value: Value, expected: &[&str]) {
         let spec = json!({"type": "object", "properties": {"x": schema}});
-        assert_eq!(shown(widget(spec).validate(&object(json!({"x": value})))), expected);
+        assert_eq!(shown(widget(spec).validate(&object(json!({"x": value})), None).causes), expected);
     }
     check(
         json!({"type": "integer"}),
@@ -366,7 +366,7 @@ proptest::proptest! {
         for resource in compile(&established(definition)) {
             let mut object = object(value.clone());
             resource.apply_defaults(&mut object);
-            let _ = resource.validate(&object);
+            let _ = resource.validate(&object, None);
             let _ = resource.scale(&object);
             let _ = resource.cells(&object, NOW.parse().unwrap());
             let _ = decode::value(&resource.schema, &resource.ty, object);

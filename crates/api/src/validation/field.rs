@@ -57,6 +57,11 @@ pub fn invalid_shown(path: &Path, value: &str, detail: &str) -> Cause {
     cause("FieldValueInvalid", path, &format!("Invalid value: {value}"), detail)
 }
 
+/// [`invalid`] with a value that is not worth showing.
+pub fn invalid_unshown(path: &Path, detail: &str) -> Cause {
+    cause("FieldValueInvalid", path, "Invalid value", detail)
+}
+
 /// One [`invalid`] for each complaint of a rule.
 pub fn invalids(path: &Path, value: &str, details: Vec<String>) -> impl Iterator<Item = Cause> {
     details.into_iter().map(move |detail| invalid(path, value, &detail))

@@ -1,5 +1,6 @@
 //! What holds for the objects of a kind, built-in or custom: one way to ask for both.
 
+use backstay_api::crd::Findings;
 use backstay_api::status::Cause;
 use backstay_api::table::{self, Column};
 use backstay_api::{defaults, strategy, validation};
@@ -26,23 +27,20 @@ impl Served {
     }
 
     /// Everything wrong with a new object.
-    pub fn create_problems(&self, object: &Value) -> Vec<Cause> {
-        let mut causes = validation::create(&self.resource, object);
-        causes.extend(self.schema_problems(object));
-        causes
+    pub fn create_problems(&self, object: &Value) -> Findings {
+        self.with_schema(validation::create(&self.resource, object), object, None)
     }
 
     /// Everything wrong with an update.
-    pub fn update_problems(&self, subresource: Option<&str>, object: &Value, old: &Value) -> Vec<Cause> {
-        let mut causes = validation::update(&self.resource, subresource, object, old);
-        // What was wrong before may stay wrong, as long as it is not touched.
-        let before = self.schema_problems(old);
-        causes.extend(self.schema_problems(object).into_iter().filter(|cause| !before.contains(cause)));
-        causes
+    pub fn update_problems(&self, subresource: Option<&str>, object: &Value, old: &Value) -> Findings {
+        self.with_schema(validation::update(&self.resource, subresource, object, old), object, Some(old))
     }
 
-    fn schema_problems(&self, object: &Value) -> Vec<Cause> {
-        self.custom.as_ref().map(|custom| custom.validate(object)).unwrap_or_default()
+    fn with_schema(&self, mut causes: Vec<Cause>, object: &Value, old: Option<&Value>) -> Findings {
+        let Some(custom) = &self.custom else { return Findings { causes, warnings: Vec::new() } };
+        let found = custom.validate(object, old);
+        causes.extend(found.causes);
+        Findings { causes, ..found }
     }
 
     pub fn columns(&self) -> Vec<Column> {

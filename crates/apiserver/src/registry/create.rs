@@ -69,9 +69,9 @@ async fn generated_name(
 }
 
 async fn commit(call: &Call, options: &WriteOptions, stored: &Served, object: &Value) -> Result<Written, Status> {
-    let causes = stored.create_problems(object);
-    if !causes.is_empty() {
-        return Err(validation::invalid(&call.served.resource, meta::name(object), causes));
+    let found = stored.create_problems(object);
+    if !found.causes.is_empty() {
+        return Err(validation::invalid(&call.served.resource, meta::name(object), found.causes));
     }
     validation::warnings(&stored.resource, object, None).into_iter().for_each(|text| call.warnings.add(text));
     let key = call.key(meta::name(object));

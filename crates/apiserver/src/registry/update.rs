@@ -160,9 +160,10 @@ fn check_version(call: &Call, object: &mut Value, entry: &Entry) -> Result<(), S
 }
 
 fn check(call: &Call, stored: &Served, object: &Value, old: &Value) -> Result<(), Status> {
-    let causes = stored.update_problems(call.subresource(), object, old);
-    if !causes.is_empty() {
-        return Err(validation::invalid(&call.served.resource, call.name(), causes));
+    let found = stored.update_problems(call.subresource(), object, old);
+    found.warnings.into_iter().for_each(|text| call.warnings.add(text));
+    if !found.causes.is_empty() {
+        return Err(validation::invalid(&call.served.resource, call.name(), found.causes));
     }
     validation::warnings(&stored.resource, object, Some(old)).into_iter().for_each(|text| call.warnings.add(text));
     Ok(())

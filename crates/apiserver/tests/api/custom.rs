@@ -102,3 +102,32 @@ async fn a_definition_without_objects_goes_at_once() {
     )
     .await;
 }
+
+const RULES: &str = r#"{"metadata":{"name":"locks.example.com"},"spec":{"group":"example.com","scope":"Namespaced","names":{"plural":"locks","singular":"lock","kind":"Lock"},"versions":[{"name":"v1","served":true,"storage":true,"subresources":{"status":{}},"schema":{"openAPIV3Schema":{"type":"object","properties":{"spec":{"type":"object","x-kubernetes-validations":[{"rule":"self.min <= self.max"}],"properties":{"min":{"type":"integer"},"max":{"type":"integer"},"key":{"type":"string","x-kubernetes-validations":[{"rule":"self == oldSelf","message":"the key is for ever"}]}}},"status":{"type":"object","properties":{"count":{"type":"integer","x-kubernetes-validations":[{"rule":"self >= oldSelf","messageExpression":"'%d is less than %d'.format([self, oldSelf])"}]}}}}}}}]}}"#;
+
+#[tokio::test(start_paused = true)]
+async fn objects_obey_the_rules_of_their_schema() {
+    check(&format!(
+        r#"
+        > POST /apis/apiextensions.k8s.io/v1/customresourcedefinitions {RULES}
+        < 201
+        > POST /apis/example.com/v1/namespaces/default/locks {{"metadata":{{"name":"a"}},"spec":{{"min":3,"max":2}}}}
+        < 422 message="Lock.example.com \"a\" is invalid: spec: Invalid value: failed rule: self.min <= self.max"
+        > POST /apis/example.com/v1/namespaces/default/locks {{"metadata":{{"name":"a"}},"spec":{{"min":1,"max":2,"key":"k"}}}}
+        < 201
+        > PATCH /apis/example.com/v1/namespaces/default/locks/a [merge]{{"spec":{{"max":0}}}}
+        < 422
+        > PATCH /apis/example.com/v1/namespaces/default/locks/a [merge]{{"spec":{{"key":"other"}}}}
+        < 422 details.causes.0.field="spec.key" details.causes.0.message="Invalid value: \"other\": the key is for ever"
+        > PATCH /apis/example.com/v1/namespaces/default/locks/a [merge]{{"spec":{{"max":5}}}}
+        < 200
+        > PATCH /apis/example.com/v1/namespaces/default/locks/a/status [merge]{{"status":{{"count":2}}}}
+        < 200
+        > PATCH /apis/example.com/v1/namespaces/default/locks/a/status [merge]{{"status":{{"count":1}}}}
+        < 422 details.causes.0.message="Invalid value: 1: 1 is less than 2"
+        > PATCH /apis/example.com/v1/namespaces/default/locks/b?fieldManager=me [apply]{{"kind":"Lock","apiVersion":"example.com/v1","metadata":{{"name":"b"}},"spec":{{"min":9,"max":2}}}}
+        < 422
+        "#
+    ))
+    .await;
+}

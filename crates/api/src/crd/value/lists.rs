@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use crate::canonical::json_text;
-use crate::crd::props::{Additional, ListType, Props};
+use crate::crd::props::{ListType, Props};
 use crate::validation::field::{Causes, Path, duplicate};
 
 /// A cause for every element that repeats an earlier one.
@@ -19,11 +19,7 @@ fn walk(causes: &mut Causes, props: &Props, value: &Value, path: &str) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
-                let schema = props.properties.get(name).or(match &props.additional {
-                    Some(Additional::Of(schema)) => Some(&**schema),
-                    _ => None,
-                });
-                if let Some(schema) = schema {
+                if let Some(schema) = props.child(name) {
                     let below = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                     walk(causes, schema, value, &below);
                 }

@@ -5,7 +5,7 @@ mod lists;
 
 use serde_json::{Map, Value};
 
-use super::props::{Additional, Bound, Kind, Props, Rules};
+use super::props::{Bound, Kind, ListType, Props, Rules};
 use crate::canonical::json_text;
 use crate::status::Cause;
 use crate::validation::field::{self, Causes, Path};
@@ -15,12 +15,20 @@ pub use lists::duplicates;
 
 /// Everything wrong with a value; `path` is empty at the root.
 pub fn validate(props: &Props, value: &Value, path: &str) -> Causes {
+    validate_update(props, value, None, path)
+}
+
+/// The same, for a value that was another one before: what has not changed may stay as it is.
+pub fn validate_update(props: &Props, value: &Value, old: Option<&Value>, path: &str) -> Causes {
     let mut causes = Vec::new();
-    check(&mut causes, props, value, path);
+    check(&mut causes, props, value, old, path);
     causes
 }
 
-fn check(causes: &mut Causes, props: &Props, value: &Value, path: &str) {
+fn check(causes: &mut Causes, props: &Props, value: &Value, old: Option<&Value>, path: &str) {
+    if old == Some(value) {
+        return;
+    }
     let Some(fits) = has_type(causes, props, value, path) else { return };
     if value.is_null() {
         allowed(causes, &props.rules, value, path);
@@ -33,12 +41,12 @@ fn check(causes: &mut Causes, props: &Props, value: &Value, path: &str) {
     match value {
         Value::String(text) => string(causes, props, text, path),
         Value::Number(_) => number(causes, &props.rules, value, path),
-        Value::Array(items) => array(causes, props, items, path),
+        Value::Array(items) => array(causes, props, items, old, path),
         _ => {}
     }
     allowed(causes, &props.rules, value, path);
     if let Value::Object(fields) = value {
-        object(causes, props, fields, path);
+        object(causes, props, fields, old, path);
     }
 }
 
@@ -141,10 +149,11 @@ fn number(causes: &mut Causes, rules: &Rules, value: &Value, path: &str) {
     }
 }
 
-fn array(causes: &mut Causes, props: &Props, items: &[Value], path: &str) {
+fn array(causes: &mut Causes, props: &Props, items: &[Value], old: Option<&Value>, path: &str) {
     if let Some(schema) = &props.items {
         for (index, item) in items.iter().enumerate() {
-            check(causes, schema, item, &format!("{path}[{index}]"));
+            let old = old.and_then(|old| counterpart(props, old, item));
+            check(causes, schema, item, old, &format!("{path}[{index}]"));
         }
     }
     let value = || Value::from(items.to_vec());
@@ -159,7 +168,14 @@ fn array(causes: &mut Causes, props: &Props, items: &[Value], path: &str) {
     }
 }
 
-fn object(causes: &mut Causes, props: &Props, fields: &Map<String, Value>, path: &str) {
+/// The element of a list that was this one before, as far as elements can be told apart.
+pub fn counterpart<'a>(props: &Props, old: &'a Value, item: &Value) -> Option<&'a Value> {
+    let old = old.as_array().filter(|_| props.list_type == ListType::Map)?;
+    let same = |old: &&Value| props.list_keys.iter().all(|key| old.get(key) == item.get(key));
+    old.iter().find(same)
+}
+
+fn object(causes: &mut Causes, props: &Props, fields: &Map<String, Value>, old: Option<&Value>, path: &str) {
     let value = || Value::Object(fields.clone());
     if let Some(min) = props.rules.fields.min.filter(|min| fields.len() < *min) {
         causes.push(invalid(path, &value(), &format!("should have at least {min} properties")));
@@ -169,12 +185,9 @@ fn object(causes: &mut Causes, props: &Props, fields: &Map<String, Value>, path:
     }
     let below = |name: &str| if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
     for (name, value) in fields {
-        let schema = props.properties.get(name).or(match &props.additional {
-            Some(Additional::Of(schema)) => Some(&**schema),
-            _ => None,
-        });
-        if let Some(schema) = schema {
-            check(causes, schema, value, &below(name));
+        if let Some(schema) = props.child(name) {
+            let old = old.and_then(|old| old.get(name));
+            check(causes, schema, value, old, &below(name));
         }
     }
     for name in props.required.iter().filter(|name| !fields.contains_key(*name)) {
