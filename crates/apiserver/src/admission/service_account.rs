@@ -10,25 +10,62 @@ use crate::encode;
 use crate::registry::metadata::generate_name;
 
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+const VOLUME: &str = "kube-api-access-";
 /// How long the mounted token lasts. Source: `WarnOnlyBoundTokenExpirationSeconds`.
 const TOKEN_SECONDS: u32 = 3607;
 /// A pod that a node makes known by itself (a static pod) has no account.
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
 pub fn admit(admission: &mut Admission<'_>) -> Result<(), Status> {
-    if !admission.creates("", "pods") || meta::annotation(admission.object, MIRROR).is_some() {
+    if !admission.creates("", "pods") {
         return Ok(());
+    }
+    if meta::annotation(admission.object, MIRROR).is_some() {
+        return check_mirror(admission.object);
     }
     settle_name(admission.object);
     let account = account(admission)?;
     add_pull_secrets(admission.object, &account);
     if mounts_token(admission.object, &account) {
         let core = &admission.call.core;
-        let volume = generate_name("kube-api-access-", &core.entropy);
+        let volume = own_volume(admission.object).unwrap_or_else(|| generate_name(VOLUME, &core.entropy));
         let with_ca = core.accounts.as_ref().is_some_and(|accounts| accounts.root_ca.is_some());
         mount(admission.object, &token_volume(&volume, with_ca));
     }
     Ok(())
+}
+
+/// A static pod's secrets would come from a node that has no right to them.
+fn check_mirror(pod: &Value) -> Result<(), Status> {
+    let volumes = || meta::list_at(pod, &["spec", "volumes"]).iter();
+    let sources = || volumes().flat_map(|volume| meta::list_at(volume, &["projected", "sources"]));
+    let environments = || {
+        let lists = ["initContainers", "containers"].into_iter();
+        lists.flat_map(|list| meta::list_at(pod, &["spec", list])).flat_map(|container| {
+            let values = meta::list_at(container, &["env"]).iter().map(|own| &own["valueFrom"]["secretKeyRef"]);
+            values.chain(meta::list_at(container, &["envFrom"]).iter().map(|own| &own["secretRef"]))
+        })
+    };
+    let has_secrets = volumes().any(|volume| volume.get("secret").is_some())
+        || sources().any(|source| source.get("secret").is_some())
+        || environments().any(|reference| !reference.is_null())
+        || !meta::list_at(pod, &["spec", "imagePullSecrets"]).is_empty();
+    let why = if !meta::str_at(pod, &["spec", "serviceAccountName"]).is_empty() {
+        "a mirror pod may not reference service accounts"
+    } else if has_secrets {
+        "a mirror pod may not reference secrets"
+    } else if sources().any(|source| source.get("serviceAccountToken").is_some()) {
+        "a mirror pod may not use ServiceAccountToken volume projections"
+    } else {
+        return Ok(());
+    };
+    Err(Status::forbidden("", "pods", meta::name(pod), why))
+}
+
+/// A volume for the token that the pod brings along, as one does that was copied from another pod.
+fn own_volume(pod: &Value) -> Option<String> {
+    let mut names = meta::list_at(pod, &["spec", "volumes"]).iter().map(|volume| meta::str_at(volume, &["name"]));
+    names.find(|name| name.starts_with(VOLUME)).map(str::to_string)
 }
 
 fn settle_name(pod: &mut Value) {
@@ -90,7 +127,7 @@ fn mount(pod: &mut Value, volume: &Value) {
             }
         }
     }
-    if mounted {
+    if mounted && own_volume(pod).is_none() {
         let volumes = meta::map_mut(pod, &["spec"]).entry("volumes").or_insert_with(|| json!([]));
         if let Some(volumes) = volumes.as_array_mut() {
             volumes.push(volume.clone());
@@ -121,6 +158,31 @@ mod tests {
         assert_eq!(pod["spec"]["containers"][0]["volumeMounts"][0]["name"], "v");
         assert_eq!(pod["spec"]["containers"][1]["volumeMounts"], own);
         assert_eq!(pod["spec"]["volumes"][0]["name"], "v");
+    }
+
+    #[test]
+    fn a_copied_pod_keeps_its_volume() {
+        let mut pod = json!({"spec": {"containers": [{"name": "a"}], "volumes": [{"name": "kube-api-access-old"}]}});
+        let name = own_volume(&pod).expect("its own");
+        mount(&mut pod, &token_volume(&name, true));
+        assert_eq!(pod["spec"]["volumes"], json!([{"name": "kube-api-access-old"}]));
+        assert_eq!(pod["spec"]["containers"][0]["volumeMounts"][0]["name"], "kube-api-access-old");
+    }
+
+    #[test]
+    fn a_static_pod_has_no_secrets() {
+        let check = |spec: Value, expected: &str| {
+            let pod = json!({"metadata": {"name": "p"}, "spec": spec});
+            let seen = check_mirror(&pod).err().map(|status| status.message().to_string()).unwrap_or_default();
+            assert_eq!(seen.strip_prefix("pods \"p\" is forbidden: a mirror pod may not ").unwrap_or(&seen), expected);
+        };
+        check(json!({"containers": [{"name": "a"}]}), "");
+        check(json!({"serviceAccountName": "a"}), "reference service accounts");
+        check(json!({"volumes": [{"name": "v", "secret": {"secretName": "s"}}]}), "reference secrets");
+        let key = json!({"name": "E", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}});
+        check(json!({"containers": [{"name": "a", "env": [key]}]}), "reference secrets");
+        let token = json!({"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}});
+        check(json!({"volumes": [token]}), "use ServiceAccountToken volume projections");
     }
 
     #[test]

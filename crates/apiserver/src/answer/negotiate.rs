@@ -54,6 +54,9 @@ struct Clause {
     parameters: Vec<(String, String)>,
 }
 
+/// No client asks for so many forms.
+const CLAUSES_MAX: usize = 100;
+
 const PRODUCED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 const STREAMED: &str = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
 
@@ -114,6 +117,7 @@ fn is_produced(clause: &str) -> bool {
 fn clauses(accept: &str) -> Vec<Clause> {
     let mut clauses: Vec<Clause> = accept.split(',').filter_map(clause).collect();
     let rank = |clause: &Clause| (clause.quality, clause.kind != "*", clause.subkind != "*");
+    clauses.truncate(CLAUSES_MAX);
     clauses.sort_by(|a, b| rank(b).partial_cmp(&rank(a)).unwrap_or(std::cmp::Ordering::Equal));
     clauses
 }
@@ -124,7 +128,8 @@ fn clause(text: &str) -> Option<Clause> {
     let mut clause = Clause { kind: kind.into(), subkind: subkind.into(), quality: 1.0, parameters: Vec::new() };
     for (name, value) in parts.filter_map(|part| part.split_once('=')) {
         match name {
-            "q" => clause.quality = value.parse().unwrap_or(1.0),
+            // "NaN" would be a number, too, and could not be compared.
+            "q" => clause.quality = value.parse().ok().filter(|quality: &f32| quality.is_finite()).unwrap_or(1.0),
             _ => clause.parameters.push((name.to_string(), value.to_string())),
         }
     }
@@ -255,6 +260,8 @@ mod tests {
     fn other_kinds_are_asked_for_by_parameters() {
         check("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", "Json Table(\"v1\")");
         check("application/json;as=Table;v=v9;g=meta.k8s.io,application/json", "Json Plain");
+        let odd: Vec<String> = (0..90).map(|n| format!("a/b;q={}", if n % 3 == 0 { "nan" } else { "0.5" })).collect();
+        check(&format!("{},application/json", odd.join(",")), "Json Plain");
         check("application/json;as=Table;v=v9;g=meta.k8s.io", &not_acceptable(PRODUCED));
         check("application/json;as=Other;v=v1;g=meta.k8s.io", &not_acceptable(PRODUCED));
         // A Table has no protobuf form.

@@ -3,7 +3,7 @@
 //! Writing a role takes its rules, or the verb `escalate` on it; writing a binding takes the rules of its role, or the
 //! verb `bind` on that role.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use backstay_api::{Status, meta};
 use serde_json::Value;
@@ -13,6 +13,10 @@ use super::rules::quoted;
 use super::{Action, Attributes, PolicyRule, Resource, RuleIndex};
 use crate::UserInfo;
 use crate::identity::MASTERS;
+
+/// Rules that are not held as a whole are compared one verb, group, resource and name at a time. A body of 3 MiB could
+/// spell out billions of these; the largest role of Kubernetes itself is a few hundred.
+const SINGLES_MAX: usize = 20_000;
 
 /// Whether `user` may write this object; only RBAC kinds are refused. `old` is what it replaces.
 ///
@@ -85,15 +89,24 @@ impl Writer<'_> {
     /// Whether the writer has all these rights; if not, which are missing.
     fn holds(&self, wanted: &[PolicyRule]) -> Result<(), String> {
         let own = self.index.rules_for(self.user, self.namespace);
-        let singles = wanted.iter().flat_map(PolicyRule::singles);
+        // Most rules are covered by one of the writer's as a whole, and need not be taken apart.
+        let open: Vec<&PolicyRule> =
+            wanted.iter().filter(|rule| !own.rules.iter().any(|own| own.covers(rule))).collect();
+        let (name, groups) = (&self.user.name, quoted(&self.user.groups));
+        let what = "is attempting to grant RBAC permissions not currently held";
+        if open.iter().fold(0, |sum: usize, rule| sum.saturating_add(rule.count())) > SINGLES_MAX {
+            return Err(format!(
+                "user {name:?} (groups={groups}) {what}: these rules are {SINGLES_MAX} combinations of verb, group, \
+                 resource and name and more, too many to compare; write them as several roles"
+            ));
+        }
+        let singles = open.into_iter().flat_map(PolicyRule::singles);
         let missing: Vec<_> = singles.filter(|single| !own.rules.iter().any(|own| own.covers(single))).collect();
         if missing.is_empty() {
             return Ok(());
         }
         let missing: BTreeSet<String> = compact(missing).iter().map(ToString::to_string).collect();
         let missing: Vec<String> = missing.into_iter().collect();
-        let (name, groups) = (&self.user.name, quoted(&self.user.groups));
-        let what = "is attempting to grant RBAC permissions not currently held";
         let mut why = format!("user {name:?} (groups={groups}) {what}:\n{}", missing.join("\n"));
         if !own.errors.is_empty() {
             why.push_str(&format!("; resolution errors: [{}]", own.errors.join(" ")));
@@ -117,19 +130,22 @@ fn rules_of(role: &Value) -> Vec<PolicyRule> {
     rules.filter_map(|rule| serde_json::from_value(rule.clone()).ok()).collect()
 }
 
-/// Joins the verbs of rules that differ in nothing else.
+/// Joins the verbs of rules that differ in nothing else; in the order in which they come first.
 fn compact(singles: Vec<PolicyRule>) -> Vec<PolicyRule> {
     let mut compacted: Vec<PolicyRule> = Vec::new();
+    let mut places: HashMap<PolicyRule, usize> = HashMap::new();
     for single in singles {
-        match compacted.iter_mut().find(|rule| without_verbs(rule) == without_verbs(&single)) {
-            Some(rule) if single.verbs.iter().all(|verb| rule.verbs.contains(verb)) => {}
-            Some(rule) => rule.verbs.extend(single.verbs),
-            None => compacted.push(single),
+        let rest = PolicyRule { verbs: Vec::new(), ..single.clone() };
+        match places.get(&rest) {
+            Some(place) => {
+                let verbs = &mut compacted[*place].verbs;
+                verbs.extend(single.verbs.into_iter().filter(|verb| !verbs.contains(verb)).collect::<Vec<_>>());
+            }
+            None => {
+                places.insert(rest, compacted.len());
+                compacted.push(single);
+            }
         }
     }
     compacted
-}
-
-fn without_verbs(rule: &PolicyRule) -> PolicyRule {
-    PolicyRule { verbs: Vec::new(), ..rule.clone() }
 }

@@ -41,7 +41,9 @@ pub fn impersonate(index: &RuleIndex, user: &UserInfo, headers: &HeaderMap) -> R
 
 /// The user as the headers say, and nothing more.
 fn wanted(headers: &HeaderMap) -> UserInfo {
-    let texts = |name: &str| headers.get_all(name).iter().filter_map(|value| value.to_str().ok().map(str::to_string));
+    // Names need not be ASCII. One that cannot be read must not be passed over: the request would be sent as its sender.
+    let texts =
+        |name: &str| headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let mut wanted = UserInfo {
         name: texts(USER).next().unwrap_or_default(),
         uid: texts(UID).next().unwrap_or_default(),
@@ -144,7 +146,7 @@ mod tests {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
-            map.append(name, HeaderValue::from_str(value).expect("a value"));
+            map.append(name, HeaderValue::from_bytes(value.as_bytes()).expect("a value"));
         }
         let index = RuleIndex::build(&*MemoryStore::new().snapshot());
         let seen = match impersonate(&index, user, &map) {
@@ -160,6 +162,7 @@ mod tests {
         let admin = UserInfo::new("root", &["system:masters"]);
         check(&admin, &[("accept", "x")], "nobody else");
         check(&admin, &[("Impersonate-User", "a")], r#"a  ["system:authenticated"] {}"#);
+        check(&admin, &[("Impersonate-User", "j\u{fc}rgen")], "j\u{fc}rgen  [\"system:authenticated\"] {}");
         check(
             &admin,
             &[

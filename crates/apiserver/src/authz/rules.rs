@@ -46,24 +46,31 @@ impl PolicyRule {
             && (self.resource_names.is_empty() || self.resource_names.iter().any(|name| name == resource.name))
     }
 
-    /// Whether this rule allows everything that a rule with one verb, group, resource, name or path allows.
-    pub fn covers(&self, single: &PolicyRule) -> bool {
+    /// Whether this rule alone allows everything that the other one allows.
+    pub fn covers(&self, other: &PolicyRule) -> bool {
         let all = |own: &[String], wanted: &[String]| wanted.iter().all(|wanted| has(own, wanted));
-        let resources = single.resources.iter().all(|wanted| {
+        let resources = other.resources.iter().all(|wanted| {
             let (resource, subresource) = wanted.split_once('/').unwrap_or((wanted, ""));
             self.resources.iter().any(|pattern| covers_resource(pattern, resource, subresource))
         });
-        let names = match (self.resource_names.is_empty(), single.resource_names.is_empty()) {
+        let names = match (self.resource_names.is_empty(), other.resource_names.is_empty()) {
             (true, _) => true,
             (false, true) => false,
-            (false, false) => single.resource_names.iter().all(|name| self.resource_names.contains(name)),
+            (false, false) => other.resource_names.iter().all(|name| self.resource_names.contains(name)),
         };
-        let paths = single.non_resource_urls.iter();
-        all(&self.verbs, &single.verbs)
-            && all(&self.api_groups, &single.api_groups)
+        let paths = other.non_resource_urls.iter();
+        all(&self.verbs, &other.verbs)
+            && all(&self.api_groups, &other.api_groups)
             && resources
             && names
             && paths.into_iter().all(|path| self.non_resource_urls.iter().any(|pattern| covers_path(pattern, path)))
+    }
+
+    /// How many rules [`PolicyRule::singles`] would give.
+    pub fn count(&self) -> usize {
+        let objects = self.api_groups.len().saturating_mul(self.resources.len());
+        let objects = objects.saturating_mul(self.resource_names.len().max(1));
+        self.verbs.len().saturating_mul(objects.saturating_add(self.non_resource_urls.len()))
     }
 
     /// The same rights as rules with one verb, group, resource, name or path each.

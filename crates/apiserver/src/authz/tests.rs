@@ -139,7 +139,13 @@ fn default_roles() {
     no("ann get d - pods");
     let anonymous = UserInfo::anonymous();
     let path = |path| Attributes { user: &anonymous, verb: "get", action: Action::Path(path) };
-    assert!(index.authorize(&path("/readyz")).allowed && !index.authorize(&path("/apis")).allowed);
+    for (to, allowed) in [("/readyz", true), ("/livez", true), ("/healthz", true), ("/readyz/ping", false)] {
+        assert_eq!(index.authorize(&path(to)).allowed, allowed, "{to}");
+    }
+    for to in ["/apis", "/api", "/version", "/metrics", "/openapi/v2", "/", "/openid/v1/jwks"] {
+        assert!(!index.authorize(&path(to)).allowed, "{to}");
+    }
+    yes("ann get /version");
     yes("system:kube-scheduler create d - pods/binding p");
     yes("system:serviceaccount:kube-system:daemon-set-controller update d apps daemonsets/status");
     no("system:serviceaccount:kube-system:daemon-set-controller get d - secrets");
@@ -246,4 +252,11 @@ fn escalation() {
         "404 role.rbac.authorization.k8s.io \"no\" not found",
     );
     check("ann", &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}), None, "ok");
+    // What takes a moment to write down must not take forever to compare.
+    let words = |letter: char| (0..3_000).map(|number| format!("{letter}{number}")).collect::<Vec<_>>();
+    let wide =
+        json!([{"verbs": words('v'), "apiGroups": words('g'), "resources": words('r'), "resourceNames": words('n')}]);
+    let wide = role("d", "wide", json!({}), wide);
+    let refused = escalation::check(&index, &user("ann"), &wide, None).expect_err("too much");
+    assert!(refused.code() == 403 && refused.message().contains("too many to compare"), "{}", refused.message());
 }

@@ -98,6 +98,16 @@ fn reconciled(stored: &Value, wanted: &Value) -> Option<Value> {
     if wanted.get("aggregationRule") != stored.get("aggregationRule") {
         object["aggregationRule"] = wanted["aggregationRule"].clone();
     }
+    if wanted.get("roleRef") != stored.get("roleRef") {
+        // A binding of another role under this name: the default one takes its place, subjects included.
+        (object["roleRef"], object["subjects"]) = (wanted["roleRef"].clone(), wanted["subjects"].clone());
+    }
+    for field in ["labels", "annotations"] {
+        // Aggregation goes by labels: without them, rights would be missing elsewhere. What was changed stays changed.
+        for (key, value) in meta::string_map(wanted["metadata"].get(field)) {
+            meta::map_mut(&mut object, &["metadata", field]).entry(key).or_insert(value.into());
+        }
+    }
     (object != *stored).then_some(object)
 }
 

@@ -68,6 +68,22 @@ fn default_rights_come_back_and_others_stay() {
 }
 
 #[test]
+fn default_roles_get_their_labels_and_bindings_their_role_back() {
+    let store = MemoryStore::new();
+    start(&store);
+    let (mut role, revision) = find(&store, "ClusterRole", "system:aggregate-to-view");
+    role["metadata"]["labels"] = json!({"own": "1"});
+    replace(&store, &role, revision);
+    let (mut binding, revision) = find(&store, "ClusterRoleBinding", "system:discovery");
+    binding["roleRef"]["name"] = json!("cluster-admin");
+    replace(&store, &binding, revision);
+    start(&store);
+    let labels = find(&store, "ClusterRole", "system:aggregate-to-view").0["metadata"]["labels"].clone();
+    assert_eq!((&labels["rbac.authorization.k8s.io/aggregate-to-view"], &labels["own"]), (&json!("true"), &json!("1")));
+    assert_eq!(find(&store, "ClusterRoleBinding", "system:discovery").0["roleRef"]["name"], "system:discovery");
+}
+
+#[test]
 fn every_binding_has_its_role() {
     let roles: Vec<(String, String)> = all()
         .iter()

@@ -43,7 +43,7 @@ pub struct Target {
     pub namespace: Option<String>,
     pub name: Option<String>,
     pub subresource: Option<String>,
-    /// The one object that a collection request selects by `metadata.name`: rights to it are enough.
+    /// The one object that a list or a watch selects by `metadata.name`: rights to it are enough.
     pub selected: Option<String>,
     /// What follows the subresource (proxy paths).
     pub rest: Vec<String>,
@@ -128,7 +128,7 @@ fn target(parts: &[&str]) -> Target {
 /// A GET without a name is a list or a watch; a DELETE without a name means the collection.
 fn refine(verb: Verb, legacy_watch: bool, target: &mut Target, query: &Query) -> Verb {
     let collection = target.name.is_none();
-    if collection && matches!(verb, Verb::Get | Verb::Delete) {
+    if collection && verb == Verb::Get {
         target.selected = selected(query);
     }
     match verb {
@@ -177,6 +177,16 @@ mod tests {
         check(Method::PATCH, "/apis/apps/v1/namespaces/a/daemonsets/d/status", "patch apps/v1 a daemonsets d status");
         check(Method::DELETE, "/api/v1/namespaces/a/pods", "deletecollection /v1 a pods - -");
         check(Method::GET, "/api/v1/namespaces/a/pods/p%20q/log", "get /v1 a pods p q log");
+        let name = |path: &str, method: Method| {
+            let (path, query) = path.split_once('?').unwrap_or((path, ""));
+            match RequestInfo::parse(&method, path, &Query::parse(query)).intent {
+                Intent::Resource { target, .. } => target.selected,
+                Intent::NonResource { .. } => None,
+            }
+        };
+        let path = "/api/v1/namespaces/a/pods?fieldSelector=metadata.name%3Dp";
+        assert_eq!(name(path, Method::GET).as_deref(), Some("p"));
+        assert_eq!(name(path, Method::DELETE), None, "a collection is deleted as a whole");
         check(Method::OPTIONS, "/api/v1/pods", "options /api/v1/pods");
     }
 }

@@ -69,11 +69,23 @@ async fn a_request_that_takes_too_long_is_told_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn strangers_see_health_and_little_else() {
+async fn strangers_see_health_and_nothing_else() {
     let world = World::new().await;
     let anonymous = |path: &str| (Request::get(path).body(Default::default()).unwrap(), UserInfo::anonymous());
-    for (path, code) in [("/readyz", 200), ("/version", 200), ("/api", 403), ("/api/v1/nodes", 403), ("/metrics", 403)]
-    {
+    for (path, code) in [
+        ("/readyz", 200),
+        ("/livez", 200),
+        ("/healthz", 200),
+        ("/readyz/ping", 403),
+        ("/version", 403),
+        ("/", 403),
+        ("/api", 403),
+        ("/openapi/v3", 403),
+        ("/api/v1/nodes", 403),
+        ("/metrics", 403),
+        ("/openid/v1/jwks", 403),
+        ("/nosuch", 403),
+    ] {
         let (request, user) = anonymous(path);
         assert_eq!(world.call(request, user).await.code, code, "{path}");
     }
@@ -124,7 +136,7 @@ async fn unknown_paths_and_methods_are_told_apart() {
 #[tokio::test(start_paused = true)]
 async fn every_answer_can_be_traced() {
     let world = World::new().await;
-    let request = Request::get("/version").header("audit-id", "mine").body(Default::default()).unwrap();
+    let request = Request::get("/readyz").header("audit-id", "mine").body(Default::default()).unwrap();
     let answer = world.call(request, UserInfo::anonymous()).await;
     assert_eq!(answer.headers["audit-id"], "mine");
     let answer = world.send("GET /version").await;
