@@ -1,5 +1,5 @@
-//! Who sends a request. The listener (or whoever calls the router in-process) puts a [`UserInfo`] into the request's
-//! extensions; a request without one is anonymous.
+//! Who sends a request, as Kubernetes knows a user. Whoever calls the router in-process puts a [`UserInfo`] into the
+//! request's extensions, and is believed; others are asked for credentials.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,9 @@ pub const AUTHENTICATED: &str = "system:authenticated";
 pub const UNAUTHENTICATED: &str = "system:unauthenticated";
 /// The group that may do everything.
 pub const MASTERS: &str = "system:masters";
+
+/// The extra that tells by which credential a user was recognised. Source: `user.CredentialIDKey`.
+pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 
 /// A user as Kubernetes knows one: a name, groups, and whatever else the authenticator said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,6 +7,7 @@
 mod accounts;
 mod admission;
 mod answer;
+mod authn;
 pub mod authz;
 pub mod bootstrap;
 mod call;

@@ -11,11 +11,17 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
+use jiff::Timestamp;
 use rustls::RootCertStore;
 use rustls::ServerConfig;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::pki_types::UnixTime;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
+use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
@@ -23,7 +29,8 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
-use crate::identity::UserInfo;
+use crate::authn::Peer;
+use crate::identity::{CREDENTIAL_ID, UserInfo};
 use crate::pki::{Pair, Pki};
 
 /// A handshake that takes longer is somebody holding a slot, not a client.
@@ -48,8 +55,15 @@ pub enum TlsError {
     Verifier(#[from] rustls::server::VerifierBuilderError),
 }
 
-/// TLS as the server speaks it: its own certificate, and client certificates of its own authority if one is shown.
-pub fn tls(pki: &Pki) -> Result<Arc<ServerConfig>, TlsError> {
+/// TLS as the server speaks it, and who vouches for clients.
+#[derive(Clone)]
+pub struct Tls {
+    config: Arc<ServerConfig>,
+    clients: Arc<dyn ClientCertVerifier>,
+}
+
+/// The server's own certificate; client certificates are asked for, and checked against its own authority.
+pub fn tls(pki: &Pki) -> Result<Tls, TlsError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(pki.authority.pair().certificate_pem.as_bytes())?)?;
@@ -59,10 +73,65 @@ pub fn tls(pki: &Pki) -> Result<Arc<ServerConfig>, TlsError> {
     let (chain, key) = chain_and_key(&pki.server)?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(clients)
+        .with_client_cert_verifier(Arc::new(Later(clients.clone())))
         .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Tls { config: Arc::new(config), clients })
+}
+
+/// Lets every certificate through the handshake whose key the client holds. Whether it counts for anything is found out
+/// afterwards: a client is to be told that it is unauthorized, not that the connection broke.
+#[derive(Debug)]
+struct Later(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for Later {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+impl Tls {
+    /// What the certificates that a client has shown say about it; nothing if it has shown none.
+    fn peer(&self, shown: Option<&[CertificateDer<'_>]>) -> Option<Peer> {
+        let (own, others) = shown?.split_first()?;
+        let vouched = self.clients.verify_client_cert(own, others, UnixTime::now());
+        Some(vouched.ok().and_then(|_| read(own)).unwrap_or(Peer::Refused))
+    }
 }
 
 fn chain_and_key(pair: &Pair) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
@@ -71,8 +140,7 @@ fn chain_and_key(pair: &Pair) -> Result<(Vec<CertificateDer<'static>>, PrivateKe
 }
 
 /// Serves until `stop` turns true, then lets running requests finish for a moment.
-pub async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, router: Router, mut stop: watch::Receiver<bool>) {
-    let acceptor = TlsAcceptor::from(tls);
+pub async fn serve(listener: TcpListener, tls: Tls, router: Router, mut stop: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     loop {
@@ -91,10 +159,10 @@ pub async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, router: Router
                 continue;
             }
         };
-        let (acceptor, router, watcher) = (acceptor.clone(), router.clone(), graceful.watcher());
+        let (tls, router, watcher) = (tls.clone(), router.clone(), graceful.watcher());
         tokio::spawn(async move {
             let _slot = slot;
-            if let Err(error) = connection(stream, acceptor, router, watcher).await {
+            if let Err(error) = connection(stream, tls, router, watcher).await {
                 debug!(error = %error, "connection ended");
             }
         });
@@ -109,16 +177,16 @@ type Watcher = hyper_util::server::graceful::Watcher;
 
 async fn connection(
     stream: TcpStream,
-    acceptor: TlsAcceptor,
+    tls: Tls,
     router: Router,
     watcher: Watcher,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
-    let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await??;
-    let user = stream.get_ref().1.peer_certificates().and_then(|chain| user_of(chain.first()?));
+    let stream = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls.config.clone()).accept(stream)).await??;
+    let peer = tls.peer(stream.get_ref().1.peer_certificates());
     let service = service_fn(move |mut request: Request<Incoming>| {
-        if let Some(user) = &user {
-            request.extensions_mut().insert(user.clone());
+        if let Some(peer) = &peer {
+            request.extensions_mut().insert(peer.clone());
         }
         router.clone().oneshot(request.map(Body::new))
     });
@@ -130,11 +198,17 @@ async fn connection(
     watcher.watch(connection.into_owned()).await
 }
 
-/// The user that a verified client certificate names: the common name, with each organization a group.
-fn user_of(certificate: &CertificateDer<'_>) -> Option<UserInfo> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(certificate.as_ref()).ok()?;
-    let subject = certificate.subject();
-    let name = subject.iter_common_name().next()?.as_str().ok()?;
+/// Whom a certificate names: the common name is the user, each organization a group.
+fn read(certificate: &CertificateDer<'_>) -> Option<Peer> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate.as_ref()).ok()?;
+    let until = Timestamp::from_second(parsed.validity().not_after.timestamp()).ok()?;
+    let subject = parsed.subject();
+    let name = subject.iter_common_name().last().and_then(|name| name.as_str().ok()).filter(|name| !name.is_empty());
     let groups: Vec<&str> = subject.iter_organization().filter_map(|group| group.as_str().ok()).collect();
-    Some(UserInfo::new(name, &groups))
+    let user = name.map(|name| {
+        let fingerprint: String = Sha256::digest(certificate).iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = (CREDENTIAL_ID.to_string(), vec![format!("X509SHA256={fingerprint}")]);
+        UserInfo { extra: [id].into(), ..UserInfo::new(name, &groups) }
+    });
+    Some(Peer::Vouched { user, until })
 }

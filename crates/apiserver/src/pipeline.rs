@@ -14,6 +14,7 @@ use http::{HeaderMap, Request, Response};
 
 use crate::UserInfo;
 use crate::answer::{Media, failure, negotiate, send};
+use crate::authn::authenticate;
 use crate::authz::impersonation::impersonate;
 use crate::authz::{Action, Attributes, Resource, forbidden};
 use crate::call::Warnings;
@@ -31,6 +32,7 @@ pub struct Asked {
     pub head: Parts,
     pub info: RequestInfo,
     pub query: Query,
+    /// Nobody, until credentials have been looked at.
     pub user: UserInfo,
 }
 
@@ -58,11 +60,10 @@ pub async fn run(core: Arc<Core>, request: Request<Body>) -> Response<Body> {
         "" => core.entropy.uuid(),
         given => given.chars().take(64).collect(),
     };
-    let user = head.extensions.get::<UserInfo>().cloned().unwrap_or_else(UserInfo::anonymous);
     let query = Query::parse(head.uri.query().unwrap_or_default());
     let info = RequestInfo::parse(&head.method, head.uri.path(), &query);
-    let label = system::metrics::Label::of(&head.method, &info);
-    let asked = Asked { core: core.clone(), head, info, query, user };
+    let label = system::metrics::Label::of(&core.catalog, &head.method, &info);
+    let asked = Asked { core: core.clone(), head, info, query, user: UserInfo::anonymous() };
     let mut response = guarded(asked, body).await;
     send::set(response.headers_mut(), AUDIT_ID, &audit_id);
     response.headers_mut().entry(CACHE_CONTROL).or_insert_with(|| http::HeaderValue::from_static("no-cache, private"));
@@ -112,9 +113,15 @@ async fn limited(asked: Asked, body: Body, nature: Nature) -> Response<Body> {
     response
 }
 
-/// Serves a request once there is room for it.
-async fn in_turn(asked: Asked, body: Body, nature: Nature, warnings: Arc<Warnings>) -> Result<Response<Body>, Status> {
+/// Serves a request once it is known who asks, and there is room for it.
+async fn in_turn(
+    mut asked: Asked,
+    body: Body,
+    nature: Nature,
+    warnings: Arc<Warnings>,
+) -> Result<Response<Body>, Status> {
     let core = asked.core.clone();
+    asked.user = authenticate(&core, &asked.head)?;
     match core.gate.enter(nature).await {
         Ok(_permit) => answer(asked, body, warnings).await,
         Err(TooMany) => Ok(too_many()),

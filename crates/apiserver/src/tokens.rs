@@ -6,15 +6,21 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::identity::UserInfo;
 use crate::pki::{self, Pair, PkiError};
 
 /// The issuer, and the audience when none is asked for.
 pub const ISSUER: &str = "https://kubernetes.default.svc";
+/// The issuer of tokens that lie in secrets and have no end. Source: `serviceaccount.LegacyIssuer`.
+const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
 /// How long a token lasts when nobody says, and at least and at most, in seconds.
 pub const LIFETIME_DEFAULT: i64 = 3600;
 pub const LIFETIME_MIN: i64 = 600;
@@ -69,6 +75,16 @@ impl Claims {
         }
     }
 
+    /// Whether it is the token of a secret, which has no end and no audience.
+    pub fn is_legacy(&self) -> bool {
+        self.iss == LEGACY_ISSUER
+    }
+
+    /// Whether it may be shown to this audience.
+    pub fn is_for(&self, audience: &String) -> bool {
+        self.aud.contains(audience)
+    }
+
     /// The user that the bearer is: the service account, with what the token is bound to as extra.
     pub fn user(&self) -> UserInfo {
         let namespace = &self.binding.namespace;
@@ -78,7 +94,9 @@ impl Claims {
         let mut tell = |key: &str, value: String| {
             extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value]);
         };
-        tell("credential-id", format!("JTI={}", self.jti));
+        if !self.jti.is_empty() {
+            tell("credential-id", format!("JTI={}", self.jti));
+        }
         for (what, bound) in [("pod", &self.binding.pod), ("node", &self.binding.node)] {
             if let Some(bound) = bound {
                 tell(&format!("{what}-name"), bound.name.clone());
@@ -95,16 +113,53 @@ pub enum TokenError {
     Sign(#[source] jsonwebtoken::errors::Error),
     #[error("not a token of this server, or changed on the way")]
     Invalid(#[source] jsonwebtoken::errors::Error),
-    #[error("the token has expired")]
+    #[error("signed by this server, but not a token of a service account")]
+    Foreign,
+    #[error("service account token has expired")]
     Expired,
-    #[error("the token is for {found:?}, not for {asked:?}")]
+    #[error("service account token is not valid yet")]
+    NotYet,
+    #[error("token audiences {} is invalid for the target audiences {}", quoted(found), quoted(asked))]
     Audience { found: Vec<String>, asked: Vec<String> },
+}
+
+/// A token without an end, as a secret holds it: its claims have names of their own.
+#[derive(Debug, Serialize, Deserialize)]
+struct LegacyClaims {
+    iss: String,
+    sub: String,
+    #[serde(rename = "kubernetes.io/serviceaccount/namespace")]
+    namespace: String,
+    #[serde(rename = "kubernetes.io/serviceaccount/secret.name")]
+    secret: String,
+    #[serde(rename = "kubernetes.io/serviceaccount/service-account.name")]
+    account: String,
+    #[serde(rename = "kubernetes.io/serviceaccount/service-account.uid")]
+    uid: String,
+}
+
+impl From<LegacyClaims> for Claims {
+    fn from(legacy: LegacyClaims) -> Self {
+        let binding = Binding {
+            namespace: legacy.namespace,
+            serviceaccount: Reference { name: legacy.account, uid: legacy.uid },
+            secret: Some(Reference { name: legacy.secret, uid: String::new() }),
+            ..Binding::default()
+        };
+        let aud = vec![ISSUER.into()];
+        let (iss, sub) = (legacy.iss, legacy.sub);
+        Claims { iss, sub, aud, exp: i64::MAX, iat: 0, nbf: 0, jti: String::new(), binding }
+    }
 }
 
 /// Signs and verifies.
 pub struct Signer {
     sign: EncodingKey,
     verify: DecodingKey,
+    /// Tells keys apart: a hash of the public half.
+    id: String,
+    /// The public half as a JSON Web Key.
+    public: Value,
 }
 
 impl Signer {
@@ -118,33 +173,81 @@ impl Signer {
     fn of(pair: &Pair) -> Result<Self, String> {
         let text = |error: jsonwebtoken::errors::Error| error.to_string();
         let sign = EncodingKey::from_ec_pem(pair.key_pem.as_bytes()).map_err(text)?;
-        let public = pki::public_key_pem(pair)?;
-        let verify = DecodingKey::from_ec_pem(public.as_bytes()).map_err(text)?;
-        Ok(Self { sign, verify })
+        let public = pki::public_key(pair)?;
+        let verify = DecodingKey::from_ec_pem(public.pem.as_bytes()).map_err(text)?;
+        let id = URL_SAFE_NO_PAD.encode(Sha256::digest(&public.der));
+        let public = web_key(&public.point, &id).ok_or("not a key of the curve P-256")?;
+        Ok(Self { sign, verify, id, public })
+    }
+
+    /// The keys by which others recognise our tokens (a JSON Web Key Set).
+    pub fn key_set(&self) -> Value {
+        json!({ "keys": [self.public] })
     }
 
     pub fn issue(&self, claims: &Claims) -> Result<String, TokenError> {
-        jsonwebtoken::encode(&Header::new(Algorithm::ES256), claims, &self.sign).map_err(TokenError::Sign)
+        self.sign(claims)
+    }
+
+    /// A token without an end for a secret to hold.
+    pub fn issue_legacy(&self, namespace: &str, secret: &str, account: &Reference) -> Result<String, TokenError> {
+        self.sign(&LegacyClaims {
+            iss: LEGACY_ISSUER.into(),
+            sub: format!("system:serviceaccount:{namespace}:{}", account.name),
+            namespace: namespace.into(),
+            secret: secret.into(),
+            account: account.name.clone(),
+            uid: account.uid.clone(),
+        })
+    }
+
+    fn sign(&self, claims: &impl Serialize) -> Result<String, TokenError> {
+        let header = Header { kid: Some(self.id.clone()), ..Header::new(Algorithm::ES256) };
+        jsonwebtoken::encode(&header, claims, &self.sign).map_err(TokenError::Sign)
     }
 
     /// The claims of a token that this server signed, that is still valid, and that is for one of these audiences
-    /// (none: for the server itself).
+    /// (none: for the server itself). What they name may be gone by now.
     pub fn verify(&self, token: &str, audiences: &[String], now: Timestamp) -> Result<Claims, TokenError> {
         let mut rules = Validation::new(Algorithm::ES256);
-        // Time comes from our own clock, the audience is checked below.
+        // Time comes from our own clock, issuer and audience are checked below.
         (rules.validate_exp, rules.validate_nbf, rules.validate_aud) = (false, false, false);
-        rules.set_issuer(&[ISSUER]);
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.verify, &rules).map_err(TokenError::Invalid)?.claims;
-        if claims.exp <= now.as_second() || claims.nbf > now.as_second() + 60 {
+        rules.required_spec_claims.clear();
+        let signed = jsonwebtoken::decode::<Value>(token, &self.verify, &rules).map_err(TokenError::Invalid)?.claims;
+        let claims = claims_of(signed).ok_or(TokenError::Foreign)?;
+        if claims.exp <= now.as_second() {
             return Err(TokenError::Expired);
+        }
+        if claims.nbf > now.as_second() + 60 {
+            return Err(TokenError::NotYet);
         }
         let own = [ISSUER.to_string()];
         let asked = if audiences.is_empty() { &own } else { audiences };
-        match asked.iter().any(|audience| claims.aud.contains(audience)) {
+        match asked.iter().any(|audience| claims.is_for(audience)) {
             true => Ok(claims),
             false => Err(TokenError::Audience { found: claims.aud, asked: asked.to_vec() }),
         }
     }
+}
+
+fn claims_of(signed: Value) -> Option<Claims> {
+    match signed["iss"].as_str() {
+        Some(ISSUER) => serde_json::from_value(signed).ok(),
+        Some(LEGACY_ISSUER) => serde_json::from_value::<LegacyClaims>(signed).ok().map(Claims::from),
+        _ => None,
+    }
+}
+
+/// A point of P-256 (`04`, x, y) as a JSON Web Key.
+fn web_key(point: &[u8], id: &str) -> Option<Value> {
+    let (x, y) = point.strip_prefix(&[4])?.split_at_checked(32)?;
+    let [x, y] = [x, y].map(|part| URL_SAFE_NO_PAD.encode(part));
+    Some(json!({ "use": "sig", "kty": "EC", "kid": id, "crv": "P-256", "alg": "ES256", "x": x, "y": y }))
+}
+
+/// As Go prints a list with `%q`.
+fn quoted(texts: &[String]) -> String {
+    crate::authz::quoted(texts)
 }
 
 #[cfg(test)]
@@ -187,6 +290,38 @@ mod tests {
         let token = signer.issue(&claims(&["vault"])).expect("signed");
         assert!(signer.verify(&token, &["vault".into(), "x".into()], at(1599)).is_ok());
         assert!(matches!(signer.verify(&token, &["vault".into()], at(1600)), Err(TokenError::Expired)));
-        assert!(matches!(signer.verify(&token, &[], at(1001)), Err(TokenError::Audience { .. })));
+        let wrong = signer.verify(&token, &[], at(1001)).expect_err("for somebody else");
+        let words =
+            r#"token audiences ["vault"] is invalid for the target audiences ["https://kubernetes.default.svc"]"#;
+        assert_eq!(wrong.to_string(), words);
+        let early = signer.verify(&token, &["vault".into()], at(900));
+        assert!(matches!(early, Err(TokenError::NotYet)));
+    }
+
+    #[test]
+    fn the_token_of_a_secret_has_no_end() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let signer = Signer::open(dir.path(), at(0)).expect("a signer");
+        let account = Reference { name: "agent".into(), uid: "u".into() };
+        let token = signer.issue_legacy("ns", "s", &account).expect("signed");
+        let found = signer.verify(&token, &[], at(1 << 33)).expect("valid");
+        assert!(found.is_legacy() && found.user().extra.is_empty());
+        assert_eq!((found.user().name.as_str(), found.user().uid.as_str()), ("system:serviceaccount:ns:agent", "u"));
+        assert!(matches!(signer.verify(&token, &["vault".into()], at(1)), Err(TokenError::Audience { .. })));
+    }
+
+    #[test]
+    fn others_can_check_tokens_with_the_public_half() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let signer = Signer::open(dir.path(), at(0)).expect("a signer");
+        let token = signer.issue(&claims(&["vault"])).expect("signed");
+        let set: jsonwebtoken::jwk::JwkSet = serde_json::from_value(signer.key_set()).expect("a key set");
+        let id = jsonwebtoken::decode_header(&token).expect("a header").kid.expect("which key");
+        let key = DecodingKey::from_jwk(set.find(&id).expect("that key")).expect("usable");
+        let mut rules = Validation::new(Algorithm::ES256);
+        rules.set_audience(&["vault"]);
+        rules.validate_exp = false;
+        let read = jsonwebtoken::decode::<Claims>(&token, &key, &rules).expect("recognised").claims;
+        assert_eq!(read, claims(&["vault"]));
     }
 }

@@ -22,7 +22,7 @@ mod rules;
 pub use attributes::{Action, Attributes, Resource, forbidden};
 pub use cache::Authorizer;
 pub use index::{Decision, Resolved, RuleIndex};
-pub use rules::PolicyRule;
+pub use rules::{PolicyRule, quoted};
 
 #[cfg(test)]
 mod reviews_tests;

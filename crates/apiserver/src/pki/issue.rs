@@ -106,12 +106,27 @@ impl Authority {
     }
 }
 
-/// The public key of a pair, PEM.
+/// The public half of a key in its usual forms.
+pub struct PublicKey {
+    pub pem: String,
+    /// With the algorithm (`SubjectPublicKeyInfo`).
+    pub der: Vec<u8>,
+    /// The bare point of the curve.
+    pub point: Vec<u8>,
+}
+
+/// The public key of a pair.
 ///
 /// # Errors
 /// What is wrong with a key that cannot be read.
-pub fn public_key_pem(pair: &Pair) -> Result<String, String> {
-    KeyPair::from_pem(&pair.key_pem).map(|key| key.public_key_pem()).map_err(|error| error.to_string())
+pub fn public_key(pair: &Pair) -> Result<PublicKey, String> {
+    use rcgen::PublicKeyData;
+    let key = KeyPair::from_pem(&pair.key_pem).map_err(|error| error.to_string())?;
+    Ok(PublicKey {
+        pem: key.public_key_pem(),
+        der: key.subject_public_key_info(),
+        point: key.public_key_raw().to_vec(),
+    })
 }
 
 /// An hour back for clocks that are behind.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use jiff::{Timestamp, ToSpan};
 
 pub use files::write_private;
-pub use issue::{Authority, Pair, Subject, public_key_pem};
+pub use issue::{Authority, Pair, PublicKey, Subject, public_key};
 
 /// Lifetimes in days. A leaf is renewed when less than a third of its time is left.
 const CA_DAYS: i64 = 3650;

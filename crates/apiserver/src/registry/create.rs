@@ -84,9 +84,7 @@ async fn commit(call: &Call, options: &WriteOptions, stored: &Served, object: &V
     let value = stored.encode(object);
     match call.core.store.commit(key, Operation::Create { value }).await {
         Ok(entry) => {
-            if stored.is("", "namespaces") {
-                accounts::ensure(&call.core, &entry.key.name).await?;
-            }
+            accounts::follow(&call.core, stored, &entry.key.namespace, &entry.key.name).await?;
             Ok((201, Payload::Entry(entry)))
         }
         Err(StoreError::Exists { current, .. }) => Err(taken(call, &encode::parse(&current))),

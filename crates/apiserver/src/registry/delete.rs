@@ -63,9 +63,7 @@ pub async fn delete(call: &Call, options: &DeleteOptions, name: &str) -> Result<
         }
         Deleted::Pending(_) => {}
         Deleted::Gone { .. } | Deleted::Last(_) => {
-            if accounts::is_ours(&call.served, name) {
-                accounts::ensure(&call.core, call.namespace()).await?;
-            }
+            accounts::follow(&call.core, &call.served, call.namespace(), name).await?;
             custom::clean_up_after(&call.core, &call.served).await?;
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use backstay_api::resources::Resource;
 use backstay_api::{Reason, Status, managed, meta, strategy, validation};
 use backstay_store::{Entry, Operation, StoreError};
 use serde_json::Value;
@@ -9,11 +10,11 @@ use serde_json::Value;
 use super::{Written, create, finalizers, metadata, modified, not_found, store_failure};
 use crate::admission::{Admission, Event};
 use crate::answer::Payload;
-use crate::authz::escalation;
+use crate::authz::{self, Action, Attributes, escalation, forbidden};
 use crate::call::Call;
 use crate::catalog::Served;
 use crate::request::options::WriteOptions;
-use crate::{convert, custom, encode, services};
+use crate::{accounts, convert, custom, encode, services};
 
 /// An update that loses this many races in a row meets a store that does nothing else.
 const ATTEMPTS_MAX: usize = 100;
@@ -79,6 +80,7 @@ async fn absent(call: &Call, options: &WriteOptions, change: &impl Change) -> Re
     if !may_create || call.subresource().is_some() {
         return Err(not_found(call, call.name()));
     }
+    check_create(call)?;
     let mut object = change.apply(None)?;
     metadata::check_name(call, &object)?;
     let created = if change.tracks_itself() {
@@ -92,6 +94,21 @@ async fn absent(call: &Call, options: &WriteOptions, change: &impl Change) -> Re
         Err(status) if status.reason() == Some(Reason::AlreadyExists) => Ok(Attempt::Raced),
         result => result.map(Attempt::Done),
     }
+}
+
+/// An update that makes an object takes the right to create it, too. Source: `withAuthorization` of `rest`'s handlers.
+fn check_create(call: &Call) -> Result<(), Status> {
+    let Resource { group, plural, .. } = &call.served.resource;
+    let resource = authz::Resource {
+        group,
+        resource: plural,
+        subresource: "",
+        namespace: call.target.namespace.as_deref().unwrap_or_default(),
+        name: call.name(),
+    };
+    let attributes = Attributes { user: &call.user, verb: "create", action: Action::Resource(resource) };
+    let decision = call.core.authorizer.authorize(&attributes);
+    if decision.allowed { Ok(()) } else { Err(forbidden(&attributes, &decision.reason)) }
 }
 
 async fn attempt(
@@ -125,7 +142,10 @@ async fn attempt(
     }
     let operation = Operation::Update { value: stored.encode(&object), expected: entry.revision };
     match call.core.store.commit(entry.key.clone(), operation).await {
-        Ok(entry) => Ok(Attempt::Done((200, Payload::Entry(entry)))),
+        Ok(entry) => {
+            accounts::follow(&call.core, &stored, &entry.key.namespace, &entry.key.name).await?;
+            Ok(Attempt::Done((200, Payload::Entry(entry))))
+        }
         Err(StoreError::Conflict { .. } | StoreError::NotFound { .. }) => Ok(Attempt::Raced),
         Err(error) => Err(store_failure(&error)),
     }
@@ -183,6 +203,7 @@ async fn remove(
         match call.core.store.commit(entry.key.clone(), operation).await {
             Ok(gone) => {
                 meta::set_meta(&mut object, "resourceVersion", gone.revision.to_string());
+                accounts::follow(&call.core, stored, &entry.key.namespace, &entry.key.name).await?;
                 custom::clean_up_after(&call.core, stored).await?;
             }
             Err(StoreError::Conflict { .. } | StoreError::NotFound { .. }) => return Ok(Attempt::Raced),

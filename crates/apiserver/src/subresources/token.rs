@@ -17,8 +17,9 @@ use crate::{encode, problem, registry};
 
 pub async fn create(call: &Call) -> Result<Response<Body>, Status> {
     let options = create_options(call)?;
-    let account = encode::parse(&*registry::get(call)?);
     let mut request = body_of(call, &options)?;
+    check_place(call, &request)?;
+    let account = encode::parse(&*registry::get(call)?);
     let seconds = meta::int_at(&request, &["spec", "expirationSeconds"]).unwrap_or(LIFETIME_DEFAULT);
     check(seconds)?;
     let Some(signer) = &call.core.tokens else {
@@ -53,30 +54,53 @@ fn check(seconds: i64) -> Result<(), Status> {
     Err(invalid_kind("authentication.k8s.io", "TokenRequest", "", vec![cause]))
 }
 
+/// The body may name the service account, but not another one than the path.
+fn check_place(call: &Call, request: &Value) -> Result<(), Status> {
+    let check = |field: &str, seen: &str, wanted: &str, what: &str| {
+        if seen.is_empty() || seen == wanted {
+            return Ok(());
+        }
+        let cause = problem::invalid(&format!("metadata.{field}"), &format!("{seen:?}"), what);
+        Err(invalid_kind("authentication.k8s.io", "TokenRequest", call.name(), vec![cause]))
+    };
+    check("name", meta::name(request), call.name(), "must match the service account name if specified")?;
+    let namespace = meta::namespace(request).unwrap_or_default();
+    check("namespace", namespace, call.namespace(), "must match the service account namespace if specified")
+}
+
 /// What the token shall be bound to, if it is still there.
 fn bind(call: &Call, request: &Value, binding: &mut Binding) -> Result<(), Status> {
     let Some(wanted) = meta::value_at(request, &["spec", "boundObjectRef"]) else { return Ok(()) };
     let (kind, name, uid) =
         (meta::str_at(wanted, &["kind"]), meta::str_at(wanted, &["name"]), meta::str_at(wanted, &["uid"]));
-    let (plural, namespace) = match kind {
-        "Pod" => ("pods", call.namespace()),
-        "Secret" => ("secrets", call.namespace()),
-        "Node" => ("nodes", ""),
-        other => {
-            return Err(Status::bad_request(format!(
-                "cannot bind token to object of type {}, Kind={other}",
-                meta::str_at(wanted, &["apiVersion"])
-            )));
+    let (group, version) = match meta::str_at(wanted, &["apiVersion"]).split_once('/') {
+        Some(parts) => parts,
+        None => ("", meta::str_at(wanted, &["apiVersion"])),
+    };
+    let (plural, namespace) = match (group, kind) {
+        ("", "Pod") => ("pods", call.namespace()),
+        ("", "Secret") => ("secrets", call.namespace()),
+        ("", "Node") => ("nodes", ""),
+        _ => {
+            let what = format!("cannot bind token to object of type {group}/{version}, Kind={kind}");
+            return Err(Status::bad_request(what));
         }
     };
     let entry = call.core.store.snapshot().get(&Key::new(plural, namespace, name));
     let bound = encode::parse(&*entry.ok_or_else(|| Status::not_found("", plural, name))?);
+    if plural == "pods" && meta::str_at(&bound, &["spec", "serviceAccountName"]) != call.name() {
+        return Err(Status::bad_request(format!(
+            "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
+            call.name()
+        )));
+    }
     if !uid.is_empty() && uid != meta::uid(&bound) {
         let why = format!(
-            "the UID in the bound object reference ({uid}) does not match the UID in record. The object \
-                           might have been deleted and then recreated"
+            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have \
+             been deleted and then recreated"
         );
-        return Err(Status::conflict("", plural, name, &why));
+        // Kubernetes names the kind here, not the resource.
+        return Err(Status::conflict("", kind, name, &why));
     }
     match plural {
         "pods" => {

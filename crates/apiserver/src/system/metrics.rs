@@ -10,7 +10,8 @@ use axum::body::Body;
 use http::{Method, Response};
 
 use crate::answer::send;
-use crate::request::{Intent, RequestInfo};
+use crate::catalog::Catalog;
+use crate::request::{Intent, RequestInfo, Target};
 use crate::server::Core;
 
 /// Upper bounds of the duration histogram, in seconds.
@@ -48,13 +49,16 @@ impl Drop for Running {
 }
 
 impl Label {
-    pub fn of(method: &Method, info: &RequestInfo) -> Self {
+    pub fn of(catalog: &Catalog, method: &Method, info: &RequestInfo) -> Self {
+        let known = |target: &Target| catalog.find(&target.group, &target.version, &target.resource).is_some();
         match &info.intent {
-            Intent::Resource { verb, target } => {
+            Intent::Resource { verb, target } if known(target) => {
                 Self { verb: verb.as_str().into(), group: target.group.clone(), resource: target.resource.clone() }
             }
-            Intent::NonResource { .. } => {
-                Self { verb: method.as_str().to_ascii_lowercase(), group: String::new(), resource: String::new() }
+            _ => {
+                let is_usual = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].contains(&method.as_str());
+                let verb = if is_usual { method.as_str().to_ascii_lowercase() } else { "other".into() };
+                Self { verb, group: String::new(), resource: String::new() }
             }
         }
     }
@@ -68,8 +72,6 @@ impl Metrics {
     }
 
     pub fn observe(&self, label: Label, code: u16, took: Duration) {
-        // Unknown resources answer 404 under any name a client can think of.
-        let label = if code == 404 { Label { group: String::new(), resource: String::new(), ..label } } else { label };
         let mut durations = self.durations.lock().unwrap_or_else(PoisonError::into_inner);
         let own = durations.entry(label.clone()).or_default();
         let seconds = took.as_secs_f64();

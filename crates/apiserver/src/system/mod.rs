@@ -1,9 +1,10 @@
-//! Everything that is no resource: discovery, OpenAPI, health, version, metrics.
+//! Everything that is no resource: discovery, OpenAPI, health, version, metrics, the keys of tokens.
 
 pub mod discovery;
 pub mod health;
 pub mod metrics;
 pub mod openapi;
+pub mod tokens;
 pub mod version;
 
 use axum::body::Body;
@@ -29,6 +30,8 @@ pub fn answer(asked: &Asked, verb: &str) -> Result<Response<Body>, Status> {
         ["openapi", parts @ ..] => Ok(openapi::answer(asked, parts)),
         ["version"] => Ok(json(asked, &version::info())),
         ["healthz" | "livez" | "readyz", checks @ ..] => Ok(health::answer(asked, parts[0], checks)),
+        [".well-known", "openid-configuration"] => Ok(tokens::configuration(asked)),
+        ["openid", "v1", "jwks"] => Ok(tokens::keys(asked)),
         ["metrics"] => Ok(metrics::answer(&asked.core)),
         _ => Ok(send::text(404, "404 page not found\n")),
     }

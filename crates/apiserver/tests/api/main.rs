@@ -1,6 +1,7 @@
 //! The whole API in one process, over the memory store, on a virtual clock. Each test is a script of requests and what
 //! they must answer; only [`script`] knows how to send them.
 
+mod access;
 mod concurrency;
 mod custom;
 mod definitions;
@@ -10,6 +11,7 @@ mod listing;
 mod pods;
 mod protobuf;
 mod script;
+mod tokens;
 mod watching;
 mod wire;
 mod writing;

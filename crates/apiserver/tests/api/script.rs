@@ -9,9 +9,12 @@
 //! A request line is method, path, and a body, of which the first word may be a content type in brackets: `[merge]`.
 //! An answer line is the code and then checks: `path=json` (absent is `null`), `path~text` (contains), `path:=name`
 //! (kept for later lines as `${name}`), or, for watches, the events as type and name
-//! (or reason). `@user` before a method sends the
-//! request as somebody other than the administrator. A name in brackets before it says what the client accepts (see
-//! [`ACCEPTED`]); what comes back in protobuf is shown as JSON, and `type=text` checks the content type.
+//! (or reason). `body~text` looks at the bytes of the answer.
+//!
+//! `@user` before a method sends the request as somebody other than the administrator, `@-` as nobody in particular
+//! (credentials decide); `!name=value` adds a header, in which `%20` is a space. A name in brackets before them says
+//! what the client accepts (see [`ACCEPTED`]); what comes back in protobuf is shown as JSON, and `type=text` checks the
+//! content type.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -107,10 +110,17 @@ impl World {
     /// Sends one request line (without its `>`).
     pub async fn send(&self, line: &str) -> Answer {
         let (accept, line) = accepted(line);
-        let (user, line) = match line.strip_prefix('@').and_then(|line| line.split_once(' ')) {
-            Some((user, line)) => (UserInfo::new(user, &[]), line),
-            None => (UserInfo::new("admin", &[identity::MASTERS]), line),
-        };
+        let mut user = Some(UserInfo::new("admin", &[identity::MASTERS]));
+        let mut headers = Vec::new();
+        let mut line = line;
+        while let Some((word, rest)) = line.split_once(' ').filter(|(word, _)| word.starts_with(['@', '!'])) {
+            match word.split_at(1) {
+                ("@", "-") => user = None,
+                ("@", name) => user = Some(UserInfo::new(name, &[])),
+                (_, header) => headers.push(header.split_once('=').expect("name=value")),
+            }
+            line = rest;
+        }
         let (method, rest) = line.split_once(' ').expect("method and path");
         let (path, body) = rest.split_once(' ').unwrap_or((rest, ""));
         let (content_type, body) = content_type(body.trim());
@@ -118,6 +128,9 @@ impl World {
         request = request.header("content-type", content_type).header("user-agent", "script/1");
         if let Some(accept) = accept {
             request = request.header("accept", accept);
+        }
+        for (name, value) in headers {
+            request = request.header(name, value.replace("%20", " "));
         }
         let body = match content_type {
             wire::PROTOBUF if body.starts_with('{') => {
@@ -127,15 +140,14 @@ impl World {
             _ => body.as_bytes().to_vec(),
         };
         let request = request.body(Body::from(body)).expect("a request");
-        self.call(request, user).await
+        match user {
+            Some(user) => self.call(request, user).await,
+            None => answer(self.router.clone(), request).await,
+        }
     }
 
     pub async fn call(&self, request: Request<Body>, user: UserInfo) -> Answer {
-        let response = as_user(self.router.clone(), user).oneshot(request).await.expect("routers do not fail");
-        let (code, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = response.into_body().collect().await.expect("a whole body").to_bytes();
-        let content_type = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
-        Answer { code, body: wire::to_json(content_type, &body), headers }
+        answer(as_user(self.router.clone(), user), request).await
     }
 
     fn fill(&self, line: &str) -> String {
@@ -150,6 +162,15 @@ fn accepted(line: &str) -> (Option<&'static str>, &str) {
     let accepted = ACCEPTED.iter().find(|(other, _)| *other == name);
     let (_, accept) = accepted.unwrap_or_else(|| panic!("not among the known clients: {name}"));
     (Some(accept), rest.trim())
+}
+
+async fn answer(router: Router, request: Request<Body>) -> Answer {
+    let response = router.oneshot(request).await.expect("routers do not fail");
+    let (code, headers) = (response.status().as_u16(), response.headers().clone());
+    let body = response.into_body().collect().await.expect("a whole body").to_bytes();
+    let content_type = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let body = wire::to_json(content_type, &body);
+    Answer { code, body, headers }
 }
 
 fn content_type(body: &str) -> (&str, &str) {
@@ -184,7 +205,9 @@ fn check_answer(request: &str, answer: &Answer, checks: &str) -> BTreeMap<String
     }
     let object: Value = serde_json::from_str(body).unwrap_or(Value::Null);
     for check in split(checks) {
-        if let Some((path, name)) = check.split_once(":=") {
+        if let Some(text) = check.strip_prefix("body~") {
+            assert!(body.contains(text), "{request}\nthe body should contain {text:?}\n{body}");
+        } else if let Some((path, name)) = check.split_once(":=") {
             let value = find(&object, path);
             kept.insert(name.to_string(), value.as_str().map_or(value.to_string(), str::to_string));
         } else if let Some(expected) = check.strip_prefix("type=") {
