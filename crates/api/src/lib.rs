@@ -10,6 +10,7 @@ pub mod crd;
 pub mod decode;
 pub mod defaults;
 pub mod discovery;
+pub mod duration;
 pub mod ident;
 pub mod index;
 pub mod inputs;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::UserInfo;
 use crate::answer::Media;
 use crate::catalog::Served;
+use crate::gate::Held;
 use crate::identity::MASTERS;
 use crate::request::{Query, Target, Verb};
 use crate::server::Core;
@@ -26,18 +27,37 @@ pub struct Call {
     pub accepts_gzip: bool,
     pub body: Bytes,
     pub warnings: Arc<Warnings>,
+    /// The place that the request takes; a stream keeps it until its end.
+    pub held: Option<Arc<Held>>,
 }
 
 /// Texts for the `Warning` headers of the answer, each once, in order.
 #[derive(Debug, Default)]
 pub struct Warnings(Mutex<Vec<String>>);
 
+/// All warnings of an answer together; what would go beyond is left out. Source: `truncateAtTotalRunes`.
+const WARNING_CHARS_MAX: usize = 4 * 1024;
+/// If they are too many, each is cut to this. Source: `truncateItemRunes`.
+const WARNING_CHARS_CUT: usize = 256;
+
 impl Warnings {
     pub fn add(&self, text: impl Into<String>) {
         let text = text.into();
         let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !texts.contains(&text) {
-            texts.push(text);
+        let chars = |text: &String| text.chars().count();
+        let used: usize = texts.iter().map(chars).sum();
+        if used >= WARNING_CHARS_MAX || texts.contains(&text) {
+            return;
+        }
+        texts.push(text);
+        if texts.iter().map(chars).sum::<usize>() <= WARNING_CHARS_MAX {
+            return;
+        }
+        for text in texts.iter_mut() {
+            *text = text.chars().take(WARNING_CHARS_CUT).collect();
+        }
+        while texts.iter().map(chars).sum::<usize>() > WARNING_CHARS_MAX {
+            texts.pop();
         }
     }
 
@@ -64,6 +84,7 @@ impl Call {
             accepts_gzip: false,
             body: Bytes::new(),
             warnings: Arc::default(),
+            held: None,
         }
     }
 

@@ -61,6 +61,7 @@ pub async fn resource(
         query: asked.query,
         body,
         warnings,
+        held: asked.held,
     };
     match call.subresource() {
         Some(_) => subresources::serve(call).await,

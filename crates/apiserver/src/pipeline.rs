@@ -3,10 +3,10 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use backstay_api::{Reason, Status};
+use backstay_api::{Reason, Status, duration};
 use futures::FutureExt;
 use http::header::{ACCEPT, CACHE_CONTROL, HeaderName, RETRY_AFTER, USER_AGENT};
 use http::request::Parts;
@@ -18,7 +18,7 @@ use crate::authn::authenticate;
 use crate::authz::impersonation::impersonate;
 use crate::authz::{Action, Attributes, Resource, forbidden};
 use crate::call::Warnings;
-use crate::gate::{Nature, TooMany};
+use crate::gate::{Held, Nature, TooMany};
 use crate::leftover::Leftover;
 use crate::request::{Intent, Query, RequestInfo};
 use crate::server::Core;
@@ -34,6 +34,8 @@ pub struct Asked {
     pub query: Query,
     /// Nobody, until credentials have been looked at.
     pub user: UserInfo,
+    /// The place that it takes, once it is let in.
+    pub held: Option<Arc<Held>>,
 }
 
 impl Asked {
@@ -63,7 +65,7 @@ pub async fn run(core: Arc<Core>, request: Request<Body>) -> Response<Body> {
     let query = Query::parse(head.uri.query().unwrap_or_default());
     let info = RequestInfo::parse(&head.method, head.uri.path(), &query);
     let label = system::metrics::Label::of(&core.catalog, &head.method, &info);
-    let asked = Asked { core: core.clone(), head, info, query, user: UserInfo::anonymous() };
+    let asked = Asked { core: core.clone(), head, info, query, user: UserInfo::anonymous(), held: None };
     let mut response = guarded(asked, body).await;
     send::set(response.headers_mut(), AUDIT_ID, &audit_id);
     response.headers_mut().entry(CACHE_CONTROL).or_insert_with(|| http::HeaderValue::from_static("no-cache, private"));
@@ -89,12 +91,16 @@ async fn limited(asked: Asked, body: Body, nature: Nature) -> Response<Body> {
     if asked.head.uri.to_string().len() > core.limits.uri_bytes_max {
         return send::text(414, "request URI too long");
     }
+    let lasts_max = match lasts_max(&asked) {
+        Ok(lasts_max) => lasts_max,
+        Err(status) => return failure::response(&media, &status),
+    };
     let path = asked.info.path.clone();
     let warnings = Arc::new(Warnings::default());
     let work = AssertUnwindSafe(in_turn(asked, body, nature, warnings.clone())).catch_unwind();
     let result = match nature {
         Nature::Stream => Ok(work.await),
-        _ => tokio::time::timeout(core.limits.request_lasts_max, work).await,
+        _ => tokio::time::timeout(lasts_max, work).await,
     };
     let mut response = match result {
         Ok(Ok(Ok(response))) => response,
@@ -113,6 +119,18 @@ async fn limited(asked: Asked, body: Body, nature: Nature) -> Response<Body> {
     response
 }
 
+/// How long the request may take: `timeout`, but not longer than the server allows. Source: `WithRequestDeadline`.
+fn lasts_max(asked: &Asked) -> Result<Duration, Status> {
+    let allowed = asked.core.limits.request_lasts_max;
+    let wanted = match asked.query.text("timeout") {
+        "" => return Ok(allowed),
+        text => duration::parse(text)
+            .map_err(|why| Status::bad_request(format!("invalid timeout specified in the request URL - {why}")))?,
+    };
+    // Without an end of the client's own, the server's counts.
+    Ok(if wanted.is_zero() { allowed } else { wanted.min(allowed) })
+}
+
 /// Serves a request once it is known who asks, and there is room for it.
 async fn in_turn(
     mut asked: Asked,
@@ -122,8 +140,12 @@ async fn in_turn(
 ) -> Result<Response<Body>, Status> {
     let core = asked.core.clone();
     asked.user = authenticate(&core, &asked.head)?;
-    match core.gate.enter(nature).await {
-        Ok(_permit) => answer(asked, body, warnings).await,
+    // Whoever acts as others queues up as who they are.
+    match core.gate.enter(nature, &asked.user.name).await {
+        Ok(held) => {
+            asked.held = Some(Arc::new(held));
+            answer(asked, body, warnings).await
+        }
         Err(TooMany) => Ok(too_many()),
     }
 }

@@ -53,8 +53,13 @@ pub struct Limits {
     pub reads_max: usize,
     /// Writes at once. Source: `--max-mutating-requests-inflight`, times five: group commit likes company.
     pub writes_max: usize,
-    /// Requests that wait for one of these to end. Two for every node of the largest cluster.
+    /// Signs of life at once: those of 5,000 nodes come at 500 a second, and each takes as long as a disk.
+    pub leases_max: usize,
+    /// Requests that wait for one of these to end, each kind apart. Two for every node of the largest cluster.
     pub waiting_max: usize,
+    /// Watches and logs that one user follows at once: three for every node of the largest cluster, if all of them came
+    /// as the same user.
+    pub streams_per_user_max: usize,
     /// A request that is not a watch gets so long. Source: `--request-timeout`.
     pub request_lasts_max: Duration,
 }
@@ -66,7 +71,9 @@ impl Default for Limits {
             uri_bytes_max: 64 << 10,
             reads_max: 400,
             writes_max: 1_000,
+            leases_max: 500,
             waiting_max: 10_000,
+            streams_per_user_max: 15_000,
             request_lasts_max: Duration::from_secs(60),
         }
     }

@@ -36,7 +36,11 @@ pub async fn get(call: &Call) -> Result<Response<Body>, Status> {
         "" => Body::empty(),
         node => {
             let lines = call.core.pod_access.logs(node, request).await?;
-            Body::from_stream(lines.map(Ok::<_, std::convert::Infallible>))
+            let held = call.held.clone();
+            Body::from_stream(lines.map(move |line| {
+                let _ = &held;
+                Ok::<_, std::convert::Infallible>(line)
+            }))
         }
     };
     let mut response = Response::new(body);

@@ -38,6 +38,9 @@ const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 /// A watch that sets no limit lasts so long, and up to twice as long. Source: `--min-request-timeout`.
 const LASTS_MIN: Duration = Duration::from_secs(1800);
 
+/// However long a client wants to watch. A year; more could not be added to the time that it is.
+const LASTS_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Lines that are ready go out together, until they are so many bytes.
 const FRAME_BYTES: usize = 32 << 10;
 
@@ -79,7 +82,7 @@ struct Watcher {
 impl Watcher {
     fn new(call: Call, options: &ListOptions, lines: Lines, start: start::Start) -> Self {
         let lasts = match options.timeout_seconds {
-            Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
+            Some(seconds) if seconds > 0 => Duration::from_secs(seconds).min(LASTS_MAX),
             _ => LASTS_MIN + Duration::from_secs(call.core.entropy.next_u64() % LASTS_MIN.as_secs()),
         };
         let now = Instant::now();

@@ -150,6 +150,26 @@ impl World {
         answer(as_user(self.router.clone(), user), request).await
     }
 
+    /// The body of an answer, to be read later.
+    pub async fn stream(&self, request: Request<Body>, user: UserInfo) -> Body {
+        let response = as_user(self.router.clone(), user).oneshot(request).await.expect("routers do not fail");
+        assert_eq!(response.status().as_u16(), 200);
+        response.into_body()
+    }
+
+    /// Lets these users read everything.
+    pub async fn let_read(&self, users: &[&str]) {
+        let subjects: Vec<String> = users
+            .iter()
+            .map(|user| format!(r#"{{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"{user}"}}"#))
+            .collect();
+        let binding = format!(
+            r#"POST /apis/rbac.authorization.k8s.io/v1/clusterrolebindings {{"metadata":{{"name":"readers"}},"roleRef":{{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"view"}},"subjects":[{}]}}"#,
+            subjects.join(",")
+        );
+        assert_eq!(self.send(&binding).await.code, 201);
+    }
+
     fn fill(&self, line: &str) -> String {
         let fill = |line: String, (name, value): (&String, &String)| line.replace(&format!("${{{name}}}"), value);
         self.kept.iter().fold(line.to_string(), fill)
