@@ -35,8 +35,9 @@ impl Subject {
         }
     }
 
-    /// A client: the common name is the user, each organization a group.
+    /// A client: the common name is the user, each organization a group; two groups at most.
     pub fn client(user: &str, groups: &[&str]) -> Self {
+        assert!(groups.len() <= ORGANIZATIONS.len(), "a certificate cannot be made for so many groups: {groups:?}");
         Self {
             name: user.into(),
             groups: groups.iter().map(|group| group.to_string()).collect(),
@@ -45,6 +46,9 @@ impl Subject {
         }
     }
 }
+
+/// Both mean "organization". The library keeps one value for each way to say it, and a second would replace the first.
+const ORGANIZATIONS: [fn() -> DnType; 2] = [|| DnType::OrganizationName, || DnType::CustomDnType(vec![2, 5, 4, 10])];
 
 /// A certificate authority with its key.
 pub struct Authority {
@@ -79,8 +83,8 @@ impl Authority {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::new(subject.hosts.clone())?;
         params.distinguished_name.push(DnType::CommonName, subject.name.as_str());
-        for group in &subject.groups {
-            params.distinguished_name.push(DnType::OrganizationName, group.as_str());
+        for (of, group) in ORGANIZATIONS.into_iter().zip(&subject.groups) {
+            params.distinguished_name.push(of(), group.as_str());
         }
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![subject.usage.clone()];
