@@ -21,6 +21,7 @@ use crate::schema::{Schema, Type};
 use crate::{GroupVersionKind, Status, resources, schema};
 
 use self::parse::ParseError;
+pub use self::parse::{DEPTH_MAX, TOO_DEEP};
 use self::tree::Tree;
 
 /// What to do about unknown and duplicate fields.
@@ -94,6 +95,9 @@ pub fn protobuf(schema: &Schema, ty: &Type, body: &[u8]) -> Result<Decoded, Stat
 /// # Errors
 /// `BadRequest` whose message is the bare sentence of the JSON decoder, for callers to put into theirs.
 pub fn value(schema: &Schema, ty: &Type, object: Value) -> Result<Decoded, Status> {
+    if is_deeper(&object, DEPTH_MAX) {
+        return Err(Status::bad_request(TOO_DEEP));
+    }
     let decoded = typed::decode(schema, ty, Tree::from(object)).map_err(Status::bad_request)?;
     Ok(named(decoded, expected_kind(schema, ty).as_ref()))
 }
@@ -130,6 +134,15 @@ pub fn unix_time(text: &str) -> Option<(i64, i32)> {
 /// `illegal base64 data at input byte N`.
 pub fn base64_bytes(text: &str) -> Result<Vec<u8>, String> {
     base64_text::bytes(text)
+}
+
+/// Whether a value has more than so many levels. Looks no deeper than that.
+pub fn is_deeper(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(|item| is_deeper(item, levels - 1)),
+        Value::Object(fields) => levels == 0 || fields.values().any(|item| is_deeper(item, levels - 1)),
+        _ => false,
+    }
 }
 
 const NO_KIND: &str = "couldn't get version/kind; json parse error: ";

@@ -1,5 +1,7 @@
 //! Failures that are not about one object: unsuitable options, and answers without a reason.
 
+use std::collections::BTreeSet;
+
 use backstay_api::status::{Cause, Details};
 use backstay_api::validation::invalid_kind;
 use backstay_api::{Reason, Status};
@@ -42,12 +44,9 @@ pub fn invalid_options(kind: &str, causes: Vec<Cause>) -> Result<(), Status> {
 
 /// One error, or several in brackets; each text once.
 pub fn join(causes: &[Cause]) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    for text in causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)) {
-        if !texts.contains(&text) {
-            texts.push(text);
-        }
-    }
+    let mut met = BTreeSet::new();
+    let texts = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message));
+    let texts: Vec<String> = texts.filter(|text| met.insert(text.clone())).collect();
     match texts.as_slice() {
         [text] => text.clone(),
         texts => format!("[{}]", texts.join(", ")),

@@ -81,22 +81,28 @@ struct Reader<'s> {
 
 impl<'s> Reader<'s> {
     fn message(&mut self, id: StructId, raw: &[u8]) -> Result<Fields, String> {
+        let mut fields = Fields::new();
+        self.fill(&mut fields, id, raw)?;
+        Ok(fields)
+    }
+
+    /// Adds the fields of a message to those that are there: an inlined one may come in many parts.
+    fn fill(&mut self, fields: &mut Fields, id: StructId, raw: &[u8]) -> Result<(), String> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
             return Err("proto: nesting is too deep".to_string());
         }
         let structure = self.schema.get(id);
-        let mut fields = Fields::new();
         for chunk in Wire(raw) {
             let chunk = chunk?;
             let Ok(at) = structure.parts.binary_search_by_key(&chunk.number, |(tag, _)| *tag) else { continue };
             match &structure.parts[at].1 {
-                Part::Message(inner) => fields.extend(self.message(*inner, chunk.bytes()?)?),
-                Part::Field(name) => self.field(&mut fields, name, &structure.fields[name], &chunk)?,
+                Part::Message(inner) => self.fill(fields, *inner, chunk.bytes()?)?,
+                Part::Field(name) => self.field(fields, name, &structure.fields[name], &chunk)?,
             }
         }
         self.depth -= 1;
-        Ok(fields)
+        Ok(())
     }
 
     fn field(&mut self, fields: &mut Fields, name: &str, field: &'s Field, chunk: &Chunk<'_>) -> Result<(), String> {

@@ -4,6 +4,9 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Number, Value};
 
+/// Go stops collecting complaints here.
+pub const PROBLEMS_MAX: usize = 100;
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Tree<'a> {
     Null,
@@ -16,6 +19,16 @@ pub enum Tree<'a> {
 }
 
 impl Tree<'_> {
+    /// Nodes, and the bytes of all texts.
+    pub fn size(&self) -> usize {
+        match self {
+            Tree::Array(items) => 1 + items.iter().map(Tree::size).sum::<usize>(),
+            Tree::Object(fields) => 1 + fields.iter().map(|(key, value)| key.len() + value.size()).sum::<usize>(),
+            Tree::Number(text) | Tree::String(text) => 1 + text.len(),
+            Tree::Null | Tree::Bool(_) => 1,
+        }
+    }
+
     /// What Go calls this in its messages.
     pub fn go_kind(&self) -> &'static str {
         match self {
@@ -42,7 +55,7 @@ impl Tree<'_> {
         }
     }
 
-    /// `duplicate field "data.a"` for every field that occurs twice, each named once.
+    /// `duplicate field "data.a"` for every field that occurs twice, each named once; where Go stops counting, so do we.
     pub fn duplicates(&self) -> Vec<String> {
         let mut found = Vec::new();
         self.collect_duplicates("", &mut found);
@@ -56,7 +69,7 @@ impl Tree<'_> {
                 for (key, value) in fields {
                     let path = if path.is_empty() { key.to_string() } else { format!("{path}.{key}") };
                     let message = format!("duplicate field \"{path}\"");
-                    if !seen.insert(key) && !found.contains(&message) {
+                    if !seen.insert(key) && found.len() < PROBLEMS_MAX && !found.contains(&message) {
                         found.push(message);
                     }
                     value.collect_duplicates(&path, found);

@@ -13,11 +13,8 @@ use serde_json::{Map, Value};
 
 use super::Decoded;
 use super::scalar::{self, Fault};
-use super::tree::Tree;
+use super::tree::{PROBLEMS_MAX, Tree};
 use crate::schema::{Field, Scalar, Schema, StructId, Type};
-
-/// Go stops collecting here.
-const PROBLEMS_MAX: usize = 100;
 
 /// # Errors
 /// The sentence of Go's decoder.

@@ -9,10 +9,12 @@ use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, T
 
 use self::resolve::resolve;
 use super::parse::{DEPTH_MAX, ParseError};
-use super::tree::Tree;
+use super::tree::{PROBLEMS_MAX, Tree};
 
 /// Aliases can make a small text into a huge object. This is twenty times the largest manifest we have seen.
 const NODES_MAX: usize = 200_000;
+/// What anchors and aliases copy altogether, in nodes and bytes of text: four times the longest body.
+const COPIED_MAX: usize = 12 << 20;
 
 type Object = BTreeMap<String, Tree<'static>>;
 
@@ -24,6 +26,7 @@ pub fn read(text: &[u8]) -> Result<(Tree<'static>, Vec<String>), ParseError> {
         events: Parser::new_from_str(text),
         anchors: HashMap::new(),
         nodes: 0,
+        copied: 0,
         depth: 0,
         repeated: Vec::new(),
     };
@@ -37,8 +40,10 @@ pub fn read(text: &[u8]) -> Result<(Tree<'static>, Vec<String>), ParseError> {
 
 struct Reader<'a, I: Iterator<Item = Result<(Event<'a>, Span), ScanError>>> {
     events: I,
-    anchors: HashMap<usize, Tree<'static>>,
+    /// With their sizes.
+    anchors: HashMap<usize, (Tree<'static>, usize)>,
     nodes: usize,
+    copied: usize,
     depth: usize,
     repeated: Vec<String>,
 }
@@ -80,22 +85,30 @@ impl<'a, I: Iterator<Item = Result<(Event<'a>, Span), ScanError>>> Reader<'a, I>
             Event::SequenceStart(_, anchor, _) => (self.sequence()?, anchor),
             Event::MappingStart(_, anchor, _) => (self.mapping()?, anchor),
             Event::Alias(id) => {
-                let tree = self.anchors.get(&id).cloned().ok_or_else(|| error("yaml: anchor value contains itself"))?;
-                self.count(size(&tree))?;
-                (tree, 0)
+                let unknown = || error("yaml: anchor value contains itself");
+                let size = self.anchors.get(&id).ok_or_else(unknown)?.1;
+                self.copy(size)?;
+                (self.anchors.get(&id).ok_or_else(unknown)?.0.clone(), 0)
             }
             _ => (Tree::Null, 0),
         };
         self.depth -= 1;
         if anchor != 0 {
-            self.anchors.insert(anchor, tree.clone());
+            let size = tree.size();
+            self.copy(size)?;
+            self.anchors.insert(anchor, (tree.clone(), size));
         }
         Ok(tree)
     }
 
     fn count(&mut self, nodes: usize) -> Result<(), ParseError> {
         self.nodes += nodes;
-        if self.nodes > NODES_MAX { Err(error("yaml: document contains excessive aliasing")) } else { Ok(()) }
+        if self.nodes > NODES_MAX { Err(error(TOO_MUCH)) } else { Ok(()) }
+    }
+
+    fn copy(&mut self, size: usize) -> Result<(), ParseError> {
+        self.copied += size;
+        if self.copied > COPIED_MAX { Err(error(TOO_MUCH)) } else { Ok(()) }
     }
 
     fn sequence(&mut self) -> Result<Tree<'static>, ParseError> {
@@ -125,7 +138,7 @@ impl<'a, I: Iterator<Item = Result<(Event<'a>, Span), ScanError>>> Reader<'a, I>
                 continue;
             }
             let key = key_text(key)?;
-            if fields.contains_key(&key) {
+            if fields.contains_key(&key) && self.repeated.len() < PROBLEMS_MAX {
                 self.repeated.push(format!("  line {}: key {key:?} already set in map", span.start.line()));
             }
             fields.insert(key, value);
@@ -154,6 +167,8 @@ fn merge(fields: &mut Object, value: Tree<'static>) -> Result<(), ParseError> {
     }
 }
 
+const TOO_MUCH: &str = "yaml: document contains excessive aliasing";
+
 const MERGE_WANTS_MAPS: &str = "yaml: map merge requires map or sequence of maps as the value";
 
 fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Tree<'static>, ParseError> {
@@ -173,14 +188,6 @@ fn key_text(key: Tree<'static>) -> Result<String, ParseError> {
         Tree::Bool(value) => Ok(value.to_string()),
         Tree::Null => Ok("null".to_string()),
         Tree::Array(_) | Tree::Object(_) => Err(error("yaml: invalid map key")),
-    }
-}
-
-fn size(tree: &Tree<'_>) -> usize {
-    match tree {
-        Tree::Array(items) => 1 + items.iter().map(size).sum::<usize>(),
-        Tree::Object(fields) => 1 + fields.iter().map(|(_, value)| size(value)).sum::<usize>(),
-        _ => 1,
     }
 }
 
@@ -234,6 +241,12 @@ mod tests {
             text.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
         }
         check(&text, "yaml: document contains excessive aliasing");
+        let long = "x".repeat(1 << 20);
+        check(&format!("a: &a {long}\nb: [{}]", vec!["*a"; 100].join(", ")), TOO_MUCH);
+        check(
+            &format!("{}{long}", (0..50).map(|n| format!("- &a{n}\n{}", " ".repeat(n + 1))).collect::<String>()),
+            TOO_MUCH,
+        );
         assert!(read("[".repeat(10_000).as_bytes()).is_err());
         assert!(read("- ".repeat(10_000).as_bytes()).is_err());
     }

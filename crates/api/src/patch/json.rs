@@ -4,6 +4,7 @@ use json_patch::PatchOperation;
 use serde_json::{Map, Value};
 
 use super::words::{json_error, json_kind};
+use crate::decode::{DEPTH_MAX, is_deeper};
 use crate::status::Details;
 use crate::{Reason, Status};
 
@@ -13,6 +14,10 @@ const OPERATIONS_MAX: usize = 10_000;
 /// As in Kubernetes (`JSONPatchMaxCopyBytes`): all copies of a patch together. Without a limit, a few dozen operations
 /// that each double the object would fill the memory.
 const COPIED_BYTES_MAX: usize = 3 << 20;
+
+/// All elements that one patch pushes aside in lists: 10,000 operations on a list of 5,000. More would keep a core busy
+/// for seconds with a patch that takes a moment to write.
+const MOVED_ELEMENTS_MAX: usize = 50_000_000;
 
 /// Applies a JSON patch.
 ///
@@ -30,10 +35,11 @@ pub fn json_patch(object: &Value, patch: &[u8]) -> Result<Value, Status> {
     let operations: Vec<PatchOperation> =
         operations.into_iter().map(operation).collect::<Option<_>>().ok_or_else(unprocessable)?;
     let mut patched = object.clone();
-    let mut copied = 0;
+    let (mut copied, mut moved) = (0, 0);
     for operation in operations {
         copied += copied_bytes(&patched, &operation);
-        if copied > COPIED_BYTES_MAX {
+        moved += moved_elements(&patched, &operation);
+        if copied > COPIED_BYTES_MAX || moved > MOVED_ELEMENTS_MAX || is_too_deep(&patched, &operation) {
             return Err(unprocessable());
         }
         json_patch::patch_unsafe(&mut patched, &[operation]).map_err(|_| unprocessable())?;
@@ -78,6 +84,34 @@ fn copied_bytes(object: &Value, operation: &PatchOperation) -> usize {
     match operation {
         PatchOperation::Copy(copy) => object.pointer(copy.from.as_str()).map_or(0, |value| value.to_string().len()),
         _ => 0,
+    }
+}
+
+/// What is put somewhere goes as deep as its place and itself together. Without a limit, a few operations that each put
+/// the object into itself would make one that no stack can hold.
+fn is_too_deep(object: &Value, operation: &PatchOperation) -> bool {
+    let from = |from: &str| object.pointer(from);
+    let put = match operation {
+        PatchOperation::Add(add) => Some(&add.value),
+        PatchOperation::Replace(replace) => Some(&replace.value),
+        PatchOperation::Copy(copy) => from(copy.from.as_str()),
+        PatchOperation::Move(moving) => from(moving.from.as_str()),
+        PatchOperation::Remove(_) | PatchOperation::Test(_) => None,
+    };
+    let levels = operation.path().as_str().matches('/').count();
+    put.is_some_and(|value| levels > DEPTH_MAX || is_deeper(value, DEPTH_MAX - levels))
+}
+
+/// How many elements an operation within a list pushes aside.
+fn moved_elements(object: &Value, operation: &PatchOperation) -> usize {
+    let list = |path: &str| {
+        let parent = path.rsplit_once('/').and_then(|(parent, _)| object.pointer(parent));
+        parent.and_then(Value::as_array).map_or(0, Vec::len)
+    };
+    match operation {
+        PatchOperation::Add(_) | PatchOperation::Remove(_) | PatchOperation::Copy(_) => list(operation.path().as_str()),
+        PatchOperation::Move(moving) => list(moving.from.as_str()) + list(operation.path().as_str()),
+        PatchOperation::Replace(_) | PatchOperation::Test(_) => 0,
     }
 }
 
@@ -152,6 +186,27 @@ mod tests {
             Ok(json!({"a": list}))
         });
         check(json!({"a": ["x".repeat(1000)]}), Value::from(vec![double; 60]), Err(422));
+    }
+
+    #[test]
+    fn nesting_has_an_end() {
+        let inward = json!({"op": "move", "from": "/a", "path": "/b/a"});
+        let round = [
+            inward,
+            json!({"op": "move", "from": "/b", "path": "/a"}),
+            json!({"op": "add", "path": "/b", "value": {}}),
+        ];
+        let rounds: Vec<Value> = round.iter().cycle().take(9_000).cloned().collect();
+        check(json!({"a": {}, "b": {}}), rounds.into(), Err(422));
+        let deep = format!("/a{}", "/a".repeat(150));
+        check(json!({"a": {}}), json!([{"op": "add", "path": deep, "value": 1}]), Err(422));
+    }
+
+    #[test]
+    fn long_lists_are_not_pushed_around_for_ever() {
+        let list: Vec<u32> = (0..100_000).collect();
+        let front = json!({"op": "add", "path": "/a/0", "value": 0});
+        check(json!({"a": list}), vec![front; 9_000].into(), Err(422));
     }
 
     #[test]

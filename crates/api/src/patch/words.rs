@@ -58,6 +58,9 @@ pub fn json_kind(value: &Value) -> &'static str {
 
 /// What Go's decoder says of a body that is not JSON. Close to, not always the same as, the text for broken tokens.
 pub fn json_error(body: &[u8], error: &serde_json::Error) -> String {
+    if error.to_string().starts_with("recursion limit exceeded") {
+        return crate::decode::TOO_DEEP.into();
+    }
     if error.is_eof() {
         return "unexpected end of JSON input".into();
     }

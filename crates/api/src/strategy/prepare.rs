@@ -1,5 +1,7 @@
 //! What a write may not set: taken away from new objects, taken back from the old one in updates.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::{is, is_custom, qos};
@@ -158,10 +160,11 @@ fn keep_addresses(service: &mut Value, old: &Value) {
             spec.insert(field.into(), value.clone());
         }
     }
-    let old_ports = meta::list_at(old, &["spec", "ports"]);
+    let identity = |port: &Value| (port["port"].as_i64(), meta::str_at(port, &["protocol"]).to_string());
+    let old_ports = meta::list_at(old, &["spec", "ports"]).iter().rev();
+    let old_ports: BTreeMap<_, &Value> = old_ports.map(|port| (identity(port), port)).collect();
     for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-        let same =
-            old_ports.iter().find(|other| other["port"] == port["port"] && other["protocol"] == port["protocol"]);
+        let same = old_ports.get(&identity(port));
         if let (None, Some(number)) = (port.get("nodePort"), same.and_then(|other| other.get("nodePort"))) {
             port["nodePort"] = number.clone();
         }

@@ -15,6 +15,8 @@ use crate::meta;
 
 const ANNOTATIONS_MAX: usize = 256 * 1024;
 const MANAGER_MAX: usize = 128;
+/// Each complaint about a second controller shows all owners: a body full of controllers must not be shown squared.
+const CONTROLLERS_SHOWN_MAX: usize = 10;
 const SUBRESOURCE_MAX: usize = 256;
 
 /// A rule for names, such as [`names::dns_subdomain`].
@@ -152,6 +154,7 @@ fn owner_references(object: &Value, path: &Path) -> Causes {
     let owners = meta::owner_references(object);
     let mut causes = Causes::new();
     let mut controller: Option<String> = None;
+    let mut controllers = 0;
     for owner in owners {
         let text = |name| meta::str_at(owner, &[name]);
         let version = text("apiVersion").rsplit('/').next().unwrap_or("");
@@ -167,7 +170,7 @@ fn owner_references(object: &Value, path: &Path) -> Causes {
             let what = "/v1, Kind=Event is disallowed from being an owner";
             causes.push(invalid_shown(path, &field::show_ordered(owner, &ORDER), what));
         }
-        if owner.get("controller") == Some(&Value::Bool(true)) {
+        if owner.get("controller") == Some(&Value::Bool(true)) && controllers < CONTROLLERS_SHOWN_MAX {
             let this = format!("{}/{}", text("kind"), text("name"));
             match &controller {
                 None => controller = Some(this),
@@ -178,6 +181,7 @@ fn owner_references(object: &Value, path: &Path) -> Causes {
                          Found \"true\" in references for {first} and {this}"
                     );
                     causes.push(invalid_shown(path, &format!("[{}]", all.join(",")), &what));
+                    controllers += 1;
                 }
             }
         }

@@ -12,6 +12,8 @@ mod pod;
 mod storage;
 mod warnings;
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use field::{Causes, Path, invalid as invalid_field};
@@ -55,13 +57,9 @@ pub fn invalid(resource: &Resource, name: &str, causes: Vec<Cause>) -> Status {
 ///
 /// The message says everything once, the causes as often as it was found.
 pub fn invalid_kind(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Status {
-    let mut said: Vec<String> = Vec::new();
-    for cause in &causes {
-        let text = format!("{}: {}", cause.field, cause.message);
-        if !said.contains(&text) {
-            said.push(text);
-        }
-    }
+    let mut met = BTreeSet::new();
+    let texts = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message));
+    let said: Vec<String> = texts.filter(|text| met.insert(text.clone())).collect();
     let what = format!("{} {} is invalid", crate::status::qualified(kind, group), field::quote(name));
     let message = match said.as_slice() {
         [] => what,

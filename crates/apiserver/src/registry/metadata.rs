@@ -1,5 +1,7 @@
 //! The rules for `metadata` that hold for every kind: names, namespaces, identity, preconditions.
 
+use std::collections::BTreeSet;
+
 use backstay_api::{Entropy, Status, meta};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -102,11 +104,12 @@ pub fn parse_version(text: &str) -> Result<Option<u64>, Status> {
 pub fn dedup_owners(call: &Call, object: &mut Value) {
     let owners = meta::owner_references(object);
     let mut kept: Vec<Value> = Vec::with_capacity(owners.len());
+    let mut met = BTreeSet::new();
     let mut twice: Vec<&str> = Vec::new();
     for owner in owners {
-        match kept.contains(owner) {
-            true => twice.push(meta::str_at(owner, &["uid"])),
-            false => kept.push(owner.clone()),
+        match met.insert(owner.to_string()) {
+            false => twice.push(meta::str_at(owner, &["uid"])),
+            true => kept.push(owner.clone()),
         }
     }
     if twice.is_empty() {

@@ -14,6 +14,9 @@ use crate::lifecycle::words;
 use crate::pod_inputs::volumes::{self, Volume};
 use crate::pod_inputs::{Objects, Reference, objects};
 
+/// A token that lasts long is renewed all the same. Source: `maxTTL` of a kubelet's token manager.
+const TOKEN_USED_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// What one pod has been given so far.
 #[derive(Default)]
 pub(super) struct Inputs {
@@ -67,7 +70,7 @@ impl Inputs {
             Ok(object) => {
                 if let Some(expires) = words::parse_time(meta::str_at(&object, &["status", "expirationTimestamp"])) {
                     let life = Duration::try_from(expires.duration_since(now)).unwrap_or_default();
-                    self.renew_at.insert(reference.clone(), now + life.mul_f64(0.8));
+                    self.renew_at.insert(reference.clone(), now + life.mul_f64(0.8).min(TOKEN_USED_MAX));
                 }
                 Ok(Some(object))
             }

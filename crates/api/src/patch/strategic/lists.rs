@@ -1,8 +1,8 @@
 //! Lists that merge: objects by their merge key, primitives as sets.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::error::{self, Error};
 use super::order::{Ids, in_order};
@@ -95,12 +95,16 @@ fn merge_maps(known: Known<'_>, key: &str, original: Vec<Value>, patch: Vec<Valu
 fn obey_directives(key: &str, mut original: Vec<Value>, patch: Vec<Value>) -> Result<(Vec<Value>, Vec<Value>), Error> {
     let mut replaces = false;
     let mut plain = Vec::new();
+    let mut gone = HashSet::new();
     for item in patch {
         match item.get(DIRECTIVE).map(|directive| (directive, item.as_object())) {
             None => plain.push(item),
             Some((directive, Some(fields))) => match directive.as_str() {
                 Some("replace") => replaces = true,
-                Some("delete") => delete(key, &mut original, fields)?,
+                Some("delete") => {
+                    let id = fields.get(key).ok_or_else(|| error::no_merge_key(fields, key))?;
+                    gone.insert(id.to_string());
+                }
                 Some("merge") => {
                     return Err(Error::Other("merging lists cannot yet be specified in the patch".into()));
                 }
@@ -109,13 +113,8 @@ fn obey_directives(key: &str, mut original: Vec<Value>, patch: Vec<Value>) -> Re
             Some((_, None)) => {}
         }
     }
+    original.retain(|item| item.get(key).is_none_or(|id| gone.is_empty() || !gone.contains(&id.to_string())));
     Ok(if replaces { (plain, Vec::new()) } else { (original, plain) })
-}
-
-fn delete(key: &str, original: &mut Vec<Value>, directive: &Map<String, Value>) -> Result<(), Error> {
-    let gone = directive.get(key).ok_or_else(|| error::no_merge_key(directive, key))?;
-    original.retain(|item| item.get(key) != Some(gone));
-    Ok(())
 }
 
 fn no_key_declared(known: Known<'_>) -> Error {

@@ -8,6 +8,8 @@ mod error;
 mod lists;
 mod order;
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use self::error::{BAD_PRIMITIVE_LIST, BAD_RETAIN_KEYS, Error};
@@ -95,7 +97,8 @@ fn replace_or_delete(directive: &Value, mut patch: Map<String, Value>) -> Result
 fn retain_keys(original: &mut Map<String, Value>, patch: &mut Map<String, Value>) -> Result<(), Error> {
     let Some(listed) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
     let listed = listed.as_array().ok_or(Error::BadRequest(BAD_RETAIN_KEYS))?;
-    let retained = |key: &str| listed.iter().any(|item| item.as_str() == Some(key));
+    let listed: BTreeSet<&str> = listed.iter().filter_map(Value::as_str).collect();
+    let retained = |key: &str| listed.contains(key);
     let is_directive = |key: &str| key.starts_with(DELETE_FROM_LIST) || key.starts_with(SET_ORDER);
     if patch.iter().any(|(key, value)| !value.is_null() && !is_directive(key) && !retained(key)) {
         return Err(Error::BadRequest(BAD_RETAIN_KEYS));

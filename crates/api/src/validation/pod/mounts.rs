@@ -14,7 +14,9 @@ pub(super) fn mounts(context: &Context<'_>, container: &Value, path: &Path) -> C
     let mut causes = Causes::new();
     let mut seen = BTreeSet::new();
     let devices = meta::list_at(container, &["volumeDevices"]);
-    let is_device = |field: &str, text: &str| devices.iter().any(|device| meta::str_at(device, &[field]) == text);
+    let devices_by =
+        |field| -> BTreeSet<&str> { devices.iter().map(|device| meta::str_at(device, &[field])).collect() };
+    let (device_names, device_paths) = (devices_by("name"), devices_by("devicePath"));
     for (position, mount) in meta::list_at(container, &["volumeMounts"]).iter().enumerate() {
         let own = path.index(position);
         let text = |field| meta::str_at(mount, &[field]);
@@ -32,10 +34,10 @@ pub(super) fn mounts(context: &Context<'_>, container: &Value, path: &Path) -> C
         if !seen.insert(target) {
             causes.push(invalid(&own.child("mountPath"), target, "must be unique"));
         }
-        if is_device("name", name) {
+        if device_names.contains(name) {
             causes.push(invalid(&own.child("name"), name, "must not already exist in volumeDevices"));
         }
-        if is_device("devicePath", target) {
+        if device_paths.contains(target) {
             let what = "must not already exist as a path in volumeDevices";
             causes.push(invalid(&own.child("mountPath"), target, what));
         }
@@ -93,7 +95,8 @@ pub(super) fn devices(context: &Context<'_>, container: &Value, path: &Path) -> 
     let mut causes = Causes::new();
     let (mut names, mut paths) = (BTreeSet::new(), BTreeSet::new());
     let mounts = meta::list_at(container, &["volumeMounts"]);
-    let is_mount = |field: &str, text: &str| mounts.iter().any(|mount| meta::str_at(mount, &[field]) == text);
+    let mounts_by = |field| -> BTreeSet<&str> { mounts.iter().map(|mount| meta::str_at(mount, &[field])).collect() };
+    let (mount_names, mount_paths) = (mounts_by("name"), mounts_by("mountPath"));
     for (position, device) in meta::list_at(container, &["volumeDevices"]).iter().enumerate() {
         let path = path.index(position);
         let (name, target) = (meta::str_at(device, &["name"]), meta::str_at(device, &["devicePath"]));
@@ -118,10 +121,10 @@ pub(super) fn devices(context: &Context<'_>, container: &Value, path: &Path) -> 
         } else if !paths.insert(target) {
             causes.push(invalid(&path.child("devicePath"), target, "must be unique"));
         }
-        if is_mount("name", name) {
+        if mount_names.contains(name) {
             causes.push(invalid(&path.child("name"), name, "must not already exist in volumeMounts"));
         }
-        if is_mount("mountPath", target) {
+        if mount_paths.contains(target) {
             let what = "must not already exist as a path in volumeMounts";
             causes.push(invalid(&path.child("devicePath"), target, what));
         }

@@ -1,6 +1,6 @@
 //! Where a pod may run: tolerations, affinity, topology spread.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -213,15 +213,24 @@ fn strings<'a>(object: &'a Value, field: &str) -> Vec<&'a str> {
 pub(super) fn topology_spread(spec: &Value, path: &Path) -> Causes {
     let constraints = meta::list_at(spec, &["topologySpreadConstraints"]);
     let mut causes = Causes::new();
+    // Each pair counts where it stands for the last time; before, it is repeated later.
+    let mut last = BTreeMap::new();
     for (position, constraint) in constraints.iter().enumerate() {
-        causes.extend(spread_constraint(constraint, &constraints[position + 1..], &path.index(position)));
+        last.insert(spread_pair(constraint), position);
+    }
+    for (position, constraint) in constraints.iter().enumerate() {
+        let is_repeated = last[&spread_pair(constraint)] != position;
+        causes.extend(spread_constraint(constraint, is_repeated, &path.index(position)));
     }
     causes
 }
 
-fn spread_constraint(constraint: &Value, others: &[Value], path: &Path) -> Causes {
-    let text = |field| meta::str_at(constraint, &[field]);
-    let (topology, action) = (text("topologyKey"), text("whenUnsatisfiable"));
+fn spread_pair(constraint: &Value) -> (&str, &str) {
+    (meta::str_at(constraint, &["topologyKey"]), meta::str_at(constraint, &["whenUnsatisfiable"]))
+}
+
+fn spread_constraint(constraint: &Value, is_repeated: bool, path: &Path) -> Causes {
+    let (topology, action) = spread_pair(constraint);
     let mut causes = Causes::new();
     let skew = meta::int_at(constraint, &["maxSkew"]).unwrap_or(0);
     if skew <= 0 {
@@ -234,10 +243,7 @@ fn spread_constraint(constraint: &Value, others: &[Value], path: &Path) -> Cause
     if !actions.contains(&action) {
         causes.push(not_supported(&path.child("whenUnsatisfiable"), action, &actions));
     }
-    let pair = |other: &Value| {
-        (meta::str_at(other, &["topologyKey"]), meta::str_at(other, &["whenUnsatisfiable"])) == (topology, action)
-    };
-    if others.iter().any(pair) {
+    if is_repeated {
         let path = path.child("{topologyKey, whenUnsatisfiable}");
         causes.push(duplicate(&path, format!("{{{topology}, {action}}}")));
     }

@@ -1,5 +1,7 @@
 //! What may change in a pod once it exists: next to nothing.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::{pod_metadata_and_spec, scheduling};
@@ -180,6 +182,9 @@ fn ended_containers(pod: &Value, old: &Value, path: &Path) -> Causes {
         if policy == "Always" {
             continue;
         }
+        let statuses = meta::list_at(pod, &["status", list]).iter().rev();
+        let statuses: BTreeMap<&str, &Value> =
+            statuses.map(|status| (meta::str_at(status, &["name"]), status)).collect();
         for (position, before) in meta::list_at(old, &["status", list]).iter().enumerate() {
             let Some(ended) = meta::value_at(before, &["state", "terminated"]) else { continue };
             let may_restart = policy == "OnFailure" && ended["exitCode"] != 0;
@@ -187,8 +192,7 @@ fn ended_containers(pod: &Value, old: &Value, path: &Path) -> Causes {
             if may_restart || (list == "initContainerStatuses" && is_sidecar(old, name)) {
                 continue;
             }
-            let now =
-                meta::list_at(pod, &["status", list]).iter().find(|status| meta::str_at(status, &["name"]) == name);
+            let now = statuses.get(name);
             if now.is_some_and(|now| meta::value_at(now, &["state", "terminated"]).is_none()) {
                 let path = path.child(list).index(position).child("state");
                 causes.push(forbidden(&path, "may not be transitioned to non-terminated state"));
