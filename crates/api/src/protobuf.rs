@@ -153,6 +153,7 @@ impl Encoder<'_> {
             (Some("v1.JSONSchemaPropsOrStringArray"), Value::Array(list)) => {
                 list.iter().rev().for_each(|value| scalar_value(out, 2, Scalar::String, value));
             }
+            (Some("v1.JSONSchemaPropsOrArray" | "v1.JSONSchemaPropsOrStringArray"), Value::Null) => {}
             (Some("v1.JSONSchemaPropsOrArray" | "v1.JSONSchemaPropsOrStringArray"), value) => props(out, 1, value),
             // To the byte as Go writes it: a revision is recognised by the bytes of its data.
             (_, value) => out.bytes(1, &canonical::json(value)),

@@ -149,7 +149,8 @@ impl<'a> Cx<'a> {
 
     fn call(&mut self, function: &'a Function, args: &'a [Expr]) -> Outcome<Value<'a>> {
         let args = args.iter().map(|arg| self.eval(arg)).collect::<Outcome<Vec<_>>>()?;
-        let fits = |params: &[Type]| params.len() == args.len() && params.iter().zip(&args).all(|(ty, arg)| is(arg, ty));
+        let fits =
+            |params: &[Type]| params.len() == args.len() && params.iter().zip(&args).all(|(ty, arg)| is(arg, ty));
         match function.overloads.iter().find(|overload| fits(&overload.params)) {
             Some(overload) => (overload.run)(self, &args),
             None => no_overload(),

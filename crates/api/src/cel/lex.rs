@@ -25,8 +25,8 @@ pub fn problem(at: usize, message: impl Into<String>) -> Problem {
 
 /// Longer ones before those they begin with.
 const SIGNS: [&str; 25] = [
-    "&&", "||", "==", "!=", "<=", ">=", "<", ">", "!", "-", "+", "*", "/", "%", "?", ":", ".", ",", "(", ")", "[",
-    "]", "{", "}", "=",
+    "&&", "||", "==", "!=", "<=", ">=", "<", ">", "!", "-", "+", "*", "/", "%", "?", ":", ".", ",", "(", ")", "[", "]",
+    "{", "}", "=",
 ];
 
 /// All tokens with the places where they begin; the last is [`Token::End`].

@@ -151,7 +151,10 @@ fn an_error_counts_only_where_it_decides() {
         ("[1, 0].all(x, 1 / x > 5)", "false"),
         ("[0, 1].exists(x, 1 / x == 1)", "true"),
         ("[0, 2].exists(x, 1 / x == 1)", "error: division by zero"),
-        ("true ? 1 : 'a'", "ERROR: <input>:1:6: found no matching overload for '_?_:_' applied to '(bool, int, string)'"),
+        (
+            "true ? 1 : 'a'",
+            "ERROR: <input>:1:6: found no matching overload for '_?_:_' applied to '(bool, int, string)'",
+        ),
         ("1 && true", "ERROR: <input>:1:3: found no matching overload for '_&&_' applied to '(int, bool)'"),
     ]);
 }
@@ -206,7 +209,10 @@ fn macros() {
         ("[1].map(x, [2].map(x, x))", "[[2]]"),
         ("[1].all(x, x)", "ERROR: <input>:1:12: expected type 'bool' but found 'int'"),
         ("[1].all(1, true)", "ERROR: <input>:1:8: argument must be a simple name"),
-        ("true.all(x, x)", "ERROR: <input>:1:1: expression of type 'bool' cannot be range of a comprehension (must be list, map, or dynamic)"),
+        (
+            "true.all(x, x)",
+            "ERROR: <input>:1:1: expression of type 'bool' cannot be range of a comprehension (must be list, map, or dynamic)",
+        ),
     ]);
 }
 

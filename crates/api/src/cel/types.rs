@@ -113,10 +113,9 @@ impl Type {
             (Type::Map(key, value), Type::Map(other_key, other_value)) => {
                 key.accepts(other_key, bound) && value.accepts(other_value, bound)
             }
-            (
-                Type::Object(_) | Type::Opaque(_) | Type::Timestamp | Type::Duration | Type::Optional(_),
-                Type::Null,
-            ) => true,
+            (Type::Object(_) | Type::Opaque(_) | Type::Timestamp | Type::Duration | Type::Optional(_), Type::Null) => {
+                true
+            }
             (this, other) => this == other,
         }
     }

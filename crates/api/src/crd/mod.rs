@@ -19,8 +19,8 @@ mod value;
 
 pub use self::compile::{CustomResource, compile};
 pub use self::definition::{validate_create, validate_update};
-pub use self::validations::Findings;
 pub use self::names::{CLEANUP_FINALIZER, begin_deletion, continue_deletion, end_deletion, is_established, status};
+pub use self::validations::Findings;
 
 #[cfg(test)]
 mod tests;

@@ -212,7 +212,7 @@ impl<'s> Reader<'s> {
                 _ => {}
             }
         }
-        Ok(Tree::Array(names))
+        Ok(some(names))
     }
 
     fn props_or_array(&mut self, props: StructId, raw: &[u8]) -> Result<Tree<'static>, String> {
@@ -226,8 +226,13 @@ impl<'s> Reader<'s> {
                 _ => {}
             }
         }
-        Ok(Tree::Array(list))
+        Ok(some(list))
     }
+}
+
+/// A union that holds nothing is null in JSON, as is an empty list in it.
+fn some(list: Vec<Tree<'static>>) -> Tree<'static> {
+    if list.is_empty() { Tree::Null } else { Tree::Array(list) }
 }
 
 /// The value of a field, made if this is the first time it is met.

@@ -185,6 +185,12 @@ impl<'s> Decoder<'s> {
                 Some(id) => self.quietly(id, tree).map(Some),
                 None => Ok(Some(tree.into_value())),
             },
+            // What holds neither list nor schema is written as null.
+            (Some("v1.JSONSchemaPropsOrArray" | "v1.JSONSchemaPropsOrStringArray"), Tree::Array(list))
+                if list.is_empty() =>
+            {
+                Ok(Some(Value::Null))
+            }
             (Some("v1.JSONSchemaPropsOrBool"), _) => Err("boolean or JSON schema expected".to_string()),
             _ => Ok(Some(tree.into_value())),
         }

@@ -106,7 +106,9 @@ fn to_int<'a>(_: &mut Cx<'a>, args: &[Value<'a>]) -> Outcome<Value<'a>> {
 
 fn to_uint<'a>(_: &mut Cx<'a>, args: &[Value<'a>]) -> Outcome<Value<'a>> {
     match args {
-        [Value::Int(value)] => u64::try_from(*value).map_or_else(|_| error(UINT_OVERFLOW), |uint| Ok(Value::Uint(uint))),
+        [Value::Int(value)] => {
+            u64::try_from(*value).map_or_else(|_| error(UINT_OVERFLOW), |uint| Ok(Value::Uint(uint)))
+        }
         [Value::Double(value)] if *value >= 0.0 && *value < 18_446_744_073_709_551_615.0 => {
             Ok(Value::Uint(*value as u64))
         }

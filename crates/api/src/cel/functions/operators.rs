@@ -116,7 +116,9 @@ fn negate<'a>(_: &mut Cx<'a>, args: &[Value<'a>]) -> Outcome<Value<'a>> {
     match args {
         [Value::Int(value)] => int(value.checked_neg()),
         [Value::Double(value)] => Ok(Value::Double(-value)),
-        [Value::Duration(nanos)] => nanos.checked_neg().map_or_else(|| error(DURATION_OVERFLOW), |n| Ok(Value::Duration(n))),
+        [Value::Duration(nanos)] => {
+            nanos.checked_neg().map_or_else(|| error(DURATION_OVERFLOW), |n| Ok(Value::Duration(n)))
+        }
         _ => no_overload(),
     }
 }

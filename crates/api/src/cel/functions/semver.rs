@@ -36,7 +36,8 @@ impl Semver {
             return None;
         }
         let numbers: Vec<u64> = core.split('.').map(number).collect::<Option<_>>()?;
-        let before: Vec<String> = before.map(|before| before.split('.').map(str::to_string).collect()).unwrap_or_default();
+        let before: Vec<String> =
+            before.map(|before| before.split('.').map(str::to_string).collect()).unwrap_or_default();
         let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
         let fits = before.iter().all(|part| word(part) && (!digits(part) || number(part).is_some()));
         fits.then_some(Self { numbers: numbers.try_into().ok()?, before })

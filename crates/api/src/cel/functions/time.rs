@@ -57,7 +57,11 @@ fn duration<'a>(nanos: Option<i64>) -> Outcome<Value<'a>> {
     nanos.map_or_else(|| error(DURATION_OVERFLOW), |nanos| Ok(Value::Duration(nanos)))
 }
 
-fn moved<'a>(time: &Timestamp, nanos: i64, by: fn(Timestamp, SignedDuration) -> Option<Timestamp>) -> Outcome<Value<'a>> {
+fn moved<'a>(
+    time: &Timestamp,
+    nanos: i64,
+    by: fn(Timestamp, SignedDuration) -> Option<Timestamp>,
+) -> Outcome<Value<'a>> {
     match by(*time, SignedDuration::from_nanos(nanos)) {
         Some(time) => in_range(time).map(Value::Timestamp),
         None => error(TIMESTAMP_OVERFLOW),
@@ -76,9 +80,7 @@ pub fn add<'a>(_: &mut Cx<'a>, args: &[Value<'a>]) -> Outcome<Value<'a>> {
 
 pub fn subtract<'a>(_: &mut Cx<'a>, args: &[Value<'a>]) -> Outcome<Value<'a>> {
     match args {
-        [Value::Timestamp(time), Value::Duration(nanos)] => {
-            moved(time, *nanos, |time, by| time.checked_sub(by).ok())
-        }
+        [Value::Timestamp(time), Value::Duration(nanos)] => moved(time, *nanos, |time, by| time.checked_sub(by).ok()),
         [Value::Timestamp(left), Value::Timestamp(right)] => {
             duration(i64::try_from(left.as_nanosecond() - right.as_nanosecond()).ok())
         }
@@ -202,7 +204,10 @@ fn amount(number: &str, unit: &str) -> Option<i128> {
         _ => return None,
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() && fraction.is_empty() || whole.len() > 19 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+    if whole.is_empty() && fraction.is_empty()
+        || whole.len() > 19
+        || !fraction.bytes().all(|byte| byte.is_ascii_digit())
+    {
         return None;
     }
     let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };

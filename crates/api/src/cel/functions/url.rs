@@ -80,7 +80,9 @@ fn is_host(host: &str) -> bool {
 }
 
 fn escapes_fit(path: &str) -> bool {
-    path.split('%').skip(1).all(|rest| rest.get(..2).is_some_and(|code| code.bytes().all(|byte| byte.is_ascii_hexdigit())))
+    path.split('%')
+        .skip(1)
+        .all(|rest| rest.get(..2).is_some_and(|code| code.bytes().all(|byte| byte.is_ascii_hexdigit())))
 }
 
 /// `+` and `%xx` in a query.

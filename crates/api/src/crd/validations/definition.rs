@@ -147,7 +147,8 @@ fn expressions(rule: &Value, place: &Place<'_>, path: &Path) -> Causes {
 fn shown(rule: &Value) -> String {
     let text = |name: &str| quote(str_at(rule, &[name]));
     let reason = rule.get("reason").and_then(Value::as_str).map_or_else(|| "null".to_string(), quote);
-    let optional = rule.get("optionalOldSelf").and_then(Value::as_bool).map_or("null", |set| ["false", "true"][usize::from(set)]);
+    let optional =
+        rule.get("optionalOldSelf").and_then(Value::as_bool).map_or("null", |set| ["false", "true"][usize::from(set)]);
     format!(
         "{{\"Rule\":{},\"Message\":{},\"MessageExpression\":{},\"Reason\":{reason},\"FieldPath\":{},\"OptionalOldSelf\":{optional}}}",
         text("rule"),

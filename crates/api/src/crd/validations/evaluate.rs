@@ -63,7 +63,14 @@ impl Validator {
 }
 
 impl Run {
-    fn walk<'a>(&mut self, at: &'a Validator, props: &'a Props, value: &'a Json, past: Past<'a>, path: &str) -> Result<(), Spent> {
+    fn walk<'a>(
+        &mut self,
+        at: &'a Validator,
+        props: &'a Props,
+        value: &'a Json,
+        past: Past<'a>,
+        path: &str,
+    ) -> Result<(), Spent> {
         if value.is_null() {
             return Ok(());
         }
@@ -101,7 +108,14 @@ impl Run {
         Ok(())
     }
 
-    fn rule<'a>(&mut self, at: &'a Validator, rule: &'a Rule, value: &'a Json, past: Past<'a>, path: &str) -> Result<(), Spent> {
+    fn rule<'a>(
+        &mut self,
+        at: &'a Validator,
+        rule: &'a Rule,
+        value: &'a Json,
+        past: Past<'a>,
+        path: &str,
+    ) -> Result<(), Spent> {
         let kind = at.kind.map_or("", Kind::name);
         let wrong = |why: String| field::invalid(&Path::new(path), kind, &why);
         let program = match &rule.program {
@@ -116,11 +130,7 @@ impl Run {
         }
         let shape = Some(&*at.shape as &dyn crate::cel::Shaped);
         let old = past.same.map(|old| Value::of(old, shape));
-        let old = if rule.optional_old {
-            Some(old.map_or(Value::Optional(None), Value::some))
-        } else {
-            old
-        };
+        let old = if rule.optional_old { Some(old.map_or(Value::Optional(None), Value::some)) } else { old };
         let mut variables = vec![("self", Value::of(value, shape))];
         variables.extend(old.map(|old| ("oldSelf", old)));
         let outcome = self.evaluate(program, variables.clone());
@@ -220,11 +230,9 @@ fn cause(rule: &Rule, path: &Path, value: Option<&Json>, detail: &str) -> Cause 
         ("FieldValueForbidden", _) => field::forbidden(path, detail),
         ("FieldValueRequired", _) => field::required(path, detail),
         ("FieldValueDuplicate", Some(value)) => field::duplicate(path, value.clone()),
-        ("FieldValueDuplicate", None) => Cause {
-            reason: "FieldValueDuplicate".into(),
-            message: "Duplicate value".into(),
-            field: path.to_string(),
-        },
+        ("FieldValueDuplicate", None) => {
+            Cause { reason: "FieldValueDuplicate".into(), message: "Duplicate value".into(), field: path.to_string() }
+        }
         (_, Some(value)) => field::invalid(path, value.clone(), detail),
         (_, None) => field::invalid_unshown(path, detail),
     }

@@ -96,9 +96,7 @@ impl Validator {
 
 fn mentions_rules(schema: &Value) -> bool {
     match schema {
-        Value::Object(fields) => {
-            fields.contains_key("x-kubernetes-validations") || fields.values().any(mentions_rules)
-        }
+        Value::Object(fields) => fields.contains_key("x-kubernetes-validations") || fields.values().any(mentions_rules),
         Value::Array(items) => items.iter().any(mentions_rules),
         _ => false,
     }
@@ -115,7 +113,8 @@ impl Rule {
         let program = compile(&text("rule"), &variables);
         let speaks_of_old = |program: &Program| program.mentions("oldSelf");
         Self {
-            uses_old: program.as_ref().is_ok_and(speaks_of_old) || message_expression.as_ref().is_some_and(speaks_of_old),
+            uses_old: program.as_ref().is_ok_and(speaks_of_old)
+                || message_expression.as_ref().is_some_and(speaks_of_old),
             program,
             message_expression,
             optional_old,

@@ -48,7 +48,8 @@ fn messages_are_said() {
     fn check(rule: Value, expected: &str) {
         let mut rule = rule;
         rule["rule"] = "self.size > 5".into();
-        let fields = json!({"size": {"type": "integer"}, "map": {"type": "object", "additionalProperties": {"type": "string"}}});
+        let fields =
+            json!({"size": {"type": "integer"}, "map": {"type": "object", "additionalProperties": {"type": "string"}}});
         check_update(schema(fields, json!([rule])), None, json!({"size": 3}), &[expected]);
     }
     check(json!({"message": " too small "}), "spec: Invalid value: too small");
@@ -176,10 +177,7 @@ fn what_was_wrong_may_stay_wrong_but_is_mentioned() {
         spec(),
         Some(old.clone()),
         json!({"name": "UP", "size": 9, "tags": ["UP"], "other": "x"}),
-        &[
-            "~spec.name: Invalid value: \"UP\": must be lower",
-            "~spec.tags[0]: Invalid value: \"UP\": must be lower",
-        ],
+        &["~spec.name: Invalid value: \"UP\": must be lower", "~spec.tags[0]: Invalid value: \"UP\": must be lower"],
     );
     check_update(
         spec(),
@@ -220,7 +218,8 @@ fn costs_are_limited() {
            rules will be run due to call cost exceeds limit for rule: self.list.all(x, self.list.all(y, x + y >= 0))"],
     );
     let list: Vec<u32> = (0..350).collect();
-    let rules: Vec<Value> = (0..20).map(|_| json!({"rule": "self.list.all(x, self.list.all(y, x + y >= 0))"})).collect();
+    let rules: Vec<Value> =
+        (0..20).map(|_| json!({"rule": "self.list.all(x, self.list.all(y, x + y >= 0))"})).collect();
     check_update(
         schema(fields, Value::from(rules)),
         None,
