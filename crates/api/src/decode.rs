@@ -102,6 +102,25 @@ pub fn value(schema: &Schema, ty: &Type, object: Value) -> Result<Decoded, Statu
     Ok(named(decoded, expected_kind(schema, ty).as_ref()))
 }
 
+/// The same, for an object that was made out of `before`, which is in that form: the fields at the top that did not
+/// change are not looked at again.
+///
+/// # Errors
+/// As [`value`].
+pub fn changed(schema: &Schema, ty: &Type, before: &Value, object: Value) -> Result<Decoded, Status> {
+    let (fields, before) = match (object, before) {
+        (Value::Object(fields), Value::Object(before)) => (fields, before),
+        (object, _) => return value(schema, ty, object),
+    };
+    let is_same = |(name, value): &(String, Value)| before.get(name) == Some(value);
+    let (same, changed): (Vec<_>, Vec<_>) = fields.into_iter().partition(is_same);
+    let mut decoded = value(schema, ty, Value::Object(changed.into_iter().collect()))?;
+    if let Value::Object(fields) = &mut decoded.object {
+        fields.extend(same);
+    }
+    Ok(decoded)
+}
+
 /// The value of a YAML (or JSON) text as it stands, with the duplicate keys that a strict reader complains about.
 /// Only the first document is read.
 ///

@@ -114,6 +114,26 @@ proptest! {
     }
 
     #[test]
+    fn what_did_not_change_need_not_be_looked_at(
+        kind in 0..KINDS.len(),
+        before in prop::collection::vec(any::<u8>(), 0..300),
+        after in prop::collection::vec(any::<u8>(), 0..300),
+        takes in any::<u8>(),
+    ) {
+        let (schema, ty) = (schema::builtin(), type_of(kind));
+        let made = |choices: &Vec<u8>| sample(schema, &ty, &mut Choices(choices.iter()), 9);
+        let before = decode::value(schema, &ty, made(&before)).expect("the sample has the right types").object;
+        let mut object = before.clone();
+        for (at, (name, value)) in made(&after).as_object().into_iter().flatten().enumerate() {
+            if takes >> (at % 8) & 1 == 1 {
+                object[name] = value.clone();
+            }
+        }
+        let whole = decode::value(schema, &ty, object.clone()).expect("the samples have the right types");
+        prop_assert_eq!(decode::changed(schema, &ty, &before, object).expect("as before"), whole);
+    }
+
+    #[test]
     fn protobuf_says_the_same_as_json(choices in prop::collection::vec(any::<u8>(), 0..400)) {
         let schema = schema::builtin();
         for name in schema.kinds() {

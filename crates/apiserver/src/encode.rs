@@ -34,11 +34,13 @@ pub fn for_store(resource: &Resource, object: &Value) -> Encoded {
 
 /// The same, given the fields that selectors can ask for.
 pub fn with_fields(object: &Value, fields: Vec<(String, String)>) -> Encoded {
-    let (head, tail) = halves(object);
-    let version_name = if head.ends_with(b"{") { &br#""resourceVersion":""#[..] } else { br#","resourceVersion":""# };
-    let head = Bytes::from([head.as_slice(), version_name].concat());
-    let tail = Bytes::from([b"\"".as_slice(), &tail].concat());
-    Encoded { head, tail, index: Arc::new(index(object, fields)) }
+    // The quote that ends the resource version.
+    let (mut head, tail) = halves(object, b"\"");
+    if !head.ends_with(b"{") {
+        head.push(b',');
+    }
+    head.extend_from_slice(br#""resourceVersion":""#);
+    Encoded { head: head.into(), tail: tail.into(), index: Arc::new(index(object, fields)) }
 }
 
 /// Final JSON of an object that is not going to the store; its resource version, if it has one, is kept.
@@ -46,7 +48,7 @@ pub fn plain(object: &Value) -> Vec<u8> {
     if object.get("metadata").is_none() {
         return top_level(object, None);
     }
-    let (mut out, tail) = halves(object);
+    let (mut out, tail) = halves(object, b"");
     let version = meta::resource_version(object);
     if !version.is_empty() {
         if !out.ends_with(b"{") {
@@ -78,15 +80,20 @@ fn index(object: &Value, fields: Vec<(String, String)>) -> Index {
     Index { uid: meta::uid(object).to_string(), labels: meta::labels(object), fields, owners: owners.collect() }
 }
 
-/// JSON up to the place of the resource version, and from there on (with its comma, if anything follows).
-fn halves(object: &Value) -> (Vec<u8>, Vec<u8>) {
+/// A usual object. Most of it stands behind the resource version.
+const OBJECT_BYTES: usize = 4096;
+
+/// JSON up to the place of the resource version, and from there on (with its comma, if anything follows), `between`
+/// first.
+fn halves(object: &Value, between: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let none = Map::new();
     let metadata = object.get("metadata").and_then(Value::as_object).unwrap_or(&none);
     let mut head = prefix(meta::str_at(object, &["kind"]), meta::str_at(object, &["apiVersion"])).into_bytes();
     head.extend_from_slice(b"\"metadata\":{");
     let mut first = true;
     members(&mut head, metadata, &BEFORE_VERSION, &mut first);
-    let mut tail = Vec::new();
+    let mut tail = Vec::with_capacity(OBJECT_BYTES);
+    tail.extend_from_slice(between);
     members(&mut tail, metadata, &AFTER_VERSION, &mut false);
     tail.push(b'}');
     others(&mut tail, object, &mut false);

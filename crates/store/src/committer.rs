@@ -3,7 +3,6 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::splice::splice;
 use crate::{Encoded, Entry, Event, EventKind, Key, Operation, Revision, Snapshot, State, StoreError};
 
 /// The state with all pending operations carried out.
@@ -53,7 +52,7 @@ impl Committer {
     fn put(&mut self, kind: EventKind, key: Key, value: &Encoded, previous: Option<Arc<Entry>>) -> Arc<Event> {
         self.given += 1;
         let revision = self.given;
-        let (value, index) = (splice(value, revision), value.index.clone());
+        let (value, index) = (value.at(revision), value.index.clone());
         let entry = Arc::new(Entry { key, revision, value, index, messages: OnceLock::new() });
         match kind {
             EventKind::Deleted => self.pending.remove(&entry.key),

@@ -10,6 +10,8 @@ use async_trait::async_trait;
 use backstay_api::Index;
 use bytes::Bytes;
 
+use crate::splice::splice;
+
 /// A commit's number; also the `resourceVersion` of the object it wrote. The first commit is 1; 0 is "before all".
 pub type Revision = u64;
 
@@ -37,6 +39,13 @@ pub struct Encoded {
     /// JSON from there on (beginning with the closing quote).
     pub tail: Bytes,
     pub index: Arc<Index>,
+}
+
+impl Encoded {
+    /// The final JSON of the object if it were committed at `revision`.
+    pub fn at(&self, revision: Revision) -> Bytes {
+        splice(self, revision)
+    }
 }
 
 /// One object as committed.

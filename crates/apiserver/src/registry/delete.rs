@@ -1,7 +1,7 @@
 //! Delete: at once, or marked for a grace period or finalizers.
 
 use backstay_api::{Reason, Status, crd, meta};
-use backstay_store::{Operation, StoreError};
+use backstay_store::{Entry, Operation, StoreError};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -81,9 +81,12 @@ pub async fn delete_only(call: &Call, options: &DeleteOptions, name: &str) -> Re
         let contents = call.core.catalog.contents();
         let stored = contents.stored_form(&call.served);
         let now = call.core.clock.now();
-        let (operation, is_mark) = match plan(&stored, options, &object, now) {
+        let was_being_deleted = meta::is_being_deleted(&object);
+        let (operation, is_mark) = match plan(&stored, options, object, now) {
             Step::Nothing => return Ok(Deleted::Pending(Payload::Entry(entry))),
-            Step::Mark(marked) if marked == object => return Ok(Deleted::Pending(Payload::Entry(entry))),
+            Step::Mark(marked) if was_being_deleted && is_kept(&stored, &marked, &entry) => {
+                return Ok(Deleted::Pending(Payload::Entry(entry)));
+            }
             Step::Mark(marked) if options.dry_run => return Ok(Deleted::Pending(payload(call, marked))),
             Step::Remove(last) if options.dry_run => return Ok(gone(call, payload(call, last))),
             Step::Mark(marked) => (Operation::Update { value: stored.encode(&marked), expected: entry.revision }, true),
@@ -139,16 +142,20 @@ fn check_preconditions(served: &Served, options: &DeleteOptions, object: &Value)
     Err(Status::conflict(&served.resource.group, &served.resource.kind, meta::name(object), &why))
 }
 
-fn plan(served: &Served, options: &DeleteOptions, object: &Value, now: Timestamp) -> Step {
+/// Whether the object is as it is in the store.
+fn is_kept(served: &Served, object: &Value, entry: &Entry) -> bool {
+    served.encode(object).at(entry.revision) == entry.value
+}
+
+fn plan(served: &Served, options: &DeleteOptions, mut object: Value, now: Timestamp) -> Step {
     if served.is("", "namespaces") {
-        if !meta::is_being_deleted(object) {
+        if !meta::is_being_deleted(&object) {
             return Step::Mark(terminating(options, object, now));
         }
-        if !meta::list_at(object, &["spec", "finalizers"]).is_empty() {
+        if !meta::list_at(&object, &["spec", "finalizers"]).is_empty() {
             return Step::Nothing;
         }
     }
-    let mut object = object.clone();
     if custom::is_definition(served) {
         crd::begin_deletion(&mut object, now);
     }
@@ -233,8 +240,7 @@ fn marked(mut object: Value, now: Timestamp) -> Value {
 }
 
 /// A namespace stays until its content is gone. Source: the namespace registry's `Delete`.
-fn terminating(options: &DeleteOptions, namespace: &Value, now: Timestamp) -> Value {
-    let mut namespace = namespace.clone();
+fn terminating(options: &DeleteOptions, mut namespace: Value, now: Timestamp) -> Value {
     meta::set_meta(&mut namespace, "deletionTimestamp", metadata::seconds(now));
     meta::map_mut(&mut namespace, &["status"]).insert("phase".into(), json!("Terminating"));
     let finalizers = finalizers::on_delete(&namespace, options);

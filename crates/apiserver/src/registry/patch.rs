@@ -88,7 +88,7 @@ impl<'a> Patch<'a> {
         let manager = create::manager(self.call, self.options);
         let applied = self.applied.as_ref().expect("read when the patch was made");
         let merged = managed::apply(&served.schema, &served.ty, live, applied, &manager, self.options.force)?;
-        let mut object = body::patched(self.call, merged)?.object;
+        let mut object = body::patched(self.call, live, merged)?.object;
         if meta::name(&object).is_empty() {
             meta::set_meta(&mut object, "name", self.call.name());
         }
@@ -102,7 +102,7 @@ impl<'a> Patch<'a> {
     fn decoded(&self, present: &Value) -> Result<Value, Status> {
         // Only a refusal shows the object as patched: it is made once more then, rather than copied every time.
         let unfit = |why: &str| self.patched(present).map_or_else(|error| error, |patched| unfit(&patched, why));
-        let decoded = body::patched(self.call, self.patched(present)?);
+        let decoded = body::patched(self.call, Some(present), self.patched(present)?);
         let Decoded { object, problems } = decoded.map_err(|error| unfit(error.message()))?;
         let problems: Vec<String> = self.body_problems().into_iter().chain(problems).collect();
         match self.options.field_validation {

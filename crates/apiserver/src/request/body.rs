@@ -117,12 +117,16 @@ fn delete_options(body: &[u8]) -> Result<Value, Status> {
     }
 }
 
-/// The result of a patch, brought into the form of the kind: decoded, checked and defaulted.
+/// The result of a patch of `present`, brought into the form of the kind: decoded, checked and defaulted.
 ///
 /// # Errors
 /// `BadRequest` with the bare sentence of the decoder.
-pub fn patched(call: &Call, object: Value) -> Result<Decoded, Status> {
-    let Decoded { object, problems } = decode::value(&call.served.schema, &call.served.ty, object)?;
+pub fn patched(call: &Call, present: Option<&Value>, object: Value) -> Result<Decoded, Status> {
+    let Served { schema, ty, .. } = &*call.served;
+    let Decoded { object, problems } = match present {
+        Some(present) => decode::changed(schema, ty, present, object)?,
+        None => decode::value(schema, ty, object)?,
+    };
     if let Some(why) = strategy::conversion_error(&call.served.resource, &object) {
         return Err(Status::bad_request(why));
     }

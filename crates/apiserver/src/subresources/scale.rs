@@ -139,7 +139,7 @@ impl SetScale<'_> {
         let manager = create::manager(self.call, self.options);
         let (schema, force) = (&served.schema, self.options.force);
         let merged = managed::apply(schema, &served.ty, Some(present), &applied, &manager, force)?;
-        Ok(body::patched(self.call, merged)?.object)
+        Ok(body::patched(self.call, Some(present), merged)?.object)
     }
 }
 
