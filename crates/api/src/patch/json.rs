@@ -42,7 +42,9 @@ pub fn json_patch(object: &Value, patch: &[u8]) -> Result<Value, Status> {
         if copied > COPIED_BYTES_MAX || moved > MOVED_ELEMENTS_MAX || is_too_deep(&patched, &operation) {
             return Err(unprocessable());
         }
-        json_patch::patch_unsafe(&mut patched, &[operation]).map_err(|_| unprocessable())?;
+        if !is_met_by_absence(&patched, &operation) {
+            json_patch::patch_unsafe(&mut patched, &[operation]).map_err(|_| unprocessable())?;
+        }
     }
     Ok(patched)
 }
@@ -78,6 +80,15 @@ fn parse(patch: &[u8]) -> Result<Vec<Map<String, Value>>, Status> {
 fn operation(mut fields: Map<String, Value>) -> Option<PatchOperation> {
     fields.entry("value").or_insert(Value::Null);
     serde_json::from_value(Value::Object(fields)).ok()
+}
+
+/// Whether this tests that a field of an object is null, and there is none. The RFC says no, Kubernetes says yes, and
+/// clients ask so whether they are the first to add a finalizer.
+fn is_met_by_absence(object: &Value, operation: &PatchOperation) -> bool {
+    let PatchOperation::Test(test) = operation else { return false };
+    let Some((parent, field)) = test.path.split_back() else { return false };
+    let parent = object.pointer(parent.as_str()).and_then(Value::as_object);
+    test.value.is_null() && parent.is_some_and(|parent| !parent.contains_key(&*field.decoded()))
 }
 
 fn copied_bytes(object: &Value, operation: &PatchOperation) -> usize {
@@ -147,6 +158,28 @@ mod tests {
             Ok(json!({"data": {"a": "1", "b": "2"}, "labels": {"x/y": "2"}, "list": [1, 2, 3]})),
         );
         check(object, json!([{"op": "test", "path": "/data/a", "value": "2"}]), Err(422));
+    }
+
+    #[test]
+    fn a_field_that_is_missing_tests_as_null() {
+        let test = |path: &str, value: Value| json!([{"op": "test", "path": path, "value": value}]);
+        let object = json!({"metadata": {"name": "x", "nothing": null}, "list": [1]});
+        for path in ["/metadata/finalizers", "/metadata/nothing", "/spec", "/metadata/a~1b"] {
+            check(object.clone(), test(path, Value::Null), Ok(object.clone()));
+        }
+        for (path, value) in [
+            ("/metadata/finalizers", json!([])),
+            ("/metadata/name", Value::Null),
+            ("/spec/x", Value::Null),
+            ("/list/3", Value::Null),
+            ("/list/0", Value::Null),
+            ("/metadata/name/x", Value::Null),
+        ] {
+            check(object.clone(), test(path, value), Err(422));
+        }
+        let add = json!([{"op": "test", "path": "/metadata/finalizers"},
+            {"op": "add", "path": "/metadata/finalizers", "value": ["a"]}]);
+        check(json!({"metadata": {}}), add, Ok(json!({"metadata": {"finalizers": ["a"]}})));
     }
 
     #[test]
