@@ -11,7 +11,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::steps::{apt_install, is_installed};
+use crate::steps::{apt_install, is_installed, succeeds};
 
 /// What tests may rely on.
 pub struct Installed {
@@ -37,8 +37,12 @@ pub fn install() -> Result<Installed> {
     let mut names = vec!["python".to_string()];
     match has_npm() {
         Ok(()) => {
-            programs::install_node(&folder, &sources)?;
-            names.push("node".into());
+            if node_is_new_enough() {
+                programs::install_node(&folder, &sources)?;
+                names.push("node".into());
+            } else {
+                not_here("the JavaScript client: it needs node 20.3, or 18.17");
+            }
             names.extend(kubectl::install(&folder)?);
         }
         Err(error) => not_here(&format!("the JavaScript client, kubectl of many versions; they need npm: {error:#}")),
@@ -60,6 +64,11 @@ fn has_npm() -> Result<()> {
         return Ok(());
     }
     apt_install(&["nodejs", "npm"])
+}
+
+/// By what the client uses.
+fn node_is_new_enough() -> bool {
+    succeeds("node", &["-e", "process.exit(AbortSignal.any ? 0 : 1)"])
 }
 
 fn not_here(what: &str) {

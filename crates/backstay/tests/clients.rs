@@ -1,14 +1,15 @@
 //! Real clients of Kubernetes against a real server, over a network that is cut and a server that is restarted: the
 //! official Python and JavaScript clients as programs of their own (`tests/clients`), and kube-rs.
 
+#[path = "clients/kube_rs.rs"]
+mod kube_rs;
 mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::program;
-use support::proxy::Proxy;
-use support::{Server, clients};
+use support::world::World;
+use support::{clients, program};
 
 #[test]
 fn the_python_client() {
@@ -38,16 +39,13 @@ fn the_javascript_client() {
     assert!(passed.len() >= 14, "{passed:?}");
 }
 
-/// A program's checks, against a server of its own with two nodes.
+/// A program's checks, against a server of its own.
 fn play(program: &mut Command) -> Vec<String> {
-    let dir = tempfile::tempdir().expect("a directory");
-    let mut server = Some(Server::start(dir.path(), &["up", "--runtime", "none", "--simulated-nodes", "2"]));
-    let proxy = Proxy::before(server.as_ref().expect("running"));
-    let kubeconfig = proxy.kubeconfig(server.as_ref().expect("running"), dir.path());
-    program.env("KUBECONFIG", kubeconfig).env("HOME", dir.path());
+    let mut world = World::start();
+    program.env("KUBECONFIG", &world.kubeconfig).env("HOME", world.dir.path());
     program::play(program, |word| match word {
-        "cut" => proxy.cut(),
-        "restart" => server = server.take().map(Server::start_again),
+        "cut" => world.proxy.cut(),
+        "restart" => world.restart(),
         other => panic!("the program asks for {other:?}"),
     })
 }
@@ -57,7 +55,7 @@ fn installed(name: &str, needed: &Path) -> bool {
     let found = needed.exists();
     assert!(found || !clients::is_required(name), "{name} was installed for the tests, but not {}", needed.display());
     if !found {
-        println!("SKIPPED: the client for {name} is not installed; run `cargo xtask clients`");
+        clients::say(&format!("SKIPPED: the client for {name} is not installed; run `cargo xtask clients`"));
     }
     found
 }

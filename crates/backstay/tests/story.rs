@@ -122,7 +122,7 @@ fn every_client_tells_the_whole_story() {
         });
     }
     let told: Vec<&str> = tellers.iter().map(|teller| teller.name.as_str()).collect();
-    println!("the story was told by {}", told.join(", "));
+    clients::say(&format!("the story was told by {}", told.join(", ")));
 }
 
 fn tell(teller: &Teller<'_>) {

@@ -121,7 +121,7 @@ fn find_kubectl() -> Option<Kubectl> {
     }
     let found = clients::kubectls().into_iter().find(|kubectl| kubectl.minor == BASELINE_MINOR);
     if found.is_none() {
-        println!("SKIPPED: no kubectl 1.{BASELINE_MINOR} to compare with; run `cargo xtask clients`");
+        clients::say(&format!("SKIPPED: no kubectl 1.{BASELINE_MINOR} to compare with; run `cargo xtask clients`"));
     }
     found
 }

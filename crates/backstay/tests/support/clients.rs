@@ -6,6 +6,7 @@
 // Each test binary uses its own part of this module, some in other crates.
 #![allow(dead_code)]
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -41,7 +42,7 @@ pub fn kubectls() -> Vec<Kubectl> {
     let mut found: Vec<Kubectl> = Vec::new();
     for program in installed_kubectls().into_iter().chain(kubectls_of_the_machine()) {
         let Some(kubectl) = Kubectl::at(program.clone()) else {
-            println!("left out, as it does not tell its version: {}", program.display());
+            say(&format!("left out, as it does not tell its version: {}", program.display()));
             continue;
         };
         if found.iter().all(|one| one.minor != kubectl.minor) {
@@ -65,6 +66,12 @@ pub fn is_required(name: &str) -> bool {
 pub fn folder() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace");
     std::env::var_os("BACKSTAY_CLIENTS").map_or_else(|| root.join("target/clients"), PathBuf::from)
+}
+
+/// Says something that is not to be lost among the output of tests that passed, which nobody sees.
+pub fn say(text: &str) {
+    // Without anybody to hear it, it is not said.
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 fn required() -> Vec<String> {

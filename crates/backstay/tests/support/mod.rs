@@ -7,6 +7,7 @@ pub mod clients;
 pub mod kubelet;
 pub mod program;
 pub mod proxy;
+pub mod world;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -21,6 +21,7 @@ pub struct Proxy {
 struct Shared {
     /// Both ends of every connection that was made since the last cut.
     open: Mutex<Vec<TcpStream>>,
+    refusing: AtomicBool,
     stopped: AtomicBool,
 }
 
@@ -37,14 +38,19 @@ impl Proxy {
         Self { address, target, shared, acceptor: Some(acceptor) }
     }
 
-    /// A copy of the server's kubeconfig that goes through here.
-    pub fn kubeconfig(&self, server: &Server, dir: &Path) -> PathBuf {
+    /// A copy of the server's kubeconfig that goes through here, beside it.
+    pub fn kubeconfig(&self, server: &Server) -> PathBuf {
         let text = std::fs::read_to_string(&server.kubeconfig).expect("a kubeconfig");
         let through = text.replace(&self.target.to_string(), &self.address.to_string());
         assert_ne!(text, through, "the kubeconfig names the server");
-        let file = dir.join("proxied.kubeconfig");
+        let file = server.data_dir.join("proxied.kubeconfig");
         std::fs::write(&file, through).expect("written");
         file
+    }
+
+    /// Whether new connections end at once.
+    pub fn refuse(&self, refuse: bool) {
+        self.shared.refusing.store(refuse, Ordering::SeqCst);
     }
 
     /// Ends every connection there is, without a word of TLS or HTTP. New ones are passed on as before.
@@ -72,6 +78,9 @@ fn accept(listener: &TcpListener, target: SocketAddr, shared: &Arc<Shared>) {
     for client in listener.incoming() {
         if shared.stopped.load(Ordering::SeqCst) {
             return;
+        }
+        if shared.refusing.load(Ordering::SeqCst) {
+            continue;
         }
         let passed_on = client.and_then(|client| pass_on(client, target, shared));
         if let Err(error) = passed_on {

@@ -7,16 +7,18 @@ import {
 
 const PATH = `/api/v1/namespaces/${NAMESPACE}/configmaps`;
 
-// Watches config maps, resumes where it was, and notes what it is told.
+// Watches config maps, resumes where it was, and notes what it is told. One that `relists` lists again when its version
+// is gone, and notes what is new and what is no longer there.
 class Watcher {
-  constructor(label, version) {
-    Object.assign(this, { selector: `watched=${label}`, version, told: [], broken: 0, stopped: false });
+  constructor(label, version, { relists = false } = {}) {
+    Object.assign(this, { selector: `watched=${label}`, version, relists, told: [], broken: 0, stopped: false });
     this.ended = this.run();
   }
 
   async run() {
     while (!this.stopped) {
       await new Promise((done) => this.once(done));
+      if (this.gone) await this.listAgain();
       if (!this.stopped) await sleep(20);
     }
   }
@@ -25,8 +27,9 @@ class Watcher {
     const query = { labelSelector: this.selector, resourceVersion: this.version, allowWatchBookmarks: true };
     const hear = (type, object) => {
       if (type === 'ERROR') {
-        this.told.push([type, object.code]);
-        this.stopped = true;
+        this.gone = object.code === 410 && this.relists;
+        if (!this.gone) this.told.push([type, object.code]);
+        this.stopped = !this.gone;
         return;
       }
       this.version = object.metadata.resourceVersion;
@@ -37,6 +40,17 @@ class Watcher {
       done();
     };
     this.request = await new k8s.Watch(config).watch(PATH, query, hear, end);
+  }
+
+  async listAgain() {
+    const listed = await insistently('a list', () => listConfigMaps(this.selector));
+    const there = listed.items.map((item) => item.metadata.name);
+    const named = (kind) => this.told.filter(([type]) => type === kind).map(([, name]) => name);
+    const known = named('ADDED').filter((name) => !named('DELETED').includes(name));
+    for (const name of there) if (!known.includes(name)) this.told.push(['ADDED', name]);
+    for (const name of known) if (!there.includes(name)) this.told.push(['DELETED', name]);
+    this.version = listed.metadata.resourceVersion;
+    this.gone = false;
   }
 
   async expect(expected) {
@@ -74,7 +88,7 @@ export async function aWatchResumesAfterTheNetworkWasCut() {
 }
 
 export async function aWatchResumesAfterTheServerWasRestarted() {
-  const watcher = new Watcher('restart', await versionNow());
+  const watcher = new Watcher('restart', await versionNow(), { relists: true });
   await create('before', 'restart');
   await watcher.expect([['ADDED', 'before']]);
   await ask('restart');

@@ -10,11 +10,15 @@ from common import NAMESPACE, Failed, apis, ask, config_map, expect, refused, wa
 
 
 class Watcher:
-    """Watches config maps in a thread of its own, resumes where it was, and notes what it is told."""
+    """Watches config maps in a thread of its own, resumes where it was, and notes what it is told.
 
-    def __init__(self, label, version):
+    One that `relists` lists again when its version is gone, and notes what is new and what is no longer there.
+    """
+
+    def __init__(self, label, version, relists=False):
         self.selector = f"watched={label}"
         self.version = version
+        self.relists = relists
         self.told = []
         self.broken = 0
         self.stopped = False
@@ -34,10 +38,20 @@ class Watcher:
                     self.version = event["object"].metadata.resource_version
                     self.told.append((event["type"], event["object"].metadata.name))
             except ApiException as error:
-                self.told.append(("ERROR", error.status))
-                return
+                if error.status != 410 or not self.relists:
+                    self.told.append(("ERROR", error.status))
+                    return
+                self.list_again()
             except Exception:  # the connection: go on from the version that was seen last
                 self.broken += 1
+
+    def list_again(self):
+        listed = apis.core.list_namespaced_config_map(NAMESPACE, label_selector=self.selector)
+        there = {item.metadata.name for item in listed.items}
+        known = {name for kind, name in self.told if kind == "ADDED"} - {n for kind, n in self.told if kind == "DELETED"}
+        self.told += [("ADDED", name) for name in sorted(there - known)]
+        self.told += [("DELETED", name) for name in sorted(known - there)]
+        self.version = listed.metadata.resource_version
 
     def expect(self, expected):
         wait_for(f"{len(expected)} events", lambda: len(self.told) >= len(expected))
@@ -99,7 +113,7 @@ def a_watch_resumes_after_the_network_was_cut():
 
 
 def a_watch_resumes_after_the_server_was_restarted():
-    watcher = Watcher("restart", version_now())
+    watcher = Watcher("restart", version_now(), relists=True)
     create("before", "restart")
     watcher.expect([("ADDED", "before")])
     ask("restart")
@@ -112,7 +126,7 @@ def a_watch_resumes_after_the_server_was_restarted():
 
 
 def a_version_that_is_gone_means_list_again():
-    """The server forgets what was before its start; whoever comes with an older version is told to list again."""
+    """The server forgets the changes before its start; whoever comes with an older version is told to list again."""
     old = version_now()
     create("missed", "expired")
     ask("restart")
