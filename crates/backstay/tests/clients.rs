@@ -1,8 +1,10 @@
 //! Real clients of Kubernetes against a real server, over a network that is cut and a server that is restarted: the
-//! official Python and JavaScript clients as programs of their own (`tests/clients`), and kube-rs.
+//! official Python and JavaScript clients as programs of their own (`tests/clients`), kube-rs, and kubectl.
 
 #[path = "clients/kube_rs.rs"]
 mod kube_rs;
+#[path = "clients/kubectl.rs"]
+mod kubectl;
 mod support;
 
 use std::path::{Path, PathBuf};
