@@ -22,7 +22,7 @@ fn the_python_client() {
     let mut program = Command::new(python);
     program.arg("-B").arg(sources().join("python/client.py"));
     let passed = play(&mut program);
-    assert!(passed.len() >= 20, "{passed:?}");
+    assert!(passed.len() >= 21, "{passed:?}");
 }
 
 #[test]

@@ -14,10 +14,11 @@ from kubernetes import config
 import objects
 import dynamic_objects
 import leases
+import operators
 import watches
 from common import apis
 
-CHECKS = [*objects.CHECKS, *dynamic_objects.CHECKS, *watches.CHECKS, *leases.CHECKS]
+CHECKS = [*objects.CHECKS, *dynamic_objects.CHECKS, *watches.CHECKS, *leases.CHECKS, *operators.CHECKS]
 
 
 def main():

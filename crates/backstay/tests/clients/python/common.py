@@ -65,6 +65,20 @@ def wait_for(what, found):
         time.sleep(0.05)
 
 
+def insistently(call, *arguments):
+    """The client keeps connections; the first call on one that was cut fails."""
+
+    def tried():
+        try:
+            return call(*arguments) or True
+        except ApiException:
+            raise
+        except Exception:
+            return None
+
+    return wait_for(call.__name__, tried)
+
+
 def ask(word):
     """Has the network cut, or the server restarted."""
     print(f"do: {word}", flush=True)

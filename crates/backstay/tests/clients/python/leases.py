@@ -8,7 +8,7 @@ from kubernetes.client.rest import ApiException
 from kubernetes.leaderelection import electionconfig, leaderelection
 from kubernetes.leaderelection.leaderelectionrecord import LeaderElectionRecord
 
-from common import NAMESPACE, apis, ask, expect, wait_for
+from common import NAMESPACE, apis, ask, expect, insistently, wait_for
 
 
 class LeaseLock:
@@ -105,16 +105,7 @@ def one_leads_and_another_follows():
     lease = lambda: apis.leases.read_namespaced_lease("leader", NAMESPACE)
     renewed = lease().spec.renew_time
     ask("cut")
-
-    def renewed_since():
-        try:
-            return lease().spec.renew_time > renewed
-        except ApiException:
-            raise
-        except Exception:
-            return False
-
-    wait_for("the first to go on after a cut", renewed_since)
+    wait_for("the first to go on after a cut", lambda: insistently(lease).spec.renew_time > renewed)
     expect((lease().spec.holder_identity, second.leads.is_set()), ("first", False))
     first.lock.died = True
     wait_for("the first to give up", first.stopped.is_set)

@@ -6,7 +6,7 @@ from kubernetes import watch
 from kubernetes.client.rest import ApiException
 from kubernetes.informer import SharedInformer
 
-from common import NAMESPACE, Failed, apis, ask, config_map, expect, refused, wait_for
+from common import NAMESPACE, apis, ask, config_map, expect, insistently, refused, wait_for
 
 
 class Watcher:
@@ -68,20 +68,6 @@ def version_now():
 
 def create(name, label):
     apis.core.create_namespaced_config_map(NAMESPACE, config_map(name, labels={"watched": label}))
-
-
-def insistently(call, *arguments):
-    """The client keeps connections; the first call on one that was cut fails."""
-
-    def tried():
-        try:
-            return call(*arguments) or True
-        except ApiException:
-            raise
-        except Exception:
-            return None
-
-    return wait_for(call.__name__, tried)
 
 
 def a_watch_tells_each_change_once():
