@@ -2,20 +2,23 @@
 
 use serde_json::Value;
 
-/// Clients before Kubernetes 1.34 wrote `"creationTimestamp":null` into `data`; it says nothing and must not make a
-/// difference.
-pub fn without_null_times(mut data: Value) -> Value {
-    drop_null_times(&mut data);
-    data
+/// The data as it would be written today, and whether it is in an older form: before 1.34 Kubernetes wrote
+/// `"creationTimestamp":null` into it, which says nothing.
+pub fn in_todays_form(mut data: Value) -> (Value, bool) {
+    let older_form = drop_null_times(&mut data);
+    (data, older_form)
 }
 
-fn drop_null_times(value: &mut Value) {
+/// Whether there were any.
+fn drop_null_times(value: &mut Value) -> bool {
     match value {
         Value::Object(fields) => {
+            let before = fields.len();
             fields.retain(|name, value| name != "creationTimestamp" || !value.is_null());
-            fields.values_mut().for_each(drop_null_times);
+            let dropped = fields.len() < before;
+            fields.values_mut().fold(dropped, |dropped, value| drop_null_times(value) || dropped)
         }
-        Value::Array(items) => items.iter_mut().for_each(drop_null_times),
-        _ => {}
+        Value::Array(items) => items.iter_mut().fold(false, |dropped, value| drop_null_times(value) || dropped),
+        _ => false,
     }
 }

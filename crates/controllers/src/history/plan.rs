@@ -93,8 +93,13 @@ pub fn history<'a>(
     if steps.iter().any(Step::blocks) {
         return History { steps, ..History::default() };
     }
-    let (equal, mut old): (Vec<_>, Vec<_>) =
+    let (mut equal, mut old): (Vec<_>, Vec<_>) =
         claimed(Claim::Keep).cloned().partition(|revision| revision.data == daemonset.data);
+    // A revision in an older form serves, unless today's form has one of its own: then Kubernetes, which compares bytes,
+    // takes it for one of another template, and pods may carry its hash.
+    if equal.iter().any(|revision| !revision.older_form) {
+        old.extend(equal.extract_if(.., |revision| revision.older_form));
+    }
     old.sort_by(|a, b| (a.revision, &a.meta.name).cmp(&(b.revision, &b.meta.name)));
     let next = old.last().map_or(1, |newest| newest.revision.saturating_add(1));
     let current = match equal.iter().max_by_key(|revision| revision.revision).cloned() {

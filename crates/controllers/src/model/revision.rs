@@ -16,6 +16,8 @@ pub struct ControllerRevision {
     pub revision: i64,
     /// `data` in canonical form, whatever spelling the server keeps.
     pub data: Arc<[u8]>,
+    /// The server keeps it as releases before 1.34 wrote it: the same template, but not the same bytes.
+    pub older_form: bool,
 }
 
 impl ControllerRevision {
@@ -32,8 +34,9 @@ impl Object for ControllerRevision {
 
     fn from_json(json: &[u8]) -> Result<Self, serde_json::Error> {
         let wire: WireRevision = serde_json::from_slice(json)?;
-        let data = canonical::json(&data::without_null_times(wire.data)).into();
-        Ok(ControllerRevision { meta: wire.metadata, revision: wire.revision, data })
+        let (data, older_form) = data::in_todays_form(wire.data);
+        let data = canonical::json(&data).into();
+        Ok(ControllerRevision { meta: wire.metadata, revision: wire.revision, data, older_form })
     }
 }
 

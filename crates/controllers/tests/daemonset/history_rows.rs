@@ -1,7 +1,7 @@
 //! The history of revisions. Sources: sections 1.5 to 1.9 of the semantics, `update_test.go`, the integration tests.
 
 use backstay_controllers::history::{HASH_LABEL, Step, hash};
-use backstay_controllers::model::ControllerRevision;
+use backstay_controllers::model::{ControllerRevision, Object};
 use expect_test::expect;
 
 use crate::world::{World, describe, owner};
@@ -66,19 +66,44 @@ fn a_revision_carries_template_labels_and_all_annotations() {
     expect![[r#"{"apiVersion":"apps/v1","kind":"ControllerRevision","metadata":{"name":"d-HASH","namespace":"ns","labels":{"app":"d","controller-revision-hash":"HASH","tier":"node"},"annotations":{"deprecated.daemonset.template.generation":"1","kubernetes.io/change-cause":"why <b>&"},"ownerReferences":[{"apiVersion":"apps/v1","blockOwnerDeletion":true,"controller":true,"kind":"DaemonSet","name":"d","uid":"uid-d"}]},"data":{"spec":{"template":{"$patch":"replace","metadata":{"labels":{"app":"d","tier":"node"}},"spec":{"containers":[{"image":"img:1","name":"m"}]}}}},"revision":1}"#]].assert_eq(&text);
 }
 
-#[test]
-fn data_of_older_releases_is_recognised() {
-    let mut world = World::parse("no-history");
+/// A revision of the present template as Kubernetes before 1.34 wrote it.
+fn of_an_older_release(world: &World, hash: &str, number: i64) -> ControllerRevision {
     let data = String::from_utf8(world.view.daemonset().data.to_vec()).unwrap();
     let data = data.replace("\"metadata\":{", "\"metadata\":{\"creationTimestamp\":null,");
     let json = format!(
-        r#"{{"metadata":{{"name":"d-x","namespace":"ns","uid":"u","labels":{{"app":"d","{HASH_LABEL}":"x"}},
+        r#"{{"metadata":{{"name":"d-{hash}","namespace":"ns","uid":"uid-{hash}",
+            "labels":{{"app":"d","{HASH_LABEL}":"{hash}"}},
             "ownerReferences":[{{"kind":"DaemonSet","name":"d","uid":"uid-d","controller":true}}]}},
-            "revision":4,"data": {data}}}"#
+            "revision":{number},"data": {data}}}"#
     );
-    use backstay_controllers::model::Object;
-    world.put_revision(ControllerRevision::from_json(json.as_bytes()).unwrap());
+    ControllerRevision::from_json(json.as_bytes()).unwrap()
+}
+
+#[test]
+fn data_of_older_releases_is_recognised() {
+    let mut world = World::parse("no-history");
+    world.put_revision(of_an_older_release(&world, "x", 4));
     assert_eq!(world.view.history().current.as_deref(), Some("x"));
+    assert_eq!(world.view.history().steps, [], "it is ours as it is");
+}
+
+#[test]
+fn of_both_forms_of_a_template_todays_is_current() {
+    // What an upgrade from 1.33 to 1.34 left: Kubernetes compares bytes, and made a second revision.
+    let mut world = World::parse("no-history");
+    world.put_revision(of_an_older_release(&world, "x", 4));
+    let data = world.view.daemonset().data.clone();
+    world.add_revision("y", 5, &data);
+    let history = world.view.history();
+    assert_eq!((history.current.as_deref(), &history.steps), (Some("y"), &vec![]), "nothing is merged");
+    assert_eq!(history.old.iter().map(|old| &*old.meta.name).collect::<Vec<_>>(), ["d-x"]);
+
+    let mut world = World::parse("no-history");
+    world.add_revision("y", 3, &data);
+    world.put_revision(of_an_older_release(&world, "x", 4));
+    let history = world.view.history();
+    assert_eq!(history.current.as_deref(), Some("y"));
+    assert!(matches!(&history.steps[..], [Step::Renumber { number: 5, .. }]), "{:?}", history.steps);
 }
 
 #[test]

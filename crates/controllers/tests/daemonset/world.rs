@@ -83,7 +83,7 @@ impl World {
         let mut meta = self.meta(&format!("d-{hash}"));
         meta.labels = [(HASH_LABEL.to_string(), hash.to_string()), ("app".into(), "d".into())].into();
         meta.controller = Some(owner(UID));
-        self.put_revision(ControllerRevision { meta, revision, data: data.into() });
+        self.put_revision(ControllerRevision { meta, revision, data: data.into(), older_form: false });
     }
 
     pub fn put_revision(&mut self, revision: ControllerRevision) {

@@ -2,6 +2,8 @@
 
 mod cluster_roles;
 mod garbage;
+mod handover;
+mod hosts;
 mod namespaces;
 mod nodes;
 mod world;

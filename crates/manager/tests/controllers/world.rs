@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use backstay_api::{Clock, Entropy};
+use backstay_api::{Clock, Entropy, meta};
+use backstay_apiserver::catalog::Catalog;
 use backstay_apiserver::{ApiServer, UserInfo, as_user};
 use backstay_manager::Config;
-use backstay_store::MemoryStore;
+use backstay_store::{Key, MemoryStore, Operation, Store};
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
@@ -23,6 +24,7 @@ pub struct World {
     client: kube::Client,
     clock: Clock,
     entropy: Entropy,
+    store: Arc<MemoryStore>,
     manager: Option<JoinHandle<()>>,
 }
 
@@ -36,14 +38,27 @@ impl World {
 
     pub async fn without_manager() -> Self {
         let (clock, entropy) = (clock(), entropy());
-        let mut config = backstay_apiserver::Config::new(Arc::new(MemoryStore::new()));
+        let store = Arc::new(MemoryStore::new());
+        let mut config = backstay_apiserver::Config::new(store.clone());
         (config.clock, config.entropy) = (clock.clone(), entropy.clone());
         config.disabled_admission_plugins = vec!["ServiceAccount".into()];
         let server = ApiServer::new(config).expect("the plugin exists");
         server.bootstrap().await.expect("the store is empty");
         let user = UserInfo::new("system:kube-controller-manager", &["system:masters"]);
         let client = kube::Client::new(as_user(server.router(), user), "default");
-        Self { client, clock, entropy, manager: None }
+        Self { client, clock, entropy, store, manager: None }
+    }
+
+    /// Puts an object into the store as it is, its uid and status included: as state of another cluster is taken over.
+    pub async fn load(&self, object: &Value) {
+        let gvk = meta::gvk(object).expect("apiVersion and kind");
+        let contents = Catalog::new(self.store.clone()).contents();
+        let served = contents.find_kind(&gvk.group, &gvk.version, &gvk.kind).expect("a served kind");
+        let namespace = meta::namespace(object).unwrap_or_default();
+        let key =
+            Key { resource: served.storage().clone(), namespace: namespace.into(), name: meta::name(object).into() };
+        let value = served.encode(object);
+        self.store.commit(key, Operation::Create { value }).await.expect("the store has no such object yet");
     }
 
     pub fn start_manager(&mut self, change: impl FnOnce(&mut Config)) {
