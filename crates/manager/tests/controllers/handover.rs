@@ -235,8 +235,21 @@ async fn what_we_write_kubernetes_takes_for_its_own() {
 #[tokio::test(start_paused = true)]
 async fn state_in_every_form_is_taken_over_as_it_is() {
     let state = of_our_own().await;
-    for form in FORMS {
-        taken_over(&format!("{form:?}"), &state.clone().in_form(form)).await;
+    let strategies = [
+        json!({ "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": "100%", "maxSurge": 0 } }),
+        json!({ "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 0, "maxSurge": "100%" } }),
+        json!({ "type": "OnDelete" }),
+    ];
+    for strategy in strategies {
+        let mut state = state.clone();
+        state.daemonset["spec"]["updateStrategy"] = strategy.clone();
+        // A server of those days also shows the null in the DaemonSet itself.
+        let mut of_then = state.clone();
+        of_then.daemonset["spec"]["template"]["metadata"]["creationTimestamp"] = Value::Null;
+        for form in FORMS {
+            taken_over(&format!("{form:?} {strategy}"), &state.clone().in_form(form)).await;
+            taken_over(&format!("{form:?} {strategy}, of then"), &of_then.clone().in_form(form)).await;
+        }
     }
 }
 
