@@ -36,9 +36,9 @@ pub fn list<M: AsRef<[u8]>>(api_version: &str, kind: &str, metadata: &Value, ite
     out
 }
 
-/// One event of a watch, with the length before it that frames a stream of them. Only the object in it has the form of
-/// a body: the event itself is a bare message.
-pub fn watch_frame(event: &str, api_version: &str, kind: &str, message: &[u8]) -> Vec<u8> {
+/// Appends one event of a watch, with the length before it that frames a stream of them. Only the object in it has the
+/// form of a body: the event itself is a bare message.
+pub fn watch_frame(out: &mut Vec<u8>, event: &str, api_version: &str, kind: &str, message: &[u8]) {
     let unknown = unknown_head(api_version, kind, message.len());
     let body_length = unknown.len() + message.len() + UNKNOWN_TAIL.len();
     let mut head = Vec::with_capacity(32);
@@ -48,7 +48,9 @@ pub fn watch_frame(event: &str, api_version: &str, kind: &str, message: &[u8]) -
     put_key(&mut head, 2, key_length(body_length) + body_length);
     put_key(&mut head, 1, body_length);
     let length = u32::try_from(head.len() + body_length).expect("an object is smaller than 4 GiB");
-    [&length.to_be_bytes(), &head[..], &unknown, message, UNKNOWN_TAIL].concat()
+    out.reserve(4 + head.len() + body_length);
+    let parts = [&length.to_be_bytes(), &head[..], &unknown, message, UNKNOWN_TAIL];
+    parts.iter().for_each(|part| out.extend_from_slice(part));
 }
 
 /// Everything before the message of an object in its body.

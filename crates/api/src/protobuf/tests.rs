@@ -66,12 +66,16 @@ fn a_list_and_a_watch_event_to_the_byte() {
 
     // The event around the object is a bare message; readers of frames do not look for `k8s\0` there.
     let object = body("v1", "ConfigMap", b"one");
-    let frame = watch_frame("ADDED", "v1", "ConfigMap", b"one");
+    let frame = |event, kind, message: &[u8]| {
+        let mut frame = b"before".to_vec();
+        watch_frame(&mut frame, event, "v1", kind, message);
+        frame.split_off(6)
+    };
     let length = u8::try_from(object.len()).expect("short");
     let head = [0, 0, 0, length + 11, 0x0a, 5, b'A', b'D', b'D', b'E', b'D', 0x12, length + 2, 0x0a, length];
-    assert_eq!(frame, [&head[..], &object].concat());
+    assert_eq!(frame("ADDED", "ConfigMap", b"one"), [&head[..], &object].concat());
     for size in [0, 1, 100, 127, 128, 200, 20_000, 3_000_000] {
-        let frame = watch_frame("MODIFIED", "v1", "Pod", &vec![7; size]);
+        let frame = frame("MODIFIED", "Pod", &vec![7; size]);
         let length = u32::from_be_bytes(frame[..4].try_into().expect("four bytes"));
         assert_eq!(length as usize, frame.len() - 4);
     }

@@ -17,8 +17,8 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// The frame of an object as it is kept, or as it was but for the given revision.
-    pub fn entry(&self, call: &Call, event: &str, entry: &Arc<Entry>, revision: Revision) -> Bytes {
+    /// Appends the frame of an object as it is kept, or as it was but for the given revision.
+    pub fn entry(&self, out: &mut Vec<u8>, call: &Call, event: &str, entry: &Arc<Entry>, revision: Revision) {
         let is_as_kept = entry.revision == revision;
         let message = match &self.metadata {
             Some(_) if is_as_kept => protobuf::metadata(entry),
@@ -26,33 +26,34 @@ impl Frames {
             None if is_as_kept => protobuf::message(&call.served, entry),
             None => protobuf::of_value(&call.served, &super::line::served(call, entry, revision)),
         };
-        self.framed(call, event, message)
+        self.framed(out, call, event, message);
     }
 
-    /// The frame of an object that is in the served form.
-    pub fn value(&self, call: &Call, event: &str, object: &Value) -> Bytes {
+    /// Appends the frame of an object that is in the served form.
+    pub fn value(&self, out: &mut Vec<u8>, call: &Call, event: &str, object: &Value) {
         let message = match &self.metadata {
             Some(_) => Ok(encoding::metadata(object).into()),
             None => protobuf::of_value(&call.served, object),
         };
-        self.framed(call, event, message)
+        self.framed(out, call, event, message);
     }
 
-    fn framed(&self, call: &Call, event: &str, message: Result<Bytes, Status>) -> Bytes {
+    fn framed(&self, out: &mut Vec<u8>, call: &Call, event: &str, message: Result<Bytes, Status>) {
         let resource = &call.served.resource;
-        let frame = match (message, &self.metadata) {
-            (Err(status), _) => return failure(&status),
+        match (message, &self.metadata) {
+            (Err(status), _) => failure(out, &status),
             (Ok(message), Some(version)) => {
                 let api_version = format!("meta.k8s.io/{version}");
-                encoding::watch_frame(event, &api_version, "PartialObjectMetadata", &message)
+                encoding::watch_frame(out, event, &api_version, "PartialObjectMetadata", &message);
             }
-            (Ok(message), None) => encoding::watch_frame(event, &resource.api_version(), &resource.kind, &message),
-        };
-        frame.into()
+            (Ok(message), None) => {
+                encoding::watch_frame(out, event, &resource.api_version(), &resource.kind, &message);
+            }
+        }
     }
 }
 
-/// The frame that ends a watch in failure.
-pub fn failure(status: &Status) -> Bytes {
-    encoding::watch_frame("ERROR", "v1", "Status", &encoding::status(&status.to_json())).into()
+/// Appends the frame that ends a watch in failure.
+pub fn failure(out: &mut Vec<u8>, status: &Status) {
+    encoding::watch_frame(out, "ERROR", "v1", "Status", &encoding::status(&status.to_json()));
 }

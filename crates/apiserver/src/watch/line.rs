@@ -85,7 +85,7 @@ impl Lines {
                 Ok(object) => line(out, kind, &object),
                 Err(status) => self.failure(out, &status),
             },
-            Lines::Protobuf(frames) => out.extend_from_slice(&frames.entry(call, name(kind), entry, revision)),
+            Lines::Protobuf(frames) => frames.entry(out, call, name(kind), entry, revision),
         }
     }
 
@@ -102,7 +102,7 @@ impl Lines {
         }
         let object = json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata });
         match self {
-            Lines::Protobuf(frames) => out.extend_from_slice(&frames.value(call, BOOKMARK, &object)),
+            Lines::Protobuf(frames) => frames.value(out, call, BOOKMARK, &object),
             _ => typed(out, BOOKMARK, &encode::plain(&object)),
         }
     }
@@ -110,7 +110,7 @@ impl Lines {
     /// Appends what ends a watch in failure.
     pub fn failure(&self, out: &mut Vec<u8>, status: &Status) {
         match self {
-            Lines::Protobuf(_) => out.extend_from_slice(&frame::failure(status)),
+            Lines::Protobuf(_) => frame::failure(out, status),
             _ => typed(out, "ERROR", &canonical::json(&status.to_json())),
         }
     }
