@@ -87,6 +87,10 @@ pub fn protobuf(schema: &Schema, ty: &Type, body: &[u8]) -> Result<Decoded, Stat
     check_kind(expected.as_ref(), actual.as_ref(), |_| Ok(()))?;
     let tree = protobuf::object(schema, ty, envelope.raw).map_err(|message| failure(actual.as_ref(), &message))?;
     let decoded = typed::decode(schema, ty, tree).map_err(|message| failure(actual.as_ref(), &message))?;
+    // Messages nest less deep than the JSON that says the same, and raw JSON in them begins anew.
+    if is_deeper(&decoded.object, DEPTH_MAX) {
+        return Err(failure(actual.as_ref(), TOO_DEEP));
+    }
     Ok(named(decoded, actual.as_ref()))
 }
 

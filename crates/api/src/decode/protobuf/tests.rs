@@ -153,6 +153,21 @@ fn nesting_is_limited() {
     assert!(refused.ends_with("proto: nesting is too deep"), "{refused}");
 }
 
+#[test]
+fn what_could_not_be_read_again_is_refused() {
+    // Messages nest less deep than the JSON that says the same: each property is two levels there.
+    let mut props = text(5, "object");
+    for _ in 0..80 {
+        props = [text(5, "object"), bytes(29, &[text(1, "p"), bytes(2, &props)].concat())].concat();
+    }
+    let version = [text(1, "v1"), bytes(4, &bytes(1, &props))].concat();
+    let raw = bytes(2, &bytes(7, &version));
+    assert!(decode("apiextensions.k8s.io/v1", "CustomResourceDefinition", &raw).is_err());
+    let json = format!("{}{}", "[".repeat(100), "]".repeat(100));
+    let raw = bytes(2, &bytes(1, json.as_bytes()));
+    assert!(decode("apps/v1", "ControllerRevision", &raw).is_err());
+}
+
 /// The bytes of hexadecimal digits.
 fn hex(digits: &str) -> Vec<u8> {
     let digits: Vec<char> = digits.chars().filter(char::is_ascii_hexdigit).collect();
