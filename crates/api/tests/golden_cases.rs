@@ -9,19 +9,22 @@ use std::collections::BTreeMap;
 
 use backstay_api::resources::{self, Resource};
 use backstay_api::schema::{self, Schema};
+use backstay_api::validation::Policy;
 use backstay_api::{Status, decode, defaults, meta, patch, strategy, validation};
 use serde_json::{Value, json};
 
 const GROUPS: [&str; 6] = ["validation", "defaulting", "generation", "status", "crud", "concurrency"];
 
-/// Where the recording shows what is not a rule over objects: admission plugins, a flag of the recorded server, the
-/// answer to patches that cannot be read.
-const BEYOND: [&str; 4] = [
+/// Where the recording shows what is not a rule over objects: admission plugins, the answer to patches that cannot be
+/// read.
+const BEYOND: [&str; 3] = [
     "the templateGeneration annotation cannot be set by an update",
     "pod: priority given by hand",
     "pod: cleared tolerations come back through admission",
-    "ds: privileged without allowPrivilegeEscalation",
 ];
+
+/// As the recorded server had it.
+const POLICY: Policy = Policy { allow_privileged: false };
 
 #[test]
 fn answers_are_the_recorded_ones() {
@@ -112,7 +115,7 @@ impl Registry {
             meta::remove_meta(&mut object, field);
         }
         strategy::prepare_for_create(resource, &mut object);
-        let causes = validation::create(resource, &object);
+        let causes = validation::create(resource, &object, POLICY);
         self.keep(resource, object, causes)
     }
 
@@ -128,7 +131,7 @@ impl Registry {
         if meta::resource_version(&object).is_empty() && strategy::allows_unconditional_update(resource) {
             meta::set_meta(&mut object, "resourceVersion", meta::resource_version(&old).to_string());
         }
-        let causes = validation::update(resource, subresource, &object, &old);
+        let causes = validation::update(resource, subresource, &object, &old, POLICY);
         self.keep(resource, object, causes)
     }
 

@@ -17,7 +17,7 @@ fn manifests_become_what_kubernetes_stored() {
         let stored = stored_objects(&directory);
         for document in text.split("\n---") {
             let Some((resource, object)) = prepared(document) else { continue };
-            let causes = validation::create(resource, &object);
+            let causes = validation::create(resource, &object, validation::Policy::default());
             let key = key(&object);
             if !causes.is_empty() {
                 failures.push(format!("{directory}: {key}: refused: {causes:?}"));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use backstay_api::validation::Policy;
 use backstay_api::{Clock, Entropy, Status};
 use backstay_store::Store;
 use http::Request;
@@ -39,6 +40,8 @@ pub struct Config {
     pub root_ca: Option<String>,
     /// Names of admission plugins to leave out.
     pub disabled_admission_plugins: Vec<String>,
+    /// What the objects of this server may ask for.
+    pub policy: Policy,
     pub limits: Limits,
 }
 
@@ -90,6 +93,7 @@ impl Config {
             tokens: None,
             root_ca: None,
             disabled_admission_plugins: Vec::new(),
+            policy: Policy::default(),
             limits: Limits::default(),
         }
     }
@@ -113,6 +117,7 @@ pub struct Core {
     pub pod_access: Arc<dyn PodAccess>,
     pub tokens: Option<Arc<Signer>>,
     pub admission: Plugins,
+    pub policy: Policy,
     /// None if the `ServiceAccount` admission is switched off.
     pub accounts: Option<Accounts>,
     pub catalog: Catalog,
@@ -140,6 +145,7 @@ impl ApiServer {
         let core = Core {
             accounts: with_accounts.then_some(Accounts { root_ca: config.root_ca }),
             admission: Plugins::without(&config.disabled_admission_plugins)?,
+            policy: config.policy,
             authorizer: Authorizer::new(config.store.clone()),
             clock: config.clock,
             entropy: config.entropy,

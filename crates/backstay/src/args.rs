@@ -38,6 +38,18 @@ pub struct ControlPlaneArgs {
     /// Admission plugins to leave out, as in Kubernetes
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub disable_admission_plugins: Vec<String>,
+
+    /// Whether containers may be privileged, as in Kubernetes
+    #[arg(
+        long,
+        value_name = "BOOL",
+        default_value_t = true,
+        action = clap::ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub allow_privileged: bool,
 }
 
 /// A one-machine fleet: the server, its controllers, and this machine as a node.

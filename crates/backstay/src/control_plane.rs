@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
+use backstay_api::validation::Policy;
 use backstay_api::{Clock, Entropy};
 use backstay_apiserver::pki::Pki;
 use backstay_apiserver::tokens::Signer;
@@ -61,6 +62,7 @@ impl ControlPlane {
         config.root_ca = Some(pki.authority.pair().certificate_pem.clone());
         config.tokens = Some(Arc::new(Signer::open(&data_dir.join("pki"), clock.now())?));
         config.disabled_admission_plugins = args.disable_admission_plugins.clone();
+        config.policy = Policy { allow_privileged: args.allow_privileged };
         let server = ApiServer::new(config)?;
         server.bootstrap().await?;
 

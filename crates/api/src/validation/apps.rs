@@ -3,24 +3,24 @@
 use serde_json::Value;
 
 use super::field::{self, Causes, Path, forbidden, invalid, invalids, not_negative, not_supported, required};
-use super::{meta as metadata, names, pod};
+use super::{Policy, meta as metadata, names, pod};
 use crate::meta;
 use crate::selector::LabelSelector;
 use crate::strategy::semantically_equal;
 
 const MAX_PERCENT: i64 = 100;
 
-pub(super) fn daemon_set(object: &Value) -> Causes {
+pub(super) fn daemon_set(object: &Value, policy: Policy) -> Causes {
     let mut causes = metadata::object_meta(object, true, names::dns_subdomain, &Path::new("metadata"));
-    causes.extend(daemon_set_spec(object));
+    causes.extend(daemon_set_spec(object, policy));
     causes
 }
 
 /// Kubernetes checks the new object by itself and as a successor; both look at the spec.
-pub(super) fn daemon_set_update(object: &Value, old: &Value) -> Causes {
-    let mut causes = daemon_set(object);
+pub(super) fn daemon_set_update(object: &Value, old: &Value, policy: Policy) -> Causes {
+    let mut causes = daemon_set(object, policy);
     causes.extend(metadata::update(object, old));
-    causes.extend(daemon_set_spec(object));
+    causes.extend(daemon_set_spec(object, policy));
     let (selector, before) = (object.pointer("/spec/selector"), old.pointer("/spec/selector"));
     if !semantically_equal(selector, before) {
         let path = Path::new("spec").child("selector");
@@ -29,7 +29,7 @@ pub(super) fn daemon_set_update(object: &Value, old: &Value) -> Causes {
     causes
 }
 
-fn daemon_set_spec(object: &Value) -> Causes {
+fn daemon_set_spec(object: &Value, policy: Policy) -> Causes {
     let path = Path::new("spec");
     let spec = object.get("spec").unwrap_or(&Value::Null);
     let selector = meta::value_at(spec, &["selector"]);
@@ -41,7 +41,7 @@ fn daemon_set_spec(object: &Value) -> Causes {
     }
     let template = spec.get("template").unwrap_or(&Value::Null);
     let at_template = path.child("template");
-    causes.extend(pod::pod_template(template, &at_template));
+    causes.extend(pod::pod_template(template, policy, &at_template));
     causes.extend(always_restarted(template, &at_template.child("spec"), "DaemonSet"));
     let number = |field| not_negative(&path.child(field), meta::int_at(spec, &[field]));
     causes.extend(number("minReadySeconds"));
@@ -189,12 +189,12 @@ pub(super) fn controller_revision_update(object: &Value, old: &Value) -> Causes 
     causes
 }
 
-pub(super) fn deployment(object: &Value) -> Causes {
+pub(super) fn deployment(object: &Value, policy: Policy) -> Causes {
     let (path, spec) = (Path::new("spec"), object.get("spec").unwrap_or(&Value::Null));
     let mut causes = metadata::object_meta(object, true, names::dns_subdomain, &Path::new("metadata"));
     let number = |field| meta::int_at(spec, &[field]);
     causes.extend(not_negative(&path.child("replicas"), number("replicas")));
-    causes.extend(selected_template(spec, &path, "deployment", "Deployment"));
+    causes.extend(selected_template(spec, policy, &path, "deployment", "Deployment"));
     causes.extend(deployment_strategy(spec, &path.child("strategy")));
     for field in ["minReadySeconds", "revisionHistoryLimit"] {
         causes.extend(not_negative(&path.child(field), number(field)));
@@ -235,34 +235,34 @@ fn deployment_strategy(spec: &Value, path: &Path) -> Causes {
     }
 }
 
-pub(super) fn replica_set(object: &Value) -> Causes {
+pub(super) fn replica_set(object: &Value, policy: Policy) -> Causes {
     let (path, spec) = (Path::new("spec"), object.get("spec").unwrap_or(&Value::Null));
     let mut causes = metadata::object_meta(object, true, names::dns_subdomain, &Path::new("metadata"));
     for field in ["replicas", "minReadySeconds"] {
         causes.extend(not_negative(&path.child(field), meta::int_at(spec, &[field])));
     }
-    causes.extend(selected_template(spec, &path, "deployment", "ReplicaSet"));
+    causes.extend(selected_template(spec, policy, &path, "deployment", "ReplicaSet"));
     causes
 }
 
-pub(super) fn stateful_set(object: &Value) -> Causes {
+pub(super) fn stateful_set(object: &Value, policy: Policy) -> Causes {
     let (path, spec) = (Path::new("spec"), object.get("spec").unwrap_or(&Value::Null));
     let mut causes = metadata::object_meta(object, true, names::dns_subdomain, &Path::new("metadata"));
     let policies = ["OrderedReady", "Parallel"];
-    let policy = meta::str_at(spec, &["podManagementPolicy"]);
-    if !policies.contains(&policy) {
+    let management = meta::str_at(spec, &["podManagementPolicy"]);
+    if !policies.contains(&management) {
         let what = "must be 'OrderedReady' or 'Parallel'";
-        causes.push(invalid(&path.child("podManagementPolicy"), policy, what));
+        causes.push(invalid(&path.child("podManagementPolicy"), management, what));
     }
     for field in ["replicas", "minReadySeconds"] {
         causes.extend(not_negative(&path.child(field), meta::int_at(spec, &[field])));
     }
-    causes.extend(selected_template(spec, &path, "statefulset", "StatefulSet"));
+    causes.extend(selected_template(spec, policy, &path, "statefulset", "StatefulSet"));
     causes
 }
 
 /// A selector that is needed, says something, and fits the template.
-fn selected_template(spec: &Value, path: &Path, noun: &str, kind: &str) -> Causes {
+fn selected_template(spec: &Value, policy: Policy, path: &Path, noun: &str, kind: &str) -> Causes {
     let mut causes = Causes::new();
     let at_selector = path.child("selector");
     match meta::value_at(spec, &["selector"]) {
@@ -278,15 +278,20 @@ fn selected_template(spec: &Value, path: &Path, noun: &str, kind: &str) -> Cause
         }
     }
     let template = spec.get("template").unwrap_or(&Value::Null);
-    causes.extend(pod::pod_template(template, &path.child("template")));
+    causes.extend(pod::pod_template(template, policy, &path.child("template")));
     causes.extend(always_restarted(template, &path.child("template").child("spec"), kind));
     causes
 }
 
 /// The update of a workload whose selector may not change.
-pub(super) fn workload_update(object: &Value, old: &Value, rules: fn(&Value) -> Causes) -> Causes {
+pub(super) fn workload_update(
+    object: &Value,
+    old: &Value,
+    policy: Policy,
+    rules: fn(&Value, Policy) -> Causes,
+) -> Causes {
     let mut causes = metadata::update(object, old);
-    causes.extend(rules(object));
+    causes.extend(rules(object, policy));
     let (selector, before) = (object.pointer("/spec/selector"), old.pointer("/spec/selector"));
     if !semantically_equal(selector, before) {
         let path = Path::new("spec").child("selector");
@@ -295,28 +300,27 @@ pub(super) fn workload_update(object: &Value, old: &Value, rules: fn(&Value) -> 
     causes
 }
 
-pub(super) fn job(object: &Value) -> Causes {
+pub(super) fn job(object: &Value, policy: Policy) -> Causes {
     let mut causes = metadata::object_meta(object, true, names::dns_subdomain, &Path::new("metadata"));
-    causes.extend(job_spec(object.get("spec").unwrap_or(&Value::Null), &Path::new("spec")));
+    causes.extend(job_spec(object.get("spec").unwrap_or(&Value::Null), policy, &Path::new("spec")));
     causes
 }
 
-fn job_spec(spec: &Value, path: &Path) -> Causes {
+fn job_spec(spec: &Value, policy: Policy, path: &Path) -> Causes {
     let mut causes = Causes::new();
     for field in ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"] {
         causes.extend(not_negative(&path.child(field), meta::int_at(spec, &[field])));
     }
     let template = spec.get("template").unwrap_or(&Value::Null);
-    causes.extend(pod::pod_template(template, &path.child("template")));
-    let policy = meta::str_at(template, &["spec", "restartPolicy"]);
-    if !matches!(policy, "OnFailure" | "Never") {
+    causes.extend(pod::pod_template(template, policy, &path.child("template")));
+    if !matches!(meta::str_at(template, &["spec", "restartPolicy"]), "OnFailure" | "Never") {
         let path = path.child("template").child("spec").child("restartPolicy");
         causes.push(required(&path, "valid values: \"OnFailure\", \"Never\""));
     }
     causes
 }
 
-pub(super) fn cron_job(object: &Value) -> Causes {
+pub(super) fn cron_job(object: &Value, policy: Policy) -> Causes {
     let path = Path::new("spec");
     let mut causes = metadata::object_meta(object, true, names::dns_subdomain, &Path::new("metadata"));
     let spec = object.get("spec").unwrap_or(&Value::Null);
@@ -324,11 +328,11 @@ pub(super) fn cron_job(object: &Value) -> Causes {
         causes.push(required(&path.child("schedule"), ""));
     }
     let policies = ["Allow", "Forbid", "Replace"];
-    let policy = meta::str_at(spec, &["concurrencyPolicy"]);
-    if !policies.contains(&policy) {
-        causes.push(not_supported(&path.child("concurrencyPolicy"), policy, &policies));
+    let concurrency = meta::str_at(spec, &["concurrencyPolicy"]);
+    if !policies.contains(&concurrency) {
+        causes.push(not_supported(&path.child("concurrencyPolicy"), concurrency, &policies));
     }
     let job = spec.pointer("/jobTemplate/spec").unwrap_or(&Value::Null);
-    causes.extend(job_spec(job, &path.child("jobTemplate").child("spec")));
+    causes.extend(job_spec(job, policy, &path.child("jobTemplate").child("spec")));
     causes
 }

@@ -22,9 +22,23 @@ use crate::resources::Resource;
 use crate::status::{Cause, Details, Reason, Status};
 use crate::strategy;
 
+/// What the operator of a server allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Containers may be privileged.
+    pub allow_privileged: bool,
+}
+
+impl Default for Policy {
+    /// What clusters allow: agents of nodes could not do their work otherwise.
+    fn default() -> Self {
+        Self { allow_privileged: true }
+    }
+}
+
 /// Everything wrong with a new object, in the order Kubernetes lists it. Empty: legal.
-pub fn create(resource: &Resource, object: &Value) -> Vec<Cause> {
-    let causes = kind_create(resource, object);
+pub fn create(resource: &Resource, object: &Value, policy: Policy) -> Vec<Cause> {
+    let causes = kind_create(resource, object, policy);
     if !causes.is_empty() {
         return causes;
     }
@@ -32,14 +46,20 @@ pub fn create(resource: &Resource, object: &Value) -> Vec<Cause> {
 }
 
 /// Everything wrong with an update (`subresource`: none for the main resource).
-pub fn update(resource: &Resource, subresource: Option<&str>, object: &Value, old: &Value) -> Vec<Cause> {
+pub fn update(
+    resource: &Resource,
+    subresource: Option<&str>,
+    object: &Value,
+    old: &Value,
+    policy: Policy,
+) -> Vec<Cause> {
     let metadata = Path::new("metadata");
     if crate::meta::resource_version(object).is_empty() && !strategy::allows_unconditional_update(resource) {
         return vec![invalid_field(&metadata.child("resourceVersion"), 0, "must be specified for an update")];
     }
     let mut causes = meta::accessor(object, resource.namespaced, names::path_segment, &metadata);
     causes.extend(meta::update(object, old));
-    causes.extend(kind_update(resource, subresource, object, old));
+    causes.extend(kind_update(resource, subresource, object, old, policy));
     causes
 }
 
@@ -71,16 +91,18 @@ pub fn invalid_kind(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> 
 }
 
 /// The rules of a kind for new objects.
-fn kind_create(resource: &Resource, object: &Value) -> Causes {
+fn kind_create(resource: &Resource, object: &Value, policy: Policy) -> Causes {
     let namespaced = resource.namespaced;
     let metadata = || meta::object_meta(object, namespaced, name_rule(resource), &Path::new("metadata"));
     let spec = || object.get("spec").unwrap_or(&Value::Null);
     let with_metadata = |causes: Causes| metadata().into_iter().chain(causes).collect();
     match (resource.group.as_str(), resource.kind.as_str()) {
-        ("", "Pod") => pod::pod_create(object),
-        ("", "PodTemplate") => {
-            with_metadata(pod::pod_template(object.get("template").unwrap_or(&Value::Null), &Path::new("template")))
-        }
+        ("", "Pod") => pod::pod_create(object, policy),
+        ("", "PodTemplate") => with_metadata(pod::pod_template(
+            object.get("template").unwrap_or(&Value::Null),
+            policy,
+            &Path::new("template"),
+        )),
         ("", "Namespace") => core::namespace(object),
         ("", "Node") => core::node(object),
         ("", "ConfigMap") => core::config_map(object),
@@ -90,13 +112,13 @@ fn kind_create(resource: &Resource, object: &Value) -> Causes {
         ("events.k8s.io", "Event") => core::event(object, true),
         ("", "PersistentVolumeClaim") => with_metadata(storage::claim_spec(spec(), &Path::new("spec"))),
         ("", "PersistentVolume") => with_metadata(storage::volume_spec(spec(), &Path::new("spec"))),
-        ("apps", "DaemonSet") => apps::daemon_set(object),
+        ("apps", "DaemonSet") => apps::daemon_set(object, policy),
         ("apps", "ControllerRevision") => apps::controller_revision(object),
-        ("apps", "Deployment") => apps::deployment(object),
-        ("apps", "ReplicaSet") => apps::replica_set(object),
-        ("apps", "StatefulSet") => apps::stateful_set(object),
-        ("batch", "Job") => apps::job(object),
-        ("batch", "CronJob") => apps::cron_job(object),
+        ("apps", "Deployment") => apps::deployment(object, policy),
+        ("apps", "ReplicaSet") => apps::replica_set(object, policy),
+        ("apps", "StatefulSet") => apps::stateful_set(object, policy),
+        ("batch", "Job") => apps::job(object, policy),
+        ("batch", "CronJob") => apps::cron_job(object, policy),
         ("storage.k8s.io", "StorageClass") => with_metadata(storage::storage_class(object)),
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => cluster::role(object, namespaced),
         ("rbac.authorization.k8s.io", _) => cluster::role_binding(object, namespaced),
@@ -112,13 +134,13 @@ fn kind_create(resource: &Resource, object: &Value) -> Causes {
 }
 
 /// The rules of a kind for updates, after the general ones.
-fn kind_update(resource: &Resource, subresource: Option<&str>, object: &Value, old: &Value) -> Causes {
+fn kind_update(resource: &Resource, subresource: Option<&str>, object: &Value, old: &Value, policy: Policy) -> Causes {
     let namespaced = resource.namespaced;
     let changed_by = |causes: Causes| meta::update(object, old).into_iter().chain(causes).collect();
     match (resource.group.as_str(), resource.kind.as_str(), subresource) {
-        ("", "Pod", None) => pod::pod_update(object, old),
+        ("", "Pod", None) => pod::pod_update(object, old, policy),
         ("", "Pod", Some("status")) => pod::status_update(object, old),
-        ("", "Pod", Some("ephemeralcontainers")) => pod::ephemeral_containers_update(object, old),
+        ("", "Pod", Some("ephemeralcontainers")) => pod::ephemeral_containers_update(object, old, policy),
         ("", "Namespace", subresource) => core::namespace_update(subresource, object, old),
         ("", "Node", _) => core::node_update(object, old),
         ("apps", "DaemonSet", Some("status")) => apps::daemon_set_status_update(object, old),
@@ -127,11 +149,11 @@ fn kind_update(resource: &Resource, subresource: Option<&str>, object: &Value, o
         ("", "ConfigMap", None) => core::config_map_update(object, old),
         ("", "Secret", None) => core::secret_update(object, old),
         ("", "Service", None) => core::service_update(object, old),
-        ("apps", "DaemonSet", None) => apps::daemon_set_update(object, old),
+        ("apps", "DaemonSet", None) => apps::daemon_set_update(object, old, policy),
         ("apps", "ControllerRevision", None) => apps::controller_revision_update(object, old),
-        ("apps", "Deployment", None) => apps::workload_update(object, old, apps::deployment),
-        ("apps", "ReplicaSet", None) => apps::workload_update(object, old, apps::replica_set),
-        ("apps", "StatefulSet", None) => apps::workload_update(object, old, apps::stateful_set),
+        ("apps", "Deployment", None) => apps::workload_update(object, old, policy, apps::deployment),
+        ("apps", "ReplicaSet", None) => apps::workload_update(object, old, policy, apps::replica_set),
+        ("apps", "StatefulSet", None) => apps::workload_update(object, old, policy, apps::stateful_set),
         ("storage.k8s.io", "StorageClass", None) => changed_by(storage::storage_class_update(object, old)),
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding", None) => {
             cluster::role_binding_update(object, old, namespaced)
@@ -140,7 +162,7 @@ fn kind_update(resource: &Resource, subresource: Option<&str>, object: &Value, o
         ("apiextensions.k8s.io", _, None) => changed_by(crate::crd::validate_update(object, old)),
         // An event may be about anything once it is there.
         ("" | "events.k8s.io", "Event", None) => meta::update(object, old),
-        _ => changed_by(kind_create(resource, object)),
+        _ => changed_by(kind_create(resource, object, policy)),
     }
 }
 

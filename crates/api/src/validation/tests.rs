@@ -48,7 +48,22 @@ fn expect(found: Vec<Cause>, expected: &[&str]) {
 #[track_caller]
 fn check(api_version: &str, kind: &str, change: Value, expected: &[&str]) {
     let resource = resource(api_version, kind);
-    expect(create(resource, &object(resource, &change)), expected);
+    expect(create(resource, &object(resource, &change), Policy::default()), expected);
+}
+
+#[test]
+fn privileged_containers_can_be_forbidden() {
+    let container = json!({"name": "m", "image": "i", "imagePullPolicy": "Always", "securityContext": {"privileged": true},
+        "terminationMessagePath": "/x", "terminationMessagePolicy": "File"});
+    let daemonsets = resource("apps/v1", "DaemonSet");
+    let change = json!({"spec": {"template": {"spec": {"containers": [container]}}}});
+    let mut new = object(daemonsets, &change);
+    let strict = Policy { allow_privileged: false };
+    let said = "spec.template.spec.containers[0].securityContext.privileged: Forbidden: disallowed by cluster policy";
+    expect(create(daemonsets, &new, strict), &[said]);
+    expect(create(daemonsets, &new, Policy::default()), &[]);
+    new["spec"]["template"]["spec"]["containers"][0]["securityContext"]["privileged"] = false.into();
+    expect(create(daemonsets, &new, strict), &[]);
 }
 
 /// The first change makes the old object, the second the new one out of it.
@@ -56,7 +71,7 @@ fn check(api_version: &str, kind: &str, change: Value, expected: &[&str]) {
 fn check_update(api_version: &str, kind: &str, before: Value, change: Value, expected: &[&str]) {
     let resource = resource(api_version, kind);
     let old = object(resource, &before);
-    expect(update(resource, None, &patched(&old, &change), &old), expected);
+    expect(update(resource, None, &patched(&old, &change), &old, Policy::default()), expected);
 }
 
 /// A change to the template's spec of a DaemonSet.
@@ -197,7 +212,7 @@ fn selectors_of_daemonsets_stay() {
     let old = object(daemonsets, &json!({"status": {"collisionCount": 2}}));
     let new = patched(&old, &json!({"status": {"collisionCount": 1, "numberReady": -1}}));
     expect(
-        update(daemonsets, Some("status"), &new, &old),
+        update(daemonsets, Some("status"), &new, &old, Policy::default()),
         &[
             "status.numberReady: Invalid value: -1: must be greater than or equal to 0",
             "status.collisionCount: Invalid value: 1: cannot be decremented",

@@ -3,6 +3,7 @@
 use backstay_api::crd::Findings;
 use backstay_api::status::Cause;
 use backstay_api::table::{self, Column};
+use backstay_api::validation::Policy;
 use backstay_api::{defaults, strategy, validation};
 use backstay_store::{Encoded, Entry};
 use jiff::Timestamp;
@@ -27,13 +28,13 @@ impl Served {
     }
 
     /// Everything wrong with a new object.
-    pub fn create_problems(&self, object: &Value) -> Findings {
-        self.with_schema(validation::create(&self.resource, object), object, None)
+    pub fn create_problems(&self, object: &Value, policy: Policy) -> Findings {
+        self.with_schema(validation::create(&self.resource, object, policy), object, None)
     }
 
     /// Everything wrong with an update.
-    pub fn update_problems(&self, subresource: Option<&str>, object: &Value, old: &Value) -> Findings {
-        self.with_schema(validation::update(&self.resource, subresource, object, old), object, Some(old))
+    pub fn update_problems(&self, subresource: Option<&str>, object: &Value, old: &Value, policy: Policy) -> Findings {
+        self.with_schema(validation::update(&self.resource, subresource, object, old, policy), object, Some(old))
     }
 
     fn with_schema(&self, mut causes: Vec<Cause>, object: &Value, old: Option<&Value>) -> Findings {

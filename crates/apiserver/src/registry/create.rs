@@ -69,7 +69,7 @@ async fn generated_name(
 }
 
 async fn commit(call: &Call, options: &WriteOptions, stored: &Served, object: &Value) -> Result<Written, Status> {
-    let found = stored.create_problems(object);
+    let found = stored.create_problems(object, call.core.policy);
     if !found.causes.is_empty() {
         return Err(validation::invalid(&call.served.resource, meta::name(object), found.causes));
     }

@@ -180,7 +180,7 @@ fn check_version(call: &Call, object: &mut Value, entry: &Entry) -> Result<(), S
 }
 
 fn check(call: &Call, stored: &Served, object: &Value, old: &Value) -> Result<(), Status> {
-    let found = stored.update_problems(call.subresource(), object, old);
+    let found = stored.update_problems(call.subresource(), object, old, call.core.policy);
     found.warnings.into_iter().for_each(|text| call.warnings.add(text));
     if !found.causes.is_empty() {
         return Err(validation::invalid(&call.served.resource, call.name(), found.causes));

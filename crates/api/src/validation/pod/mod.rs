@@ -20,7 +20,7 @@ pub(super) use spec::pod_spec;
 pub(super) use update::{ephemeral_containers_update, pod_update, status_update};
 
 use super::field::{Causes, Path, forbidden, invalid, required};
-use super::{meta as metadata, names};
+use super::{Policy, meta as metadata, names};
 use crate::meta;
 
 /// Whose spec it is: pods must say more than templates, which are completed when a pod is made from them.
@@ -32,8 +32,8 @@ pub(super) enum Owner<'a> {
 }
 
 /// A new pod.
-pub(super) fn pod_create(pod: &Value) -> Causes {
-    let mut causes = pod_metadata_and_spec(pod);
+pub(super) fn pod_create(pod: &Value, policy: Policy) -> Causes {
+    let mut causes = pod_metadata_and_spec(pod, policy);
     let spec = Path::new("spec");
     if !meta::list_at(pod, &["spec", "ephemeralContainers"]).is_empty() {
         causes.push(forbidden(&spec.child("ephemeralContainers"), "cannot be set on create"));
@@ -47,11 +47,11 @@ pub(super) fn pod_create(pod: &Value) -> Causes {
 }
 
 /// What new and changed pods keep to.
-fn pod_metadata_and_spec(pod: &Value) -> Causes {
+fn pod_metadata_and_spec(pod: &Value, policy: Policy) -> Causes {
     let path = Path::new("spec");
     let mut causes = metadata::object_meta(pod, true, names::dns_subdomain, &Path::new("metadata"));
     let spec = pod.get("spec").unwrap_or(&Value::Null);
-    causes.extend(pod_spec(spec, Owner::Pod(meta::name(pod)), &path));
+    causes.extend(pod_spec(spec, Owner::Pod(meta::name(pod)), policy, &path));
     if meta::str_at(spec, &["serviceAccountName"]).is_empty() {
         causes.extend(tokens_without_account(spec, &path));
     }
@@ -82,11 +82,11 @@ fn tokens_without_account(spec: &Value, path: &Path) -> Causes {
 }
 
 /// The pod template of a workload.
-pub(super) fn pod_template(template: &Value, path: &Path) -> Causes {
+pub(super) fn pod_template(template: &Value, policy: Policy, path: &Path) -> Causes {
     let mut causes = metadata::labels(template.pointer("/metadata/labels"), &path.child("labels"));
     causes.extend(metadata::annotations(template.pointer("/metadata/annotations"), &path.child("annotations")));
     let spec = template.get("spec").unwrap_or(&Value::Null);
-    causes.extend(pod_spec(spec, Owner::Template, &path.child("spec")));
+    causes.extend(pod_spec(spec, Owner::Template, policy, &path.child("spec")));
     if !meta::list_at(spec, &["ephemeralContainers"]).is_empty() {
         let path = path.child("spec").child("ephemeralContainers");
         causes.push(forbidden(&path, "ephemeral containers not allowed in pod template"));

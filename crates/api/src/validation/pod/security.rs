@@ -47,6 +47,9 @@ pub(super) fn pod_context(spec: &Value, path: &Path) -> Causes {
 pub(super) fn container_context(context: &Context<'_>, container: &Value, path: &Path) -> Causes {
     let Some(security) = meta::value_at(container, &["securityContext"]) else { return Causes::new() };
     let mut causes = Causes::new();
+    if !context.policy.allow_privileged && meta::value_at(security, &["privileged"]) == Some(&Value::Bool(true)) {
+        causes.push(forbidden(&path.child("privileged"), "disallowed by cluster policy"));
+    }
     for field in ["runAsUser", "runAsGroup"] {
         causes.extend(id(meta::int_at(security, &[field]), &path.child(field)));
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Owner, container, one_of, required_one_of, resources, scheduling, security, volume};
 use crate::meta;
 use crate::validation::field::{Causes, Path, duplicate, forbidden, invalid, invalids, required, show_ordered};
-use crate::validation::{ip, meta as metadata, names};
+use crate::validation::{Policy, ip, meta as metadata, names};
 
 const NAMESERVERS_MAX: usize = 3;
 const SEARCHES_MAX: usize = 32;
@@ -16,6 +16,7 @@ const SEARCH_TEXT_MAX: usize = 2048;
 /// What the rules for one container need to know of the rest of the spec.
 pub(super) struct Context<'a> {
     pub spec: &'a Value,
+    pub policy: Policy,
     /// The volumes that are right, by name.
     pub volumes: BTreeMap<&'a str, &'a Value>,
     /// The names of resource claims.
@@ -33,7 +34,7 @@ impl Context<'_> {
 }
 
 /// The spec of a pod or of a pod template.
-pub(in crate::validation) fn pod_spec(spec: &Value, owner: Owner<'_>, path: &Path) -> Causes {
+pub(in crate::validation) fn pod_spec(spec: &Value, owner: Owner<'_>, policy: Policy, path: &Path) -> Causes {
     let mut causes = Causes::new();
     if meta::value_at(spec, &["terminationGracePeriodSeconds"]).is_none() {
         causes.push(required(&path.child("terminationGracePeriodSeconds"), ""));
@@ -41,7 +42,8 @@ pub(in crate::validation) fn pod_spec(spec: &Value, owner: Owner<'_>, path: &Pat
     let (found, volumes) = volume::volumes(spec, owner, &path.child("volumes"));
     causes.extend(found);
     let claims = meta::list_at(spec, &["resourceClaims"]).iter().map(|claim| meta::str_at(claim, &["name"]));
-    let context = Context { spec, volumes, claims: claims.filter(|name| !name.is_empty()).collect() };
+    let claims = claims.filter(|name| !name.is_empty()).collect();
+    let context = Context { spec, policy, volumes, claims };
     causes.extend(resource_claims(spec, &path.child("resourceClaims")));
     causes.extend(container::containers(&context, &path.child("containers")));
     causes.extend(container::init_containers(&context, &path.child("initContainers")));

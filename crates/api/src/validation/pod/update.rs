@@ -8,7 +8,7 @@ use super::{pod_metadata_and_spec, scheduling};
 use crate::meta;
 use crate::strategy::semantically_equal;
 use crate::validation::field::{self, Causes, Path, forbidden, invalid, invalids, quote, required};
-use crate::validation::{ip, meta as metadata, names};
+use crate::validation::{Policy, ip, meta as metadata, names};
 
 const UPDATABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
     `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,\
@@ -16,10 +16,10 @@ const UPDATABLE: &str = "pod updates may not change fields other than `spec.cont
     `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 /// An update of the pod itself.
-pub(in crate::validation) fn pod_update(pod: &Value, old: &Value) -> Causes {
+pub(in crate::validation) fn pod_update(pod: &Value, old: &Value, policy: Policy) -> Causes {
     let path = Path::new("spec");
     let mut causes = metadata::update(pod, old);
-    causes.extend(pod_metadata_and_spec(pod));
+    causes.extend(pod_metadata_and_spec(pod, policy));
     for list in ["containers", "initContainers"] {
         let (found, stop) = images(pod, old, list, &path.child(list));
         causes.extend(found);
@@ -209,9 +209,9 @@ fn is_sidecar(pod: &Value, name: &str) -> bool {
 }
 
 /// `pods/ephemeralcontainers`: they may only be added.
-pub(in crate::validation) fn ephemeral_containers_update(pod: &Value, old: &Value) -> Causes {
+pub(in crate::validation) fn ephemeral_containers_update(pod: &Value, old: &Value, policy: Policy) -> Causes {
     let mut causes = metadata::update(pod, old);
-    causes.extend(pod_metadata_and_spec(pod));
+    causes.extend(pod_metadata_and_spec(pod, policy));
     let path = Path::new("spec").child("ephemeralContainers");
     let containers = meta::list_at(pod, &["spec", "ephemeralContainers"]);
     for before in meta::list_at(old, &["spec", "ephemeralContainers"]) {
