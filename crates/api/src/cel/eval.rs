@@ -10,6 +10,7 @@ use super::ast::{Element, Entry, Expr, Function, Kind, Literal, Loop, LoopKind};
 use super::compare::order;
 use super::types::Type;
 use super::value::{Key, List, Map, Value};
+use crate::go_regex;
 
 /// Why there is no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +76,7 @@ impl<'a> Cx<'a> {
         if !self.made.contains_key(pattern) {
             // Compiling is the expensive part.
             self.spend(1000 + pattern.len() as u64 * 10)?;
-            match Regex::new(pattern) {
+            match go_regex::compile(pattern) {
                 Ok(regex) => self.made.insert(pattern.to_string(), regex),
                 Err(why) => return error(format!("error parsing regexp: {why}")),
             };

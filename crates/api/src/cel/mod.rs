@@ -25,6 +25,8 @@ use regex::Regex;
 use ast::{Expr, Kind, Literal};
 use lex::Problem;
 
+use crate::go_regex;
+
 pub use eval::{Cx, Fault};
 pub use functions::parse_duration;
 pub use types::{Object, Type};
@@ -74,7 +76,7 @@ fn patterns(expr: &Expr, regexes: &mut BTreeMap<String, Regex>) -> Result<(), Pr
         && matches!(function.name.as_str(), "matches" | "find" | "findAll")
         && let Some(Kind::Literal(Literal::String(pattern))) = args.get(1).map(|arg| &arg.kind)
     {
-        let regex = Regex::new(pattern);
+        let regex = go_regex::compile(pattern);
         let regex = regex.map_err(|_| lex::problem(args[1].at, format!("invalid matches argument: {pattern}")))?;
         regexes.insert(pattern.clone(), regex);
     }

@@ -8,11 +8,11 @@ use serde_json::Value;
 use super::props::Props;
 use super::scale::ScalePaths;
 use super::validations::{Findings, Validator};
-use super::{defaulting, json_path, names, types, value};
+use super::{defaulting, names, simple_path, types, value};
 use crate::meta::{list_at, str_at, value_at};
 use crate::resources::{Resource, Subresource};
 use crate::schema::{Schema, Type};
-use crate::table::{Column, custom_cells, custom_columns};
+use crate::table::{Column, Printer, custom_cells, custom_columns, custom_printers};
 use crate::validation::field::{self, Path};
 use crate::{GroupVersionKind, meta};
 
@@ -30,6 +30,7 @@ pub struct CustomResource {
     version: Value,
     props: Props,
     validator: Option<Validator>,
+    printers: Vec<Printer>,
     scale: Option<ScalePaths>,
 }
 
@@ -63,6 +64,7 @@ impl CustomResource {
             deprecation_warning: deprecated.then(warning),
             list_kind: str_at(definition, &["status", "acceptedNames", "listKind"]).to_string(),
             scale: value_at(version, &["subresources", "scale"]).map(ScalePaths::read),
+            printers: custom_printers(version),
             version: version.clone(),
             schema: Arc::new(schema),
             resource,
@@ -82,6 +84,7 @@ impl CustomResource {
     /// what was wrong before may stay wrong as long as it is not touched.
     pub fn validate(&self, object: &Value, old: Option<&Value>) -> Findings {
         let mut causes = value::validate_update(&self.props, object, old, "");
+        causes.extend(value::embedded(&self.props, object, ""));
         if old.is_none_or(|old| value::duplicates(&self.props, old, "").is_empty()) {
             causes.extend(value::duplicates(&self.props, object, ""));
         }
@@ -104,14 +107,14 @@ impl CustomResource {
 
     /// The cells of one object, one per column.
     pub fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
-        custom_cells(&self.version, object, now)
+        custom_cells(&self.printers, object, now)
     }
 
     /// The fields that field selectors know beside name and namespace, with their values; absent ones are empty.
     pub fn selectable_fields(&self, object: &Value) -> Vec<(String, String)> {
         let paths = list_at(&self.version, &["selectableFields"]).iter().map(|field| str_at(field, &["jsonPath"]));
         let selectable = paths.map(|path| {
-            let value = match json_path::find(object, path) {
+            let value = match simple_path::find(object, path) {
                 Some(Value::String(text)) => text.clone(),
                 Some(Value::Null) | None => String::new(),
                 Some(other) => other.to_string(),
@@ -124,6 +127,11 @@ impl CustomResource {
     /// The `autoscaling/v1` Scale of an object; `None` if the resource cannot be scaled.
     pub fn scale(&self, object: &Value) -> Option<Value> {
         self.scale.as_ref().map(|paths| paths.show(object))
+    }
+
+    /// The path of the wanted replicas, if an object that can be scaled has none there: there is no Scale to see yet.
+    pub fn unset_scale(&self, object: &Value) -> Option<&str> {
+        self.scale.as_ref().and_then(|paths| paths.unset(object))
     }
 
     /// Writes the replicas of a Scale into an object; `None` if the resource cannot be scaled.

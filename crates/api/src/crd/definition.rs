@@ -5,13 +5,18 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::approval::{self, Approval};
 use super::{names, structural};
 use crate::meta::{self, list_at, str_at, value_at};
-use crate::validation::field::{Causes, IMMUTABLE, Path, duplicate, forbidden, invalid, not_supported, required};
+use crate::validation::field::{
+    Causes, IMMUTABLE, Path, duplicate, forbidden, invalid, not_supported, required, too_many,
+};
 use crate::validation::names::{dns_1035_label, dns_subdomain};
 
-const APPROVAL: &str = "api-approved.kubernetes.io";
-const APPROVAL_LINK: &str = "https://github.com/kubernetes/enhancements/pull/1111";
+/// Source: `validateDeprecationWarning`.
+const WARNING_BYTES_MAX: usize = 256;
+/// Source: `MaxSelectableFields`.
+const SELECTABLE_FIELDS_MAX: usize = 8;
 const COLUMN_TYPES: &[&str] = &["boolean", "date", "integer", "number", "string"];
 const COLUMN_FORMATS: &[&str] = &["byte", "date", "date-time", "double", "float", "int32", "int64", "password"];
 
@@ -107,18 +112,74 @@ fn version(version: &Value, path: &Path) -> Causes {
         None => causes.push(required(&schema, "schemas are required")),
         Some(found) => causes.extend(structural::validate(found, &schema)),
     }
-    let warning = version.get("deprecationWarning").filter(|warning| !warning.is_null());
-    if warning.is_some() && version.get("deprecated") != Some(&Value::Bool(true)) {
-        let why = "can only be set for deprecated versions";
-        causes.push(invalid(&path.child("deprecationWarning"), warning.cloned().unwrap_or_default(), why));
-    }
+    causes.extend(deprecation_warning(version, &path.child("deprecationWarning")));
     if let Some(scale) = value_at(version, &["subresources", "scale"]) {
         causes.extend(scale_paths(scale, &path.child("subresources")));
     }
     for (index, column) in list_at(version, &["additionalPrinterColumns"]).iter().enumerate() {
         causes.extend(printer_column(column, &path.child("additionalPrinterColumns").index(index)));
     }
+    causes.extend(selectable_fields(version, &path.child("selectableFields")));
     causes
+}
+
+fn deprecation_warning(version: &Value, path: &Path) -> Causes {
+    let Some(warning) = version.get("deprecationWarning").filter(|warning| !warning.is_null()) else {
+        return Vec::new();
+    };
+    let text = warning.as_str().unwrap_or_default();
+    let complaint = if version.get("deprecated") != Some(&Value::Bool(true)) {
+        "can only be set for deprecated versions"
+    } else if text.len() > WARNING_BYTES_MAX {
+        "must be <= 256 characters long"
+    } else if text.is_empty() {
+        "must not be an empty string"
+    } else {
+        return Vec::new();
+    };
+    vec![invalid(path, warning.clone(), complaint)]
+}
+
+/// Fields that field selectors may name: simple ones, and not those that all objects have.
+fn selectable_fields(version: &Value, path: &Path) -> Causes {
+    let schema = value_at(version, &["schema", "openAPIV3Schema"]).unwrap_or(&Value::Null);
+    let mut causes = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (index, field) in list_at(version, &["selectableFields"]).iter().enumerate() {
+        let (here, json_path) = (path.index(index).child("jsonPath"), str_at(field, &["jsonPath"]));
+        let mut wrong = |why: &str| causes.push(invalid(&here, json_path, why));
+        match selected(schema, json_path) {
+            _ if json_path.is_empty() => causes.push(required(&here, "")),
+            Err(why) => wrong(&format!("is an invalid path: {why}")),
+            Ok(_) if json_path == ".metadata" || json_path.starts_with(".metadata.") => {
+                wrong("must not point to fields in metadata");
+            }
+            Ok(found) if !["string", "boolean", "integer"].contains(&str_at(found, &["type"])) => wrong(
+                "must point to a field of type string, boolean or integer. Enum string fields and strings with \
+                 formats are allowed.",
+            ),
+            Ok(_) if !seen.insert(json_path) => causes.push(duplicate(&here, json_path)),
+            Ok(_) => {}
+        }
+    }
+    if seen.len() > SELECTABLE_FIELDS_MAX {
+        causes.push(too_many(path, seen.len(), SELECTABLE_FIELDS_MAX));
+    }
+    causes
+}
+
+/// The schema of a field.
+fn selected<'a>(schema: &'a Value, json_path: &str) -> Result<&'a Value, String> {
+    if json_path.contains('[') {
+        return Err("array notation is not allowed".into());
+    }
+    let Some(path) = json_path.strip_prefix('.') else {
+        let first = json_path.split('.').next().unwrap_or_default();
+        return Err(format!("expected [ or . but got: {first}"));
+    };
+    let step = |schema: &'a Value, name: &str| schema.get("properties").and_then(|fields| fields.get(name));
+    let found = path.split('.').try_fold(schema, step);
+    found.ok_or_else(|| "does not refer to a valid field".to_string())
 }
 
 fn scale_paths(scale: &Value, path: &Path) -> Causes {
@@ -160,12 +221,11 @@ fn printer_column(column: &Value, path: &Path) -> Causes {
     if !format.is_empty() && !COLUMN_FORMATS.contains(&format) {
         causes.push(invalid(&path.child("format"), format, &one_of(COLUMN_FORMATS)));
     }
-    let json_path = str_at(column, &["jsonPath"]);
+    let (here, json_path) = (path.child("JSONPath"), str_at(column, &["jsonPath"]));
     if json_path.is_empty() {
-        causes.push(required(&path.child("jsonPath"), ""));
-    } else if !json_path.starts_with(['.', '[', '{']) {
-        let why = format!("must be a simple json path starting with ., not {json_path}");
-        causes.push(invalid(&path.child("jsonPath"), json_path, &why));
+        causes.push(required(&here, ""));
+    } else if !json_path.starts_with('.') {
+        causes.push(invalid(&here, json_path, "must be a simple json path starting with ."));
     }
     causes
 }
@@ -274,19 +334,10 @@ fn stored_versions(definition: &Value) -> Causes {
 
 /// Groups of Kubernetes itself need the approval of its API reviewers.
 fn approval(definition: &Value) -> Causes {
-    let group = str_at(definition, &["spec", "group"]);
-    let protected = |domain: &str| group == domain || group.ends_with(&format!(".{domain}"));
-    if !protected("k8s.io") && !protected("kubernetes.io") {
-        return Vec::new();
-    }
-    let path = Path::new("metadata").child("annotations").key(APPROVAL);
-    let must = format!("protected groups must have approval annotation \"{APPROVAL}\"");
-    match meta::annotation(definition, APPROVAL).unwrap_or("") {
-        "" => vec![required(&path, &format!("{must}, see {APPROVAL_LINK}"))],
-        text if text.starts_with("unapproved") || text.contains("://") => Vec::new(),
-        text => {
-            let why = format!("{must} with either a URL or a reason starting with \"unapproved\", see {APPROVAL_LINK}");
-            vec![invalid(&path, text, &why)]
-        }
+    let path = Path::new("metadata").child("annotations").key(approval::ANNOTATION);
+    match approval::of(definition) {
+        Some(Approval::Missing) => vec![required(&path, &Approval::Missing.message())],
+        Some(invalid_one @ Approval::Invalid(text)) => vec![invalid(&path, text, &invalid_one.message())],
+        Some(Approval::Given(_) | Approval::Refused(_)) | None => Vec::new(),
     }
 }

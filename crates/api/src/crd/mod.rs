@@ -5,13 +5,15 @@
 //! subresources. Conversion between versions changes `apiVersion` and nothing else (strategy `None`); webhooks are not
 //! called.
 
+mod approval;
+mod collections;
 mod compile;
 mod defaulting;
 mod definition;
-mod json_path;
 mod names;
 mod props;
 mod scale;
+mod simple_path;
 mod structural;
 mod types;
 mod validations;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::approval;
 use crate::meta::{self, list_at, str_at, value_at};
 
 /// Keeps a definition that is being deleted until its objects are gone.
@@ -37,7 +38,11 @@ pub fn status<'a>(definition: &Value, others: impl IntoIterator<Item = &'a Value
         }
         () => Some(condition_of("Established", "False", "NotAccepted", "not all names are accepted")),
     };
-    for wanted in std::iter::once(named).chain(established) {
+    let approved = approval::of(definition).map(|approval| {
+        let (status, reason) = approval.condition();
+        condition_of("KubernetesAPIApprovalPolicyConformant", status, reason, &approval.message())
+    });
+    for wanted in std::iter::once(named).chain(established).chain(approved) {
         set_condition(&mut status, wanted, now);
     }
     remember_storage_version(definition, &mut status);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use regex::Regex;
 use serde_json::Value;
 
+use crate::go_regex;
 use crate::meta::{list_at, str_at};
 
 /// One node of a structural schema: what a value is, and what it must be like.
@@ -155,7 +156,7 @@ impl Rules {
             items: range(schema, "minItems", "maxItems"),
             fields: range(schema, "minProperties", "maxProperties"),
             unique_items: schema.get("uniqueItems") == Some(&Value::Bool(true)),
-            pattern: (!pattern.is_empty()).then(|| (pattern.to_string(), Regex::new(pattern).ok())),
+            pattern: (!pattern.is_empty()).then(|| (pattern.to_string(), go_regex::compile(pattern).ok())),
             all_of: children(schema, "allOf"),
             any_of: children(schema, "anyOf"),
             one_of: children(schema, "oneOf"),

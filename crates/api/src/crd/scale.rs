@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::json_path;
+use super::simple_path;
 use crate::meta::{self, str_at};
 
 /// Where an object keeps what a Scale shows.
@@ -25,7 +25,7 @@ impl ScalePaths {
 
     /// The Scale of an object. Replicas that are not set are 0.
     pub fn show(&self, object: &Value) -> Value {
-        let count = |path: &str| json_path::find(object, path).and_then(Value::as_i64).unwrap_or(0);
+        let count = |path: &str| simple_path::find(object, path).and_then(Value::as_i64).unwrap_or(0);
         let mut metadata = json!({});
         for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
             if let Some(value) = meta::value_at(object, &["metadata", field]) {
@@ -40,16 +40,22 @@ impl ScalePaths {
         if replicas != 0 {
             scale["spec"]["replicas"] = replicas.into();
         }
-        let selector = self.label_selector.as_ref().and_then(|path| json_path::find(object, path)?.as_str());
+        let selector = self.label_selector.as_ref().and_then(|path| simple_path::find(object, path)?.as_str());
         if let Some(selector) = selector.filter(|selector| !selector.is_empty()) {
             scale["status"]["selector"] = selector.into();
         }
         scale
     }
 
+    /// The path of the replicas that are wanted, if the object has none there.
+    pub fn unset(&self, object: &Value) -> Option<&str> {
+        let found = simple_path::find(object, &self.spec_replicas).is_some_and(|value| !value.is_null());
+        (!found).then_some(&self.spec_replicas)
+    }
+
     /// Writes `spec.replicas` of a Scale into an object.
     pub fn set(&self, object: &mut Value, scale: &Value) {
         let replicas = meta::int_at(scale, &["spec", "replicas"]).unwrap_or(0);
-        json_path::set(object, &self.spec_replicas, replicas.into());
+        simple_path::set(object, &self.spec_replicas, replicas.into());
     }
 }

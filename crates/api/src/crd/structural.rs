@@ -1,14 +1,14 @@
 //! Which schemas a definition may have: OpenAPI without what Kubernetes leaves out, and structural.
 //! Source: `apiextensions-apiserver` `ValidateStructural` and `ValidateCustomResourceDefinitionOpenAPISchema`.
 
-use regex::Regex;
 use serde_json::{Map, Value, json};
 
 use super::props::Props;
-use super::{validations, value};
+use super::{collections, validations, value};
+use crate::go_regex;
 use crate::meta::{list_at, str_at};
 use crate::status::Cause;
-use crate::validation::field::{Causes, Path, forbidden, invalid, quote, required};
+use crate::validation::field::{Causes, Path, forbidden, invalid, required};
 
 /// Everything wrong with the schema of a version.
 pub fn validate(schema: &Value, path: &Path) -> Causes {
@@ -27,6 +27,8 @@ pub fn validate(schema: &Value, path: &Path) -> Causes {
     }
     causes
 }
+
+const PRESERVE: &str = "x-kubernetes-preserve-unknown-fields";
 
 #[derive(Clone, Copy, PartialEq)]
 enum Level {
@@ -49,6 +51,9 @@ fn left_out(causes: &mut Causes, schema: &Value, path: &Path) {
     if schema.get("items").is_some_and(Value::is_array) {
         causes.push(forbidden(&path.child("items"), "items must be a schema object and not an array"));
     }
+    if schema.get(PRESERVE) == Some(&json!(false)) {
+        causes.push(invalid(&path.child(PRESERVE), false, "must be true or undefined"));
+    }
     if is_set(schema, "uniqueItems") {
         let why = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
         causes.push(forbidden(&path.child("uniqueItems"), why));
@@ -58,46 +63,9 @@ fn left_out(causes: &mut Causes, schema: &Value, path: &Path) {
         let why = "additionalProperties and properties are mutual exclusive";
         causes.push(forbidden(&path.child("additionalProperties"), why));
     }
-    list_type(causes, schema, path);
+    collections::check(causes, schema, path);
     for (child, path) in children(schema, path) {
         left_out(causes, child, &path);
-    }
-}
-
-fn list_type(causes: &mut Causes, schema: &Value, path: &Path) {
-    let here = path.child("x-kubernetes-list-type");
-    let keys = list_at(schema, &["x-kubernetes-list-map-keys"]);
-    let keys_path = path.child("x-kubernetes-list-map-keys");
-    match str_at(schema, &["x-kubernetes-list-type"]) {
-        "" => {}
-        _ if str_at(schema, &["type"]) != "array" => {
-            let found = str_at(schema, &["type"]);
-            let cause = match found {
-                "" => required(&path.child("type"), "must be array if x-kubernetes-list-type is specified"),
-                _ => invalid(&path.child("type"), found, "must be array if x-kubernetes-list-type is specified"),
-            };
-            causes.push(cause);
-        }
-        "map" if keys.is_empty() => {
-            causes.push(required(&keys_path, "must not be empty if x-kubernetes-list-type is map"));
-        }
-        "map" => {
-            for key in keys.iter().filter_map(Value::as_str) {
-                if schema.pointer("/items/properties").and_then(|fields| fields.get(key)).is_none() {
-                    let why = "entries must all be names of item properties";
-                    causes.push(invalid(&keys_path, Value::from(keys.to_vec()), why));
-                }
-            }
-        }
-        "atomic" | "set" if !keys.is_empty() => {
-            causes.push(forbidden(&keys_path, "must not be specified if x-kubernetes-list-type is not map"));
-        }
-        "atomic" | "set" => {}
-        other => {
-            let supported = ["\"atomic\"", "\"map\"", "\"set\""].join(", ");
-            let message = format!("Unsupported value: {}: supported values: {supported}", quote(other));
-            causes.push(Cause { reason: "FieldValueNotSupported".into(), message, field: here.to_string() });
-        }
     }
 }
 
@@ -241,7 +209,7 @@ fn rules(causes: &mut Causes, schema: &Value, path: &Path, allowed: Junctor) {
         nested_rules(causes, nested, &path.child("not"), Junctor::None);
     }
     let pattern = str_at(schema, &["pattern"]);
-    if let Err(error) = Regex::new(pattern) {
+    if let Err(error) = go_regex::compile(pattern) {
         let why = format!("must be a valid regular expression, but isn't: {error}");
         causes.push(invalid(&path.child("pattern"), pattern, &why));
     }

@@ -24,7 +24,6 @@ pub(in crate::crd) fn definition(spec: Value) -> Value {
                     "specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas",
                     "labelSelectorPath": ".status.selector"}},
                 "additionalPrinterColumns": [{"name": "Size", "type": "integer", "jsonPath": ".spec.size"}],
-                "selectableFields": [{"jsonPath": ".spec.size"}],
             }],
         },
     })
@@ -249,6 +248,59 @@ fn objects_are_validated_in_the_words_of_kubernetes() {
 }
 
 #[test]
+fn embedded_objects_are_objects() {
+    let pod = json!({"type": "object", "x-kubernetes-embedded-resource": true,
+        "x-kubernetes-preserve-unknown-fields": true});
+    let widget = widget(json!({"type": "object", "properties": {"pods": {"type": "array", "items": pod}}}));
+    let check = |pod: Value, expected: &[&str]| {
+        let sent = object(json!({"pods": [pod]}));
+        let decoded = decode::value(&widget.schema, &widget.ty, sent).expect("an object").object;
+        assert_eq!(shown(widget.validate(&decoded, None).causes), expected);
+    };
+    check(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"labels": {"a": "b"}}, "spec": {"x": 1}}), &[]);
+    check(
+        json!({"kind": ""}),
+        &[
+            "spec.pods[0].apiVersion: Required value: must not be empty",
+            "spec.pods[0].kind: Invalid value: \"\": must not be empty",
+        ],
+    );
+    check(
+        json!({"apiVersion": "a/b/c", "kind": "Pod", "metadata": {"labels": {"a": "b c"}}}),
+        &[
+            "spec.pods[0].apiVersion: Invalid value: \"a/b/c\": unexpected GroupVersion string: a/b/c",
+            "spec.pods[0].metadata.labels: Invalid value: \"b c\": a valid label must be an empty string or consist of \
+             alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. \
+             'MyValue',  or 'my_value',  or '12345', regex used for validation is \
+             '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
+        ],
+    );
+}
+
+#[test]
+fn groups_of_kubernetes_show_their_approval() {
+    let mut definition = definition(json!({"type": "object"}));
+    definition["metadata"]["name"] = "widgets.x.k8s.io".into();
+    definition["spec"]["group"] = "x.k8s.io".into();
+    let mut check = |annotation: &str, expected: &str| {
+        definition["metadata"]["annotations"] = json!({"api-approved.kubernetes.io": annotation});
+        let status = status(&definition, [], NOW.parse().unwrap());
+        let found = &status["conditions"][2];
+        let text = |field: &str| found[field].as_str().unwrap().to_string();
+        assert_eq!([text("type"), text("status"), text("reason"), text("message")].join(" "), expected);
+    };
+    check(
+        "https://github.com/kubernetes/kubernetes/pull/1",
+        "KubernetesAPIApprovalPolicyConformant True ApprovedAnnotation approved in \
+         https://github.com/kubernetes/kubernetes/pull/1",
+    );
+    check(
+        "unapproved, for tests",
+        "KubernetesAPIApprovalPolicyConformant False UnapprovedAnnotation not approved: \"unapproved, for tests\"",
+    );
+}
+
+#[test]
 fn definitions_are_validated_in_the_words_of_kubernetes() {
     #[track_caller]
     fn check(change: impl Fn(&mut Value), expected: &[&str]) {
@@ -302,6 +354,74 @@ fn definitions_are_validated_in_the_words_of_kubernetes() {
              annotation \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111",
         ],
     );
+    let item = |extra: Value| {
+        let mut item = json!({"type": "object", "properties": {"name": {"type": "string"}}});
+        item.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"], "items": item})
+    };
+    check(
+        |crd| schema(crd, item(json!({}))),
+        &[&said(
+            ".items.properties[name].default: Required value: this property is in x-kubernetes-list-map-keys, so it \
+             must have a default or be a required property",
+        )],
+    );
+    check(|crd| schema(crd, item(json!({"required": ["name"]}))), &[]);
+    check(
+        |crd| schema(crd, item(json!({"required": ["name"], "nullable": true}))),
+        &[&said(".items.nullable: Forbidden: cannot be nullable when x-kubernetes-list-type is map")],
+    );
+    let set = |item: Value| json!({"type": "array", "x-kubernetes-list-type": "set", "items": item});
+    check(|crd| schema(crd, set(json!({"type": "string"}))), &[]);
+    check(|crd| schema(crd, set(json!({"type": "object", "x-kubernetes-map-type": "atomic"}))), &[]);
+    check(
+        |crd| schema(crd, set(json!({"type": "object"}))),
+        &[&said(
+            ".items.x-kubernetes-map-type: Invalid value: null: must be atomic as item of a list with \
+             x-kubernetes-list-type=set",
+        )],
+    );
+    check(
+        |crd| schema(crd, json!({"type": "object", "x-kubernetes-map-type": "loose"})),
+        &[&said(".x-kubernetes-map-type: Unsupported value: \"loose\": supported values: \"atomic\", \"granular\"")],
+    );
+    check(
+        |crd| schema(crd, json!({"type": "object", "x-kubernetes-preserve-unknown-fields": false})),
+        &[&said(".x-kubernetes-preserve-unknown-fields: Invalid value: false: must be true or undefined")],
+    );
+    let version = "spec.versions[0]";
+    check(
+        |crd| crd["spec"]["versions"][0]["additionalPrinterColumns"][0]["jsonPath"] = "spec.size".into(),
+        &[&format!(
+            "{version}.additionalPrinterColumns[0].JSONPath: Invalid value: \"spec.size\": must be a simple json path \
+             starting with ."
+        )],
+    );
+    let selects = |crd: &mut Value, path: &str| {
+        let spec = json!({"type": "object", "properties": {"size": {"type": "integer"}, "part": {"type": "object"}}});
+        schema(crd, spec);
+        crd["spec"]["versions"][0]["selectableFields"] = json!([{"jsonPath": ".spec.size"}, {"jsonPath": path}]);
+    };
+    let at_path = |what: &str| format!("{version}.selectableFields[1].jsonPath: {what}");
+    check(|crd| selects(crd, ".spec.size"), &[&at_path("Duplicate value: \".spec.size\"")]);
+    check(
+        |crd| selects(crd, ".spec.none"),
+        &[&at_path("Invalid value: \".spec.none\": is an invalid path: does not refer to a valid field")],
+    );
+    check(
+        |crd| selects(crd, ".spec.part"),
+        &[&at_path(
+            "Invalid value: \".spec.part\": must point to a field of type string, boolean or integer. Enum string \
+             fields and strings with formats are allowed.",
+        )],
+    );
+    check(
+        |crd| {
+            crd["spec"]["versions"][0]["deprecated"] = true.into();
+            crd["spec"]["versions"][0]["deprecationWarning"] = "".into();
+        },
+        &[&format!("{version}.deprecationWarning: Invalid value: \"\": must not be an empty string")],
+    );
     let old = established(definition(json!({"type": "object"})));
     let mut new = old.clone();
     new["spec"]["scope"] = "Cluster".into();
@@ -310,7 +430,12 @@ fn definitions_are_validated_in_the_words_of_kubernetes() {
 
 #[test]
 fn custom_resources_have_columns_fields_and_a_scale() {
-    let widget = widget(json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}));
+    let spec = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true,
+        "properties": {"size": {"type": "integer"}}});
+    let mut definition = definition(spec);
+    definition["spec"]["versions"][0]["selectableFields"] = json!([{"jsonPath": ".spec.size"}]);
+    assert_eq!(validate_create(&definition), []);
+    let widget = compile(&established(definition)).remove(0);
     let mut object = object(json!({"size": 3, "replicas": 2}));
     object["status"] = json!({"replicas": 1, "selector": "a=b"});
     assert_eq!(widget.columns().iter().map(|column| column.name.as_str()).collect::<Vec<_>>(), ["Name", "Size"]);

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use backstay_api::canonical;
+use crate::canonical;
 use serde_json::Value;
 
 use super::parse::{Comparison, Node, Operand, Path, Step};

@@ -5,7 +5,7 @@ mod parse;
 
 use serde_json::Value;
 
-use crate::error::quoted;
+use crate::validation::field::quote as quoted;
 
 /// A parsed template.
 #[derive(Clone, Debug)]

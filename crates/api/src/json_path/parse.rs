@@ -179,7 +179,10 @@ impl<'a> Reader<'a> {
         {
             return Ok(path);
         }
-        Err(format!("unrecognized character in action: {}", crate::error::quoted(&self.rest[..self.first_len()])))
+        Err(format!(
+            "unrecognized character in action: {}",
+            crate::validation::field::quote(&self.rest[..self.first_len()])
+        ))
     }
 
     fn first_len(&self) -> usize {

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Column, Layout, age, created, name};
+use crate::json_path::Template;
 use crate::meta;
 
 /// For a definition that asks for nothing.
@@ -28,15 +29,31 @@ pub fn custom_columns(version: &Value) -> Vec<Column> {
     columns
 }
 
+/// Where the cells of a custom resource come from, one per column after the first.
+#[derive(Clone, Debug)]
+pub struct Printer {
+    kind: String,
+    /// None for a path that makes no sense; its cells are empty.
+    path: Option<Template>,
+}
+
+/// The printers of one version; none for a version that asks for no columns.
+pub fn custom_printers(version: &Value) -> Vec<Printer> {
+    let printer = |column: &Value| Printer {
+        kind: meta::str_at(column, &["type"]).to_string(),
+        path: Template::parse(&format!("{{{}}}", meta::str_at(column, &["jsonPath"]))).ok(),
+    };
+    meta::list_at(version, &["additionalPrinterColumns"]).iter().map(printer).collect()
+}
+
 /// The cells of one custom resource, one per column of [`custom_columns`].
-pub fn custom_cells(version: &Value, object: &Value, now: Timestamp) -> Vec<Value> {
-    let wanted = meta::list_at(version, &["additionalPrinterColumns"]);
-    if wanted.is_empty() {
+pub fn custom_cells(printers: &[Printer], object: &Value, now: Timestamp) -> Vec<Value> {
+    if printers.is_empty() {
         return (DEFAULT.cells)(object, now);
     }
-    let cells = wanted.iter().map(|column| {
-        let found = find(object, meta::str_at(column, &["jsonPath"]));
-        cell(meta::str_at(column, &["type"]), found.first().copied(), now)
+    let cells = printers.iter().map(|printer| {
+        let found = printer.path.as_ref().and_then(|path| path.find(object).ok()).unwrap_or_default();
+        cell(&printer.kind, found.first(), now)
     });
     std::iter::once(name(object)).chain(cells).collect()
 }
@@ -53,66 +70,5 @@ fn cell(kind: &str, value: Option<&Value>, now: Timestamp) -> Value {
         ("string", Some(Value::Null) | None) => Value::Null,
         ("string", Some(value)) => crate::canonical::json_text(value).into(),
         _ => Value::Null,
-    }
-}
-
-/// Follows a simple JSONPath: `.a.b`, `['a.b']`, `[0]`, `[*]` and `[?(@.type=="Ready")]`. Nothing for any other.
-fn find<'a>(object: &'a Value, path: &str) -> Vec<&'a Value> {
-    let mut found = vec![object];
-    let mut rest = path.trim();
-    while !rest.is_empty() && !found.is_empty() {
-        let Some((step, after)) = step(rest) else { return Vec::new() };
-        found = found.into_iter().flat_map(|value| step.apply(value)).collect();
-        rest = after;
-    }
-    found
-}
-
-enum Step<'p> {
-    Field(&'p str),
-    Index(usize),
-    All,
-    Where { field: &'p str, equals: &'p str },
-}
-
-fn step(path: &str) -> Option<(Step<'_>, &str)> {
-    if let Some(rest) = path.strip_prefix('.') {
-        let end = rest.find(['.', '[']).unwrap_or(rest.len());
-        let name = &rest[..end];
-        return match name {
-            "" => None,
-            "*" => Some((Step::All, &rest[end..])),
-            name => Some((Step::Field(name), &rest[end..])),
-        };
-    }
-    let rest = path.strip_prefix('[')?;
-    if let Some(rest) = rest.strip_prefix("?(@.") {
-        let (condition, rest) = rest.split_once(")]")?;
-        let (field, value) = condition.split_once("==")?;
-        let equals = value.trim().trim_matches(['"', '\'']);
-        return Some((Step::Where { field: field.trim(), equals }, rest));
-    }
-    let (inside, rest) = rest.split_once(']')?;
-    let quoted = inside.strip_prefix('\'').and_then(|name| name.strip_suffix('\''));
-    match (quoted, inside) {
-        (Some(name), _) => Some((Step::Field(name), rest)),
-        (None, "*") => Some((Step::All, rest)),
-        (None, index) => Some((Step::Index(index.parse().ok()?), rest)),
-    }
-}
-
-impl Step<'_> {
-    fn apply<'a>(&self, value: &'a Value) -> Vec<&'a Value> {
-        let elements = value.as_array().map(Vec::as_slice).unwrap_or_default();
-        match self {
-            Step::Field(name) => value.get(name).into_iter().collect(),
-            Step::Index(index) => elements.get(*index).into_iter().collect(),
-            Step::All => {
-                elements.iter().chain(value.as_object().into_iter().flat_map(|fields| fields.values())).collect()
-            }
-            Step::Where { field, equals } => {
-                elements.iter().filter(|element| meta::str_at(element, &[field]) == *equals).collect()
-            }
-        }
     }
 }

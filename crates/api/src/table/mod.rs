@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-pub use custom::{custom_cells, custom_columns};
+pub use custom::{Printer, custom_cells, custom_columns, custom_printers};
 
 use crate::meta;
 use crate::resources::Resource;

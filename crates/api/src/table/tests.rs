@@ -172,11 +172,19 @@ fn custom_resources_choose_their_columns() {
         {"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status"},
         {"name": "Size", "type": "integer", "jsonPath": ".spec['size']", "priority": 1},
         {"name": "First", "type": "string", "jsonPath": ".spec.list[0]"},
+        {"name": "Last", "type": "string", "jsonPath": ".spec.list[-1:].name"},
+        {"name": "Label", "type": "string", "jsonPath": ".metadata.labels.example\\.com/a"},
+        {"name": "Port", "type": "integer", "jsonPath": ".spec.list[?(@.ref.kind!='None')].port"},
+        {"name": "Deep", "type": "string", "jsonPath": "..reason"},
+        {"name": "Beyond", "type": "string", "jsonPath": ".spec.list[7]"},
+        {"name": "Broken", "type": "string", "jsonPath": ".spec.list["},
         {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}]});
-    let object = json!({"metadata": {"name": "c", "creationTimestamp": "2026-01-01T00:00:00Z"},
-        "spec": {"size": 3, "list": [{"a": 1}]}, "status": {"conditions": [{"type": "X"}, {"type": "Ready", "status": "True"}]}});
-    let found = custom_cells(&version, &object, NOW.parse().unwrap());
-    assert_eq!(Value::from(found), json!(["c", "True", 3, "{\"a\":1}", "60m"]));
+    let object = json!({
+        "metadata": {"name": "c", "creationTimestamp": "2026-01-01T00:00:00Z", "labels": {"example.com/a": "l"}},
+        "spec": {"size": 3, "list": [{"a": 1}, {"name": "z", "port": 80, "ref": {"kind": "Some"}}]},
+        "status": {"conditions": [{"type": "X"}, {"type": "Ready", "status": "True", "reason": "Because"}]}});
+    let found = custom_cells(&custom_printers(&version), &object, NOW.parse().unwrap());
+    assert_eq!(Value::from(found), json!(["c", "True", 3, "{\"a\":1}", "z", "l", 80, "Because", null, null, "60m"]));
     assert_eq!(custom_columns(&version)[2].priority, 1);
-    assert_eq!(custom_cells(&json!({}), &object, NOW.parse().unwrap()), [json!("c"), json!("60m")]);
+    assert_eq!(custom_cells(&[], &object, NOW.parse().unwrap()), [json!("c"), json!("60m")]);
 }

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use backstay_api::schema::{self, Type};
 use backstay_api::selector::LabelSelector;
-use backstay_api::{GroupVersionKind, Status, decode, managed, meta, patch, validation};
+use backstay_api::{GroupVersionKind, Reason, Status, decode, managed, meta, patch, validation};
 use http::Response;
 use serde_json::{Value, json};
 
@@ -21,6 +21,10 @@ pub async fn serve(call: &Call) -> Result<Response<Body>, Status> {
     match call.verb {
         Verb::Get => {
             let object = Payload::Entry(get(call)?).into_value(call);
+            if let Some(path) = call.served.custom.as_ref().and_then(|custom| custom.unset_scale(&object)) {
+                let message = format!("Internal error occurred: the spec replicas field {path:?} does not exist");
+                return Err(Status::new(Reason::InternalError, message));
+            }
             answer::object::response(call, 200, Payload::Object(shown(call, &object)?))
         }
         Verb::Update => {

@@ -145,6 +145,58 @@ async fn versions_differ_by_name_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_version_without_status_counts_changes_of_it() {
+    let mut world = World::new().await;
+    let definition = WIDGETS.replace(r#""subresources":{"status":{},"scale"#, r#""subresources":{"scale"#);
+    world
+        .run(&format!(
+            r#"
+            > POST {DEFINITIONS} {definition}
+            < 201
+            > POST /apis/example.com/v1/namespaces/default/widgets {{"metadata":{{"name":"a"}},"spec":{{"color":"red"}},"status":{{"replicas":1}}}}
+            < 201 status.replicas=1 metadata.generation=1
+            > PATCH /apis/example.com/v1/namespaces/default/widgets/a [merge] {{"status":{{"replicas":2}}}}
+            < 200 status.replicas=2 metadata.generation=2
+            > PATCH /apis/example.com/v1/namespaces/default/widgets/a/status [merge] {{"status":{{"replicas":3}}}}
+            < 404
+            "#
+        ))
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_is_not_served_is_stored() {
+    let mut world = World::new().await;
+    let definition = WIDGETS.replace(r#""name":"v1","served":true"#, r#""name":"v1","served":false"#);
+    world
+        .run(&format!(
+            r#"
+            > POST {DEFINITIONS} {definition}
+            < 201 status.storedVersions=["v1"]
+            > GET /apis/example.com/v1/widgets
+            < 404
+            > POST /apis/example.com/v1beta1/namespaces/default/widgets {{"metadata":{{"name":"a"}},"spec":{{"color":"red"}}}}
+            < 201 apiVersion="example.com/v1beta1"
+            > PATCH {DEFINITIONS}/widgets.example.com [jsonpatch] [{{"op":"replace","path":"/spec/versions/0/served","value":true}}]
+            < 200
+            > GET /apis/example.com/v1/namespaces/default/widgets/a
+            < 200 apiVersion="example.com/v1" spec={{"color":"red","size":3}}
+            > PATCH {DEFINITIONS}/widgets.example.com [jsonpatch] [{{"op":"replace","path":"/spec/versions/0/storage","value":false}},{{"op":"replace","path":"/spec/versions/1/storage","value":true}}]
+            < 200 status.storedVersions=["v1","v1beta1"]
+            > PATCH {DEFINITIONS}/widgets.example.com [jsonpatch] [{{"op":"remove","path":"/spec/versions/0"}}]
+            < 422 message~spec.versions
+            > PATCH {DEFINITIONS}/widgets.example.com/status [merge] {{"status":{{"storedVersions":["v1beta1"]}}}}
+            < 200
+            > PATCH {DEFINITIONS}/widgets.example.com [jsonpatch] [{{"op":"remove","path":"/spec/versions/0"}}]
+            < 200
+            > GET /apis/example.com/v1beta1/namespaces/default/widgets/a
+            < 200 spec.color="red"
+            "#
+        ))
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn replicas_are_scaled() {
     let mut world = widgets().await;
     world
@@ -154,6 +206,12 @@ async fn replicas_are_scaled() {
             < 201 metadata.resourceVersion:=v1
             > GET /apis/example.com/v1/namespaces/default/widgets/a/scale
             < 200 kind="Scale" apiVersion="autoscaling/v1" spec.replicas=1 status.replicas=0
+            > POST /apis/example.com/v1/namespaces/default/widgets {"kind":"Widget","apiVersion":"example.com/v1","metadata":{"name":"none"},"spec":{"color":"red"}}
+            < 201
+            > GET /apis/example.com/v1/namespaces/default/widgets/none/scale
+            < 500 reason="InternalError" message="Internal error occurred: the spec replicas field \".spec.replicas\" does not exist"
+            > PATCH /apis/example.com/v1/namespaces/default/widgets/none/scale [merge] {"spec":{"replicas":1}}
+            < 200 spec.replicas=1
             > PUT /apis/example.com/v1/namespaces/default/widgets/a/scale {"kind":"Scale","apiVersion":"autoscaling/v1","metadata":{"name":"a","resourceVersion":"${v1}"},"spec":{"replicas":2}}
             < 200 spec.replicas=2
             > PUT /apis/example.com/v1/namespaces/default/widgets/a/scale {"kind":"Scale","apiVersion":"autoscaling/v1","metadata":{"name":"a","resourceVersion":"${v1}"},"spec":{"replicas":3}}

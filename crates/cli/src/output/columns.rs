@@ -1,8 +1,7 @@
 //! `-o custom-columns=NAME:.metadata.name,...`: columns of the user's own.
 
+use backstay_api::json_path::Template;
 use serde_json::Value;
-
-use super::jsonpath::Template;
 
 /// Headers and the path of each column.
 #[derive(Clone, Debug)]

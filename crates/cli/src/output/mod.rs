@@ -3,7 +3,6 @@
 pub mod columns;
 pub mod grid;
 pub mod json;
-pub mod jsonpath;
 pub mod kyaml;
 pub mod table;
 pub mod yaml;
@@ -11,12 +10,12 @@ mod yaml_scalar;
 
 use std::fs;
 
+use backstay_api::json_path::Template;
 use backstay_api::meta;
 use serde_json::{Value, json};
 
 use crate::error::{Failure, Outcome, quoted};
 use columns::Columns;
-use jsonpath::Template;
 
 /// `-o` and what belongs to it, for verbs that print the objects they touched.
 #[derive(Clone, Debug, Default, clap::Args)]

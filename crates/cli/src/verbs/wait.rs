@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use backstay_api::json_path::Template;
 use backstay_api::meta;
 use serde_json::Value;
 
@@ -9,7 +10,6 @@ use crate::discovery;
 use crate::duration;
 use crate::error::{Failure, Outcome, quoted};
 use crate::files::FileArgs;
-use crate::output::jsonpath::Template;
 use crate::output::{DryRun, OutputArgs, Report};
 use crate::server::Call;
 use crate::session::{App, Session};

@@ -1,6 +1,7 @@
 //! Whether a custom resource is what its schema wants, in Kubernetes' words.
 //! Source: `k8s.io/kube-openapi/pkg/validation`, and how `apiextensions-apiserver` turns its findings into causes.
 
+mod embedded;
 mod lists;
 
 use serde_json::{Map, Value};
@@ -11,6 +12,7 @@ use crate::status::Cause;
 use crate::validation::field::{self, Causes, Path};
 use crate::validation::format;
 
+pub use embedded::embedded;
 pub use lists::duplicates;
 
 /// Everything wrong with a value; `path` is empty at the root.

@@ -6,7 +6,7 @@ use backstay_api::quantity::Quantity;
 use serde_json::Value;
 
 use crate::error::{Failure, Outcome};
-use crate::output::jsonpath::Template;
+use backstay_api::json_path::Template;
 
 /// Sorts by what the path finds in each object; objects without it come first.
 ///
