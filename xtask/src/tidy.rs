@@ -14,6 +14,7 @@ pub fn run() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent directory")?;
     let mut problems = arrows(root)?;
     problems.extend(long_files(root)?);
+    problems.extend(unknown_tests(root)?);
     for problem in &problems {
         eprintln!("{problem}");
     }
@@ -114,6 +115,54 @@ fn long_files(root: &Path) -> Result<Vec<String>> {
     Ok(problems)
 }
 
+const UPSTREAM_TESTS: &str = "docs/upstream-tests.md";
+
+/// Tests that the page about upstream's tests names (`file::test`) and that do not exist.
+fn unknown_tests(root: &Path) -> Result<Vec<String>> {
+    let page = std::fs::read_to_string(root.join(UPSTREAM_TESTS)).context("cannot read docs/upstream-tests.md")?;
+    let known = tests_by_file(root)?;
+    let unknown = named_tests(&page).filter(|name| !known.contains(*name));
+    Ok(unknown.map(|name| format!("{UPSTREAM_TESTS}: names `{name}`, which is no test of ours")).collect())
+}
+
+/// What stands in backticks and has the form `file::test`.
+fn named_tests(page: &str) -> impl Iterator<Item = &str> {
+    page.split('`').skip(1).step_by(2).filter(|text| text.contains("::"))
+}
+
+/// `file::test` of every test; a file `tests.rs` goes by the name of its folder.
+fn tests_by_file(root: &Path) -> Result<BTreeSet<String>> {
+    let mut tests = BTreeSet::new();
+    let mut folders = vec![root.join("crates")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let named_by = if path.ends_with("tests.rs") || path.ends_with("mod.rs") { &folder } else { &path };
+                let file = named_by.file_stem().unwrap_or_default().to_string_lossy();
+                tests.extend(tests_in(&std::fs::read_to_string(&path)?).map(|test| format!("{file}::{test}")));
+            }
+        }
+    }
+    Ok(tests)
+}
+
+/// The functions below a line with a test attribute.
+fn tests_in(text: &str) -> impl Iterator<Item = String> {
+    let mut is_test = false;
+    text.lines().filter_map(move |line| {
+        let line = line.trim();
+        if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
+            is_test = true;
+            return None;
+        }
+        let name = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ")?.split('(').next()?;
+        std::mem::take(&mut is_test).then(|| name.to_string())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +174,14 @@ mod tests {
         let allowed = allowed_arrows(text);
         assert!(allowed["store"].contains("api") && !allowed["store"].contains("sim"));
         assert!(allowed["sim"].contains("store") && allowed.len() == 3);
+    }
+
+    #[test]
+    fn named_tests_are_looked_up() {
+        let page = "| TestX | `rows::one`, `rows::two` (`no name`) |";
+        assert_eq!(named_tests(page).collect::<Vec<_>>(), ["rows::one", "rows::two"]);
+        let file = "#[test]\nfn one() {}\n#[tokio::test(start_paused = true)]\nasync fn two() {}\nfn helper() {}\n";
+        assert_eq!(tests_in(file).collect::<Vec<_>>(), ["one", "two"]);
     }
 
     #[test]

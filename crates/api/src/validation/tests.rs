@@ -224,7 +224,17 @@ fn selectors_of_daemonsets_stay() {
 fn revisions() {
     let check = |change: Value, expected: &[&str]| check("apps/v1", "ControllerRevision", change, expected);
     check(json!({"data": null}), &["data: Required value: data is mandatory"]);
-    check(json!({"data": [1]}), &["data: Required value: data must be a valid JSON object"]);
+    for value in [json!([1]), json!(true), json!(1), json!(1.5), json!("text")] {
+        check(json!({"data": value}), &["data: Required value: data must be a valid JSON object"]);
+    }
+    check(json!({"data": {}}), &[]);
+    check_update(
+        "apps/v1",
+        "ControllerRevision",
+        json!({}),
+        json!({"revision": 7, "metadata": {"labels": {"a": "b"}}}),
+        &[],
+    );
     check(json!({"revision": -1}), &["revision: Invalid value: -1"]);
     let change = json!({"data": {"b": 1}, "revision": 7});
     let wrong = ["data: Invalid value: {\"b\":1}: field is immutable"];
