@@ -62,6 +62,30 @@ pub fn plain(object: &Value) -> Vec<u8> {
     out
 }
 
+/// An object as a JSON or merge patch leaves it: whatever the patch has looked into has its fields in order.
+/// `metadata_touched`: the patch speaks of `metadata`.
+pub fn patched(object: &Value, metadata_touched: bool) -> Vec<u8> {
+    let mut out = b"{".to_vec();
+    for (index, (name, value)) in object.as_object().into_iter().flatten().enumerate() {
+        let mut first = index == 0;
+        match value.as_object().filter(|_| name == "metadata" && !metadata_touched) {
+            Some(metadata) => metadata_in_order(&mut out, metadata, first),
+            None => field(&mut out, name, value, &mut first),
+        }
+    }
+    out.push(b'}');
+    out
+}
+
+fn metadata_in_order(out: &mut Vec<u8>, metadata: &Map<String, Value>, first: bool) {
+    out.extend_from_slice(if first { b"\"metadata\":{" } else { b",\"metadata\":{" });
+    let mut first = true;
+    for names in [BEFORE_VERSION.as_slice(), &["resourceVersion"], &AFTER_VERSION] {
+        members(out, metadata, names, &mut first);
+    }
+    out.push(b'}');
+}
+
 /// An entry's object.
 pub fn parse(entry: &Entry) -> Value {
     serde_json::from_slice(&entry.value).expect("the store holds what this server encoded")

@@ -1,6 +1,6 @@
 //! Tables, the form in which `kubectl get` asks for objects.
 
-use backstay_api::{Status, canonical, meta, table};
+use backstay_api::{Status, canonical, meta, strategy, table};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -73,9 +73,24 @@ fn row(call: &Call, version: &str, include: Include, object: Value) -> Value {
         Include::Metadata => json!({
             "kind": "PartialObjectMetadata",
             "apiVersion": format!("meta.k8s.io/{version}"),
-            "metadata": object.get("metadata"),
+            "metadata": metadata(call, &object),
         }),
     };
     fields.insert("object".into(), carried);
     row
+}
+
+/// The template generation of a DaemonSet is an annotation only in the whole object: in Kubernetes, rows carry the
+/// metadata of the internal one, where it is a field of the spec.
+fn metadata(call: &Call, object: &Value) -> Option<Value> {
+    let mut metadata = object.get("metadata")?.clone();
+    if call.served.is("apps", "daemonsets")
+        && let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut)
+    {
+        annotations.remove(strategy::TEMPLATE_GENERATION);
+        if annotations.is_empty() {
+            metadata.as_object_mut()?.remove("annotations");
+        }
+    }
+    Some(metadata)
 }

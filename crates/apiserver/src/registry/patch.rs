@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::create;
 use super::update::Change;
 use crate::call::Call;
+use crate::encode;
 use crate::problem;
 use crate::request::body;
 use crate::request::options::WriteOptions;
@@ -98,10 +99,31 @@ impl<'a> Patch<'a> {
         Ok(object)
     }
 
+    /// The patched object as Kubernetes shows it.
+    fn shown(&self, patched: &Value) -> Vec<u8> {
+        let read = |body: &[u8]| serde_json::from_slice::<Value>(body).unwrap_or_default();
+        match self.kind {
+            Kind::Merge => encode::patched(patched, read(&self.call.body).get("metadata").is_some()),
+            Kind::Json => {
+                let operations = read(&self.call.body);
+                let places = |operation: &Value| {
+                    ["path", "from"]
+                        .map(|name| meta::str_at(operation, &[name]).starts_with("/metadata/"))
+                        .contains(&true)
+                };
+                encode::patched(patched, operations.as_array().is_some_and(|all| all.iter().any(places)))
+            }
+            Kind::Strategic | Kind::Apply => encode::plain(patched),
+        }
+    }
+
     /// The patched object, decoded; what does not fit is the patch's fault.
     fn decoded(&self, present: &Value) -> Result<Value, Status> {
         // Only a refusal shows the object as patched: it is made once more then, rather than copied every time.
-        let unfit = |why: &str| self.patched(present).map_or_else(|error| error, |patched| unfit(&patched, why));
+        let unfit = |why: &str| match self.patched(present) {
+            Ok(patched) => unfit(self.shown(&patched), why),
+            Err(error) => error,
+        };
         let decoded = body::patched(self.call, Some(present), self.patched(present)?);
         let Decoded { object, problems } = decoded.map_err(|error| unfit(error.message()))?;
         let problems: Vec<String> = self.body_problems().into_iter().chain(problems).collect();
@@ -155,8 +177,8 @@ fn undecodable(why: &str) -> Status {
 }
 
 /// The patched object cannot be read as its kind: 422 about the field `patch`, with the object as it would be.
-fn unfit(patched: &Value, why: &str) -> Status {
-    let text = String::from_utf8(crate::encode::plain(patched)).expect("JSON is UTF-8");
+fn unfit(patched: Vec<u8>, why: &str) -> Status {
+    let text = String::from_utf8(patched).expect("JSON is UTF-8");
     let quoted = String::from_utf8(canonical::json(&Value::String(text))).expect("JSON is UTF-8");
     let cause = problem::invalid("patch", &quoted, why);
     let details = backstay_api::status::Details { causes: vec![cause.clone()], ..Default::default() };
