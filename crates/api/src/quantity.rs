@@ -139,8 +139,8 @@ impl Quantity {
         let notation = if self.is_zero() { other.notation } else { self.notation };
         let ((left, left_exponent), (right, right_exponent)) = (self.normal(), other.normal());
         let exponent = left_exponent.min(right_exponent);
-        let sum = shift(left, left_exponent - exponent)
-            .zip(shift(right, right_exponent - exponent))
+        let sum = shift(left, left_exponent.saturating_sub(exponent))
+            .zip(shift(right, right_exponent.saturating_sub(exponent)))
             .and_then(|(left, right)| left.checked_add(right));
         match sum {
             Some(mantissa) => Quantity { mantissa, exponent, notation, written: None },

@@ -1,5 +1,6 @@
 //! Parsers of what clients send: nothing they are given makes them panic, and what they write they read again.
 
+use backstay_api::cel::{self, Program};
 use backstay_api::quantity::{self, Quantity};
 use backstay_api::selector::{FieldSelector, LabelSelector};
 use backstay_api::{canonical, table};
@@ -48,7 +49,99 @@ proptest! {
     }
 
     #[test]
+    fn quantities_of_any_size_are_added(left in any::<i32>(), right in -20..20_i32) {
+        let quantity = |exponent: i32| Quantity::parse(&format!("1e{exponent}")).unwrap();
+        prop_assert!(quantity(left).add(&quantity(right)) >= quantity(left));
+    }
+
+    #[test]
+    fn any_text_is_an_expression_or_an_error(words in proptest::collection::vec(word(), 0..24)) {
+        let text = words.concat();
+        if let Ok(program) = Program::compile(&text, &[("self", cel::Type::Dyn)]) {
+            let this = serde_json::json!({"a": [1, 2.5, "x", null], "b": {"c": "1Gi"}, "d": -1});
+            let (_, cost) = program.evaluate(vec![("self", cel::Value::of(&this, None))], 10_000);
+            prop_assert!(cost < 1_000_000, "{text} cost {cost}");
+        }
+    }
+
+    #[test]
+    fn any_characters_are_an_expression_or_an_error(text in r#"[a-c1.é'"\\\[\](){}?:,&|!+*/ -]{0,32}"#) {
+        let _ = Program::compile(&text, &[("a", cel::Type::Dyn)]);
+    }
+
+    #[test]
     fn durations_have_words(seconds in any::<i64>()) {
         prop_assert!(!table::human_duration(seconds).is_empty());
     }
+}
+
+/// Pieces of expressions, so that some of what is made of them makes sense.
+fn word() -> impl Strategy<Value = &'static str> {
+    let words = [
+        "self",
+        ".a",
+        ".b.c",
+        ".d",
+        "[0]",
+        "['c']",
+        "1",
+        "-1",
+        "9223372036854775807",
+        "1.5",
+        "2u",
+        "'x'",
+        "\"1h\"",
+        "b'y'",
+        "null",
+        "true",
+        "[",
+        "]",
+        "{",
+        "}",
+        "(",
+        ")",
+        ",",
+        ":",
+        "?",
+        " + ",
+        " - ",
+        " * ",
+        " / ",
+        " % ",
+        " == ",
+        " != ",
+        " < ",
+        " in ",
+        " && ",
+        " || ",
+        "!",
+        ".size()",
+        ".map(x, ",
+        ".all(x, ",
+        ".filter(x, ",
+        "x",
+        ".sum()",
+        ".min()",
+        "int(",
+        "string(",
+        "duration(",
+        "timestamp(",
+        "quantity(",
+        "has(",
+        ".contains(",
+        ".matches(",
+        ".split(",
+        ".format(",
+        ".substring(",
+        ".orValue(",
+        ".?",
+        "[?",
+        "lists.range(",
+        ".flatten()",
+        ".distinct()",
+        ".sort()",
+        "cidr(",
+        "url(",
+    ];
+    proptest::sample::select(words.to_vec())
 }
