@@ -21,9 +21,9 @@ pub fn run() -> Result<()> {
     step("tests", "run `cargo test --workspace`", tests)
 }
 
-/// Installs what the tests use besides Rust and client programs: some kubectl, python3, ip.
+/// Installs what the tests use besides Rust and client programs: some kubectl, python3, ip, curl.
 fn set_up() -> Result<()> {
-    let programs = [("kubectl", "kubernetes-client"), ("python3", "python3"), ("ip", "iproute2")];
+    let programs = [("kubectl", "kubernetes-client"), ("python3", "python3"), ("ip", "iproute2"), ("curl", "curl")];
     let missing = programs.iter().filter(|(program, _)| !is_installed(program));
     apt_install(&missing.map(|(_, package)| *package).collect::<Vec<_>>())
 }

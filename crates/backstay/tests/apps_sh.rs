@@ -16,7 +16,8 @@ fn the_command_line_tests_of_kubernetes() {
     assert!(!kubectls.is_empty(), "no kubectl is installed; run `cargo xtask clients`");
     // What lies between the oldest and the newest, the story tells.
     let newest = kubectls.len() - 1;
-    kubectls = kubectls.into_iter().enumerate().filter(|(at, _)| [0, newest].contains(at)).map(|(_, one)| one).collect();
+    kubectls =
+        kubectls.into_iter().enumerate().filter(|(at, _)| [0, newest].contains(at)).map(|(_, one)| one).collect();
     for Kubectl { program, minor } in kubectls {
         println!("run by kubectl 1.{minor}");
         let client = |arguments: &[&str]| run(server.client(program.to_str().expect("UTF-8")).args(arguments));

@@ -74,12 +74,27 @@ fn read(path: &Path, must_exist: bool) -> Outcome<Option<Value>> {
             )));
         }
     };
-    let mut config: Value = serde_saphyr::from_str(&text).map_err(|error| {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let config = parse(&text, absolute.parent().unwrap_or(Path::new("/"))).map_err(|error| {
         Failure::plain(format!("error loading config file {}: {error}", quoted(&path.to_string_lossy())))
     })?;
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    resolve_paths(&mut config, absolute.parent().unwrap_or(Path::new("/")));
     Ok(Some(config))
+}
+
+/// The text of a kubeconfig that lies in `base`.
+fn parse(text: &str, base: &Path) -> Result<Value, String> {
+    let mut config: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    resolve_paths(&mut config, base);
+    Ok(config)
+}
+
+/// Reads the text of a kubeconfig and chooses from it, as every verb does.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_kubeconfig(text: &str) -> Result<(), String> {
+    let config = merge(parse(text, Path::new("/"))?, Value::Null);
+    Chosen::from(&config, &Globals::default()).map(drop).map_err(|failure| failure.to_string())
 }
 
 /// File names in a kubeconfig are relative to it.

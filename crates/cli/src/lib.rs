@@ -21,6 +21,7 @@ mod watch;
 use std::process::ExitCode;
 
 pub use command::Command;
+pub use config::check_kubeconfig;
 pub use globals::Globals;
 pub use io::Io;
 pub use session::App;

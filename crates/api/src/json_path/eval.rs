@@ -1,5 +1,6 @@
 //! Walks a template over an object.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 
 use crate::canonical;
@@ -9,30 +10,49 @@ use super::parse::{Comparison, Node, Operand, Path, Step};
 
 type Found<'a> = Vec<&'a Value>;
 
+/// Values that one template may come across, at all its steps together: all values of 5,000 pods a dozen times. Without
+/// an end, `....` over a small object would fill the memory.
+const VALUES_MAX: usize = 20_000_000;
+
+/// What a template may still come across.
+struct Work(Cell<usize>);
+
+impl Work {
+    fn new() -> Self {
+        Self(Cell::new(VALUES_MAX))
+    }
+
+    fn take(&self, values: usize) -> Result<(), String> {
+        let left = self.0.get().checked_sub(values + 1);
+        self.0.set(left.ok_or_else(|| format!("the template comes across more than {VALUES_MAX} values"))?);
+        Ok(())
+    }
+}
+
 pub fn fill(nodes: &[Node], object: &Value) -> Result<String, String> {
     let mut out = String::new();
-    write(nodes, object, object, &mut out)?;
+    write(nodes, object, object, &Work::new(), &mut out)?;
     Ok(out)
 }
 
 pub fn find(nodes: &[Node], object: &Value) -> Result<Vec<Value>, String> {
     match nodes.first() {
-        Some(Node::Path(path)) => Ok(walk(path, object, object)?.into_iter().cloned().collect()),
+        Some(Node::Path(path)) => Ok(walk(path, object, object, &Work::new())?.into_iter().cloned().collect()),
         _ => Ok(Vec::new()),
     }
 }
 
-fn write(nodes: &[Node], root: &Value, current: &Value, out: &mut String) -> Result<(), String> {
+fn write(nodes: &[Node], root: &Value, current: &Value, work: &Work, out: &mut String) -> Result<(), String> {
     for node in nodes {
         match node {
             Node::Text(text) => out.push_str(text),
             Node::Path(path) => {
-                let found: Vec<String> = walk(path, root, current)?.into_iter().map(text).collect();
+                let found: Vec<String> = walk(path, root, current, work)?.into_iter().map(text).collect();
                 out.push_str(&found.join(" "));
             }
             Node::Range { over, body } => {
-                for item in walk(over, root, current)? {
-                    write(body, root, item, out)?;
+                for item in walk(over, root, current, work)? {
+                    write(body, root, item, work, out)?;
                 }
             }
         }
@@ -49,7 +69,7 @@ fn text(value: &Value) -> String {
     }
 }
 
-fn walk<'a>(path: &Path, root: &'a Value, current: &'a Value) -> Result<Found<'a>, String> {
+fn walk<'a>(path: &Path, root: &'a Value, current: &'a Value, work: &Work) -> Result<Found<'a>, String> {
     let mut found = vec![if path.from_root { root } else { current }];
     for step in &path.steps {
         // A union goes through all values for its first part, then for the next.
@@ -57,7 +77,9 @@ fn walk<'a>(path: &Path, root: &'a Value, current: &'a Value) -> Result<Found<'a
         let mut next = Vec::new();
         for part in parts {
             for value in &found {
-                take(part, root, value, &mut next)?;
+                let before = next.len();
+                take(part, root, value, work, &mut next)?;
+                work.take(next.len() - before)?;
             }
         }
         found = next;
@@ -65,17 +87,17 @@ fn walk<'a>(path: &Path, root: &'a Value, current: &'a Value) -> Result<Found<'a
     Ok(found)
 }
 
-fn take<'a>(step: &Step, root: &'a Value, value: &'a Value, found: &mut Found<'a>) -> Result<(), String> {
+fn take<'a>(step: &Step, root: &'a Value, value: &'a Value, work: &Work, found: &mut Found<'a>) -> Result<(), String> {
     match step {
         Step::Field(name) => found.extend(value.get(name)),
         Step::All => found.extend(children(value)),
         Step::Descend => descend(value, found),
         Step::Index(index) => found.extend(element(value, *index)?),
         Step::Slice { start, end, step } => found.extend(slice(value, *start, *end, *step)?),
-        Step::Union(steps) => steps.iter().try_for_each(|step| take(step, root, value, found))?,
+        Step::Union(steps) => steps.iter().try_for_each(|step| take(step, root, value, work, found))?,
         Step::Filter { left, comparison } => {
             for child in children(value) {
-                if holds(left, comparison.as_ref(), root, child)? {
+                if holds(left, comparison.as_ref(), root, child, work)? {
                     found.push(child);
                 }
             }
@@ -123,10 +145,11 @@ fn holds(
     comparison: Option<&(Comparison, Operand)>,
     root: &Value,
     value: &Value,
+    work: &Work,
 ) -> Result<bool, String> {
-    let Some(left) = operand(left, root, value)? else { return Ok(false) };
+    let Some(left) = operand(left, root, value, work)? else { return Ok(false) };
     let Some((comparison, right)) = comparison else { return Ok(true) };
-    let Some(right) = operand(right, root, value)? else { return Ok(false) };
+    let Some(right) = operand(right, root, value, work)? else { return Ok(false) };
     let order = compare(&left, &right);
     Ok(match comparison {
         Comparison::Equal => order == Some(Ordering::Equal),
@@ -138,9 +161,9 @@ fn holds(
     })
 }
 
-fn operand(operand: &Operand, root: &Value, value: &Value) -> Result<Option<Value>, String> {
+fn operand(operand: &Operand, root: &Value, value: &Value, work: &Work) -> Result<Option<Value>, String> {
     Ok(match operand {
-        Operand::Path(path) => walk(path, root, value)?.first().map(|value| (*value).clone()),
+        Operand::Path(path) => walk(path, root, value, work)?.first().map(|value| (*value).clone()),
         Operand::Text(text) => Some(text.as_str().into()),
         Operand::Number(number) => Some((*number).into()),
         Operand::Bool(value) => Some((*value).into()),

@@ -126,6 +126,23 @@ mod tests {
         check("{end}", "not in range, nothing to end");
         check("{'a}", "unterminated quoted string");
         check("{.a[?(@.b}", "unterminated filter");
+        for character in [")", "=", "!", "<", ">", ","] {
+            check(&format!("{{.a{character}}}"), &format!("unrecognized character in action: \"{character}\""));
+        }
+    }
+
+    #[test]
+    fn work_has_an_end() {
+        let too_much = "error: the template comes across more than 20000000 values";
+        check(&format!("{{{}}}", "..".repeat(200)), too_much);
+        check(&format!("{}{}", "{range .numbers[*]}".repeat(13), "{end}".repeat(13)), "");
+        let ranges = |levels: usize| format!("{}{}", "{range $.numbers[*]}".repeat(levels), "{end}".repeat(levels));
+        check(&ranges(90), too_much);
+        let too_deep = "more than 100 ranges and filters inside one another";
+        for template in [ranges(5_000), format!("{{.a{}", "[?(@".repeat(5_000))] {
+            let error = Template::parse(&template).expect_err("too deep");
+            assert!(error.ends_with(too_deep), "{}", &error[error.len() - 200..]);
+        }
     }
 
     #[test]

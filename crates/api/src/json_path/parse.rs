@@ -53,13 +53,18 @@ pub enum Comparison {
 }
 
 pub fn template(text: &str) -> Result<Vec<Node>, String> {
-    let mut reader = Reader { rest: text };
+    let mut reader = Reader { rest: text, nested: 0 };
     let nodes = reader.nodes(false)?;
     Ok(nodes)
 }
 
+/// Ranges and filters inside one another: ten times what anybody writes, and no trouble for a stack.
+const NESTED_MAX: usize = 100;
+
 struct Reader<'a> {
     rest: &'a str,
+    /// How many ranges and filters are around this place.
+    nested: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -87,12 +92,22 @@ impl<'a> Reader<'a> {
                 self.rest = rest.trim_start();
                 let over = self.path()?;
                 self.close()?;
-                nodes.push(Node::Range { over, body: self.nodes(true)? });
+                nodes.push(Node::Range { over, body: self.inside(|reader| reader.nodes(true))? });
                 continue;
             }
             self.action(&mut nodes)?;
         }
         if in_range { Err("unexpected end of template: range without end".into()) } else { Ok(nodes) }
+    }
+
+    fn inside<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, String>) -> Result<T, String> {
+        if self.nested == NESTED_MAX {
+            return Err(format!("more than {NESTED_MAX} ranges and filters inside one another"));
+        }
+        self.nested += 1;
+        let result = read(self);
+        self.nested -= 1;
+        result
     }
 
     /// The rest after a keyword.
@@ -111,7 +126,14 @@ impl<'a> Reader<'a> {
                     return Ok(());
                 }
                 Some('"' | '\'') => nodes.push(Node::Text(self.quoted()?)),
-                Some(_) => nodes.push(Node::Path(self.path()?)),
+                Some(_) => {
+                    let before = self.rest.len();
+                    nodes.push(Node::Path(self.path()?));
+                    // What ends a path within a filter begins nothing here.
+                    if self.rest.len() == before {
+                        return Err(self.unrecognized());
+                    }
+                }
             }
         }
     }
@@ -179,10 +201,11 @@ impl<'a> Reader<'a> {
         {
             return Ok(path);
         }
-        Err(format!(
-            "unrecognized character in action: {}",
-            crate::validation::field::quote(&self.rest[..self.first_len()])
-        ))
+        Err(self.unrecognized())
+    }
+
+    fn unrecognized(&self) -> String {
+        format!("unrecognized character in action: {}", crate::validation::field::quote(&self.rest[..self.first_len()]))
     }
 
     fn first_len(&self) -> usize {
@@ -219,7 +242,7 @@ impl<'a> Reader<'a> {
     fn bracket(&mut self) -> Result<Step, String> {
         if let Some(rest) = self.rest.strip_prefix("[?(") {
             self.rest = rest;
-            return self.filter();
+            return self.inside(Self::filter);
         }
         self.rest = &self.rest[1..];
         let mut steps = Vec::new();
