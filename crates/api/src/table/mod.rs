@@ -52,6 +52,16 @@ pub fn cells(resource: &Resource, object: &Value, now: Timestamp) -> Vec<Value> 
     (layout(resource).cells)(object, now)
 }
 
+/// The columns of the subresource `scale`.
+pub fn scale_columns() -> Vec<Column> {
+    parse_columns(workload::SCALE.columns)
+}
+
+/// The cells of a Scale, one per column.
+pub fn scale_cells(scale: &Value, now: Timestamp) -> Vec<Value> {
+    (workload::SCALE.cells)(scale, now)
+}
+
 /// The `conditions` of a row: finished pods carry one. `None`: the field is left out.
 pub fn row_conditions(resource: &Resource, object: &Value) -> Option<Value> {
     if !(resource.group.is_empty() && resource.kind == "Pod") {

@@ -204,6 +204,14 @@ const HORIZONTAL_POD_AUTOSCALER: Layout = Layout {
     },
 };
 
+pub(super) const SCALE: Layout = Layout {
+    columns: "Name, Desired:integer, Available:integer, Age",
+    cells: |scale, now| {
+        let replicas = |part| number(scale, &[part, "replicas"]);
+        vec![name(scale), replicas("spec"), replicas("status"), created(scale, now)]
+    },
+};
+
 fn ready_of_wanted(object: &Value) -> Value {
     let ready = number(object, &["status", "readyReplicas"]);
     format!("{ready}/{}", number(object, &["spec", "replicas"])).into()

@@ -37,7 +37,7 @@ pub fn of_object(call: &Call, version: &str, object: Value) -> Result<Bytes, Sta
 
 /// A Table of many rows; `metadata` is that of the list.
 pub fn of_objects(call: &Call, version: &str, metadata: Value, objects: Vec<Value>) -> Result<Bytes, Status> {
-    let columns = json!(call.served.columns());
+    let columns = json!(columns(call));
     let include = Include::of(call)?;
     let rows: Vec<Value> = objects.into_iter().map(|object| row(call, version, include, object)).collect();
     Ok(canonical::json(&of_rows(version, metadata, columns, rows)).into())
@@ -45,9 +45,18 @@ pub fn of_objects(call: &Call, version: &str, metadata: Value, objects: Vec<Valu
 
 /// A Table of one row for a watch, with columns only if they are asked for.
 pub fn of_event(call: &Call, version: &str, include: Include, object: Value, with_columns: bool) -> Value {
-    let columns = if with_columns { json!(call.served.columns()) } else { Value::Null };
+    let columns = if with_columns { json!(columns(call)) } else { Value::Null };
     let metadata = json!({ "resourceVersion": meta::resource_version(&object) });
     of_rows(version, metadata, columns, vec![row(call, version, include, object)])
+}
+
+fn columns(call: &Call) -> Vec<table::Column> {
+    if is_scale(call) { table::scale_columns() } else { call.served.columns() }
+}
+
+/// Whether the rows are Scales. Those of custom resources are shown like the resources themselves, as in Kubernetes.
+fn is_scale(call: &Call) -> bool {
+    call.subresource() == Some("scale") && call.served.custom.is_none()
 }
 
 fn of_rows(version: &str, metadata: Value, columns: Value, rows: Vec<Value>) -> Value {
@@ -61,7 +70,8 @@ fn of_rows(version: &str, metadata: Value, columns: Value, rows: Vec<Value>) -> 
 }
 
 fn row(call: &Call, version: &str, include: Include, object: Value) -> Value {
-    let cells = call.served.cells(&object, call.core.clock.now());
+    let now = call.core.clock.now();
+    let cells = if is_scale(call) { table::scale_cells(&object, now) } else { call.served.cells(&object, now) };
     let mut row = json!({ "cells": cells });
     let fields = row.as_object_mut().expect("an object literal");
     if let Some(conditions) = table::row_conditions(&call.served.resource, &object) {

@@ -123,6 +123,30 @@ async fn an_answer_comes_in_the_wanted_form() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_scale_has_columns_of_its_own() {
+    let mut world = World::new().await;
+    world
+        .run(
+            r#"
+            > POST /apis/apps/v1/namespaces/default/deployments {"metadata":{"name":"d"},"spec":{"replicas":2,"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}}}
+            < 201
+            > PATCH /apis/apps/v1/namespaces/default/deployments/d/status [merge]{"status":{"replicas":1}}
+            < 200
+            "#,
+        )
+        .await;
+    let request = Request::get("/apis/apps/v1/namespaces/default/deployments/d/scale")
+        .header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")
+        .body(Default::default())
+        .unwrap();
+    let answer = world.call(request, backstay_apiserver::UserInfo::new("admin", &["system:masters"])).await;
+    let table: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    let columns = table["columnDefinitions"].as_array().unwrap().iter().map(|column| column["name"].as_str().unwrap());
+    assert_eq!(columns.collect::<Vec<_>>(), ["Name", "Desired", "Available", "Age"]);
+    assert_eq!(table["rows"][0]["cells"], serde_json::json!(["d", 2, 1, "0s"]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_big_answer_is_compressed_for_those_who_can_read_it() {
     let mut world = World::new().await;
     let text = "x".repeat(200_000);
