@@ -41,7 +41,10 @@ pub fn fetch(what: &str, mut command: Command) -> Result<()> {
             pause *= 4;
         }
     }
-    bail!("{what}: {command:?} failed {TRIES} times; is the registry reachable?")
+    bail!(
+        "{what}: {command:?} failed {TRIES} times; is the registry reachable? (With BACKSTAY_CLIENTS=none the tests do \
+         without other people's clients.)"
+    )
 }
 
 pub fn is_installed(program: &str) -> bool {

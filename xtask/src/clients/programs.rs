@@ -19,7 +19,7 @@ pub fn install_python(clients: &Path, sources: &Path) -> Result<()> {
     }
     // Debian keeps what a virtual environment needs in a package of its own.
     if !succeeds("python3", &["-c", "import venv, ensurepip"]) {
-        apt_install(&["python3-venv"])?;
+        apt_install(&["python3-venv"]).context("the Python client needs `python3 -m venv`")?;
     }
     start_anew(&part)?;
     let mut venv = Command::new("python3");
