@@ -122,6 +122,11 @@ impl<'s> Reader<'s> {
                     other => *other = Tree::Object(vec![entry]),
                 }
             }
+            // A message that comes in parts is put together.
+            Type::Struct { id } => match slot(fields, name, || Tree::Object(Vec::new())) {
+                Tree::Object(begun) => self.fill(begun, *id, chunk.bytes()?)?,
+                other => *other = Tree::Object(self.message(*id, chunk.bytes()?)?),
+            },
             ty => *slot(fields, name, || Tree::Null) = self.value(ty, field.go_type, chunk)?,
         }
         Ok(())

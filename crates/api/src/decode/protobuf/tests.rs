@@ -139,6 +139,15 @@ fn unknown_fields_and_groups_are_skipped() {
 }
 
 #[test]
+fn a_message_in_parts_is_put_together() {
+    let label = |key: &str| bytes(11, &[text(1, key), text(2, "x")].concat());
+    let parts = [[text(1, "c"), label("a")].concat(), [text(1, "d"), label("b")].concat()];
+    let raw = [bytes(1, &parts[0]), bytes(1, &parts[1])].concat();
+    let object = decode("v1", "ConfigMap", &raw).expect("a config map");
+    assert_eq!(object["metadata"], json!({"name": "d", "labels": {"a": "x", "b": "x"}}));
+}
+
+#[test]
 fn nesting_is_limited() {
     let mut props = text(5, "object");
     for _ in 0..20_000 {
