@@ -168,6 +168,11 @@ pub enum StoreError {
 pub trait Snapshot: Send + Sync {
     fn revision(&self) -> Revision;
 
+    /// Whether it holds everything, and not one range only. What is kept answers other lists as well.
+    fn is_whole(&self) -> bool {
+        true
+    }
+
     fn get(&self, key: &Key) -> Option<Arc<Entry>>;
 
     /// Up to `limit` entries of the range in key order (0: all), beginning after `after`.

@@ -103,7 +103,9 @@ pub async fn page(call: &Call, options: &ListOptions) -> Result<Page, Status> {
         let last = &entries[options.limit - 1].key;
         page.continue_token = token(snapshot.revision(), start(call, last));
         page.remaining = selection.is_everything().then(|| snapshot.count_after(&range, last));
-        call.core.store.keep(snapshot);
+        if snapshot.is_whole() {
+            call.core.store.keep(snapshot);
+        }
     }
     page.entries = entries;
     Ok(page)

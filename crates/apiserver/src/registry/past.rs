@@ -53,6 +53,10 @@ impl Snapshot for Past {
         self.revision
     }
 
+    fn is_whole(&self) -> bool {
+        false
+    }
+
     fn get(&self, key: &Key) -> Option<Arc<Entry>> {
         self.entries.get(key).cloned()
     }

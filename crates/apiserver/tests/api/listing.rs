@@ -104,6 +104,31 @@ async fn the_past_can_be_seen_as_far_as_it_is_kept() {
         .await;
 }
 
+/// What is kept for the next page of one list must not answer another list of the same resource version.
+#[tokio::test(start_paused = true)]
+async fn the_past_of_one_namespace_is_not_that_of_another() {
+    let mut world = World::new().await;
+    world.run(FIVE).await;
+    world
+        .run(
+            r#"
+            > POST /api/v1/namespaces/kube-system/configmaps {"metadata":{"name":"x"}}
+            < 201
+            > POST /api/v1/namespaces/kube-system/configmaps {"metadata":{"name":"y"}}
+            < 201 metadata.resourceVersion:=v
+            > DELETE /api/v1/namespaces/kube-system/configmaps/x
+            < 200
+            > GET /api/v1/namespaces/kube-system/configmaps?resourceVersion=${v}&resourceVersionMatch=Exact&limit=1
+            < 200 items.*.metadata.name=["a"] metadata.continue:=t
+            > GET /api/v1/namespaces/kube-system/configmaps?continue=${t}
+            < 200 items.*.metadata.name=["x","y"] metadata.resourceVersion="${v}"
+            > GET /api/v1/namespaces/default/configmaps?resourceVersion=${v}&resourceVersionMatch=Exact&limit=2
+            < 200 items.*.metadata.name=["a","b"]
+            "#,
+        )
+        .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_answer_comes_in_the_wanted_form() {
     let mut world = World::new().await;
