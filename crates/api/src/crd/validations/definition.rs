@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::shape::Shape;
-use super::{Validator, compile, field_path, variables};
+use super::{Validator, compile, field_path, mentions_rules, variables};
 use crate::cel::{Program, Type};
 use crate::crd::props::{Additional, ListType, Props};
 use crate::meta::{list_at, str_at};
@@ -16,6 +16,9 @@ const REASONS: [&str; 4] = ["FieldValueDuplicate", "FieldValueForbidden", "Field
 /// Everything wrong with the rules of a schema that has no other faults.
 pub fn problems(schema: &Value, props: &Props, path: &Path) -> Causes {
     let mut causes = Vec::new();
+    if !mentions_rules(schema) {
+        return causes;
+    }
     let shape = Arc::new(Shape::of(props, true, "selfType"));
     walk(&mut causes, &Place { schema, props, shape: &shape, uncorrelatable: None }, path);
     causes
@@ -23,6 +26,9 @@ pub fn problems(schema: &Value, props: &Props, path: &Path) -> Causes {
 
 /// What the rules say of a default.
 pub fn problems_of_default(schema: &Value, props: &Props, default: &Value) -> Causes {
+    if !mentions_rules(schema) {
+        return Vec::new();
+    }
     let shape = Arc::new(Shape::of(props, props.embedded, "selfType"));
     let validator = Validator::of(schema, props, shape);
     validator.map(|validator| validator.validate(props, default, None, "").causes).unwrap_or_default()
