@@ -44,7 +44,7 @@ async fn a_definition_is_established_by_the_server() {
             > POST {DEFINITIONS} {WIDGETS}
             < 201
             > GET {DEFINITIONS}/widgets.example.com
-            < 200 status.conditions.*.type=["NamesAccepted","Established"] status.conditions.*.status=["True","True"] status.acceptedNames.listKind="WidgetList" status.storedVersions=["v1"] metadata.managedFields.0.manager="kube-apiserver" metadata.managedFields.0.subresource="status"
+            < 200 status.conditions.*.type=["NamesAccepted","Established"] status.conditions.*.status=["True","True"] status.acceptedNames.listKind="WidgetList" status.storedVersions=["v1"] metadata.managedFields~"kube-apiserver" metadata.managedFields~"subresource":"status"
             > GET /apis/example.com/v1
             < 200 resources.*.name=["widgets","widgets/status","widgets/scale"] resources.0.shortNames=["wi"]
             > GET /apis
