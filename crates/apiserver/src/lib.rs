@@ -11,6 +11,7 @@ mod authn;
 pub mod authz;
 pub mod bootstrap;
 mod call;
+mod callers;
 pub mod catalog;
 mod convert;
 mod custom;

@@ -30,6 +30,7 @@ use tower::ServiceExt;
 use tracing::{debug, warn};
 
 use crate::authn::Peer;
+use crate::callers::Callers;
 use crate::identity::{CREDENTIAL_ID, UserInfo};
 use crate::pki::{Pair, Pki};
 
@@ -40,6 +41,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(120);
 /// Connections at once: 5,000 nodes with a few connections each, doubled. More wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 32_768;
+/// Of these, from one address: a whole simulated fleet may run on one machine, but must not keep everybody else out.
+const CONNECTIONS_PER_ADDRESS_MAX: usize = CONNECTIONS_MAX / 4 * 3;
 /// What running requests get to finish in when the server stops; watches end at once.
 const DRAIN: Duration = Duration::from_secs(3);
 /// As kube-apiserver: clients multiplex their watches over one connection.
@@ -142,6 +145,7 @@ fn chain_and_key(pair: &Pair) -> Result<(Vec<CertificateDer<'static>>, PrivateKe
 /// Serves until `stop` turns true, then lets running requests finish for a moment.
 pub async fn serve(listener: TcpListener, tls: Tls, router: Router, mut stop: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let callers = Callers::new(CONNECTIONS_PER_ADDRESS_MAX);
     let graceful = GracefulShutdown::new();
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else { break };
@@ -150,8 +154,8 @@ pub async fn serve(listener: TcpListener, tls: Tls, router: Router, mut stop: wa
             _ = stop.wait_for(|stopped| *stopped) => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match accepted {
+            Ok((stream, address)) => (stream, address.ip()),
             Err(error) => {
                 // Out of file descriptors, mostly: give others time to close theirs instead of spinning.
                 warn!(%error, "cannot accept a connection");
@@ -159,9 +163,13 @@ pub async fn serve(listener: TcpListener, tls: Tls, router: Router, mut stop: wa
                 continue;
             }
         };
+        let Some(caller) = callers.connect(address) else {
+            debug!(%address, "too many connections from one address: this one is closed");
+            continue;
+        };
         let (tls, router, watcher) = (tls.clone(), router.clone(), graceful.watcher());
         tokio::spawn(async move {
-            let _slot = slot;
+            let (_slot, _caller) = (slot, caller);
             if let Err(error) = connection(stream, tls, router, watcher).await {
                 debug!(error = %error, "connection ended");
             }
