@@ -117,3 +117,21 @@ impl Call {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_do_not_fill_an_answer() {
+        let warnings = Warnings::default();
+        warnings.add("x".repeat(1_000));
+        (0..10_000).for_each(|number| warnings.add(format!("unknown field {number}")));
+        let texts = warnings.take();
+        assert!(texts.iter().map(String::len).sum::<usize>() <= WARNING_CHARS_MAX);
+        assert_eq!((texts[0].len(), texts[1].as_str()), (WARNING_CHARS_CUT, "unknown field 0"));
+        warnings.add("again");
+        warnings.add("again");
+        assert_eq!(warnings.take(), ["again"]);
+    }
+}

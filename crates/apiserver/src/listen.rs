@@ -47,6 +47,8 @@ const CONNECTIONS_PER_ADDRESS_MAX: usize = CONNECTIONS_MAX / 4 * 3;
 const DRAIN: Duration = Duration::from_secs(3);
 /// As kube-apiserver: clients multiplex their watches over one connection.
 const STREAMS_MAX: u32 = 1_000;
+/// All headers of a request, the path among them, which may be 64 KiB long; the library would stop at 16 KiB.
+const HEADERS_BYTES_MAX: u32 = 256 << 10;
 
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -201,6 +203,7 @@ async fn connection(
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
+    builder.http2().max_header_list_size(HEADERS_BYTES_MAX);
     builder.http2().keep_alive_interval(Duration::from_secs(30)).keep_alive_timeout(Duration::from_secs(20));
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     watcher.watch(connection.into_owned()).await

@@ -157,6 +157,21 @@ fn tokens_get_in_until_what_they_are_bound_to_is_gone() {
     assert!(get(&server, &free).fails().contains("You must be logged in"), "another account of the same name");
 }
 
+/// As long as a selector may be, over either version of HTTP; beyond that, a refusal and not a broken connection.
+#[test]
+fn long_requests_arrive_and_longer_ones_are_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(dir.path(), &["server"]);
+    // curl itself sends no longer ones over HTTP/2.
+    for (version, length, expected) in
+        [("--http1.1", 40_000, "403"), ("--http2", 40_000, "403"), ("--http1.1", 100_000, "414")]
+    {
+        let url = format!("{}/api/v1/pods?labelSelector={}", server.url, "a".repeat(length));
+        let curl = ["-sk", version, "-o", "/dev/null", "-w", "%{http_code}", &url];
+        assert_eq!(run(server.client("curl").args(curl)).stdout, expected, "{version} {length}");
+    }
+}
+
 /// A pod finds everything that it needs to call its server: address, certificate, token.
 #[test]
 fn a_pod_calls_its_server_with_its_own_token() {
