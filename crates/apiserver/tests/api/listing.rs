@@ -168,7 +168,9 @@ async fn a_scale_has_columns_of_its_own() {
     let table: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
     let columns = table["columnDefinitions"].as_array().unwrap().iter().map(|column| column["name"].as_str().unwrap());
     assert_eq!(columns.collect::<Vec<_>>(), ["Name", "Desired", "Available", "Age"]);
-    assert_eq!(table["rows"][0]["cells"], serde_json::json!(["d", 2, 1, "0s"]));
+    let cells = table["rows"][0]["cells"].as_array().unwrap();
+    assert_eq!(cells[..3], [serde_json::json!("d"), 2.into(), 1.into()]);
+    assert!(cells[3].as_str().is_some_and(|age| age.ends_with('s')), "{}", cells[3]);
 }
 
 #[tokio::test(start_paused = true)]
