@@ -1,5 +1,6 @@
 //! The last step: bytes in the wanted format, compressed when that pays, with the headers of the call.
 
+use std::convert::Infallible;
 use std::io::Write;
 
 use axum::body::Body;
@@ -7,6 +8,7 @@ use backstay_api::Status;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use futures::{Stream, StreamExt};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, VARY, WARNING};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::Value;
@@ -42,6 +44,13 @@ pub fn bytes(code: u16, content_type: &str, body: Bytes, accepts_gzip: bool) -> 
         set(response.headers_mut(), CONTENT_ENCODING, "gzip");
         set(response.headers_mut(), VARY, "Accept-Encoding");
     }
+    response
+}
+
+/// A successful answer in parts.
+pub fn stream(content_type: &str, parts: impl Stream<Item = Bytes> + Send + 'static) -> Response<Body> {
+    let mut response = Response::new(Body::from_stream(parts.map(Ok::<Bytes, Infallible>)));
+    set(response.headers_mut(), CONTENT_TYPE, content_type);
     response
 }
 

@@ -19,7 +19,6 @@ use backstay_store::{Entry, Event, EventKind, Revision, StoreError, Watch};
 use bytes::Bytes;
 use futures::stream;
 use http::Response;
-use http::header::CONTENT_TYPE;
 use tokio::time::{Instant, Sleep};
 
 use crate::answer::send;
@@ -50,12 +49,11 @@ pub async fn response(call: Call, options: ListOptions) -> Result<Response<Body>
     let lines = Lines::new(&call)?;
     let content_type = lines.content_type();
     let watcher = Watcher::new(call, &options, lines, start);
-    let body = Body::from_stream(stream::unfold(watcher, |mut watcher| async move {
-        watcher.next().await.map(|frame| (Ok::<Bytes, std::convert::Infallible>(frame), watcher))
-    }));
-    let mut response = Response::new(body);
-    send::set(response.headers_mut(), CONTENT_TYPE, content_type);
-    Ok(response)
+    let frames = stream::unfold(watcher, |mut watcher| async move {
+        let frame = watcher.next().await?;
+        Some((frame, watcher))
+    });
+    Ok(send::stream(content_type, frames))
 }
 
 /// One running watch.

@@ -173,6 +173,26 @@ async fn a_scale_has_columns_of_its_own() {
     assert!(cells[3].as_str().is_some_and(|age| age.ends_with('s')), "{}", cells[3]);
 }
 
+/// It comes in parts, and is the same list.
+#[tokio::test(start_paused = true)]
+async fn a_long_list_is_whole() {
+    let mut world = World::new().await;
+    let text = "x".repeat(100_000);
+    for number in 0..25 {
+        let body = format!(r#"{{"metadata":{{"name":"c{number:02}"}},"data":{{"k":"{text}"}}}}"#);
+        world.run(&format!("> POST /api/v1/namespaces/default/configmaps {body}\n< 201")).await;
+    }
+    let answer = world.send("GET /api/v1/namespaces/default/configmaps").await;
+    assert_eq!(answer.headers.get("content-length"), None);
+    let list: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
+    let items = list["items"].as_array().expect("items");
+    assert_eq!(list["kind"], "ConfigMapList");
+    assert!(items.len() >= 25 && items.iter().all(|item| item["kind"].is_null()), "{}", items.len());
+    let ours: Vec<_> = items.iter().filter(|item| item["data"]["k"] == text).collect();
+    assert_eq!(ours.len(), 25);
+    assert_eq!((&ours[0]["metadata"]["name"], &ours[24]["metadata"]["name"]), (&"c00".into(), &"c24".into()));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_big_answer_is_compressed_for_those_who_can_read_it() {
     let mut world = World::new().await;
