@@ -29,6 +29,7 @@ use crate::go_regex;
 
 pub use eval::{Cx, Fault};
 pub use functions::parse_duration;
+pub use parse::RESERVED;
 pub use types::{Object, Type};
 pub use value::{Identity, Shape, Shaped, Value};
 

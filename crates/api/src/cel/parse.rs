@@ -6,7 +6,7 @@ use super::lex::{Problem, Token, problem, tokens};
 use super::macros;
 
 /// Words that CEL keeps for itself, and that no variable or function may have.
-const RESERVED: [&str; 17] = [
+pub const RESERVED: [&str; 17] = [
     "as",
     "break",
     "const",

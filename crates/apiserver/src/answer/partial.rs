@@ -33,8 +33,10 @@ pub fn write(out: &mut Vec<u8>, version: &str, object: &[u8]) -> Result<(), Stat
     Ok(())
 }
 
+/// The metadata of an encoded object, as it stands there.
+///
 /// What this server encoded begins with its metadata, and the rest need not be read; anything else is read as a whole.
-fn metadata(object: &[u8]) -> serde_json::Result<&RawValue> {
+pub fn metadata(object: &[u8]) -> serde_json::Result<&RawValue> {
     let place = object.windows(METADATA.len()).take(PREFIX_MAX).position(|window| window == METADATA);
     if let Some(place) = place.filter(|place| !object[1..*place].contains(&b'{')) {
         let rest = &object[place + METADATA.len()..];

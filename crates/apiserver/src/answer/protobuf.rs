@@ -6,11 +6,10 @@ use std::sync::Arc;
 use backstay_api::{Reason, Status, protobuf};
 use backstay_store::Entry;
 use bytes::Bytes;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::list::Page;
-use super::{Payload, Shape};
+use super::{Payload, Shape, partial};
 use crate::call::Call;
 use crate::catalog::Served;
 use crate::{convert, encode};
@@ -91,11 +90,8 @@ pub fn metadata(entry: &Arc<Entry>) -> Result<Bytes, Status> {
 
 /// The same, of an encoded object.
 pub fn metadata_of_json(object: &[u8]) -> Result<Bytes, Status> {
-    #[derive(Deserialize)]
-    struct MetadataOnly {
-        metadata: Value,
-    }
-    let MetadataOnly { metadata } = serde_json::from_slice(object).map_err(Status::internal)?;
+    let metadata = partial::metadata(object).and_then(|metadata| serde_json::from_str::<Value>(metadata.get()));
+    let metadata = metadata.map_err(Status::internal)?;
     Ok(protobuf::metadata(&serde_json::json!({ "metadata": metadata })).into())
 }
 

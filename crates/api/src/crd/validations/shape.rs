@@ -9,7 +9,7 @@ use base64::Engine;
 use jiff::civil;
 use serde_json::Value as Json;
 
-use crate::cel::{Identity, Object, Shape as SomeShape, Shaped, Type, Value, parse_duration};
+use crate::cel::{Identity, Object, RESERVED, Shape as SomeShape, Shaped, Type, Value, parse_duration};
 use crate::crd::props::{Additional, Kind, ListType, Props};
 
 #[derive(Debug)]
@@ -152,36 +152,17 @@ impl Shape {
     }
 }
 
-/// Names that CEL keeps for itself.
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
+/// Whether CEL keeps a name for itself: a word that it may use one day, or one that it uses.
+fn is_reserved(name: &str) -> bool {
+    matches!(name, "true" | "false" | "null" | "in") || RESERVED.contains(&name)
+}
+
 /// Parts of names that CEL's names have not. The first comes first, as all others are made of it.
 const ESCAPES: [(&str, &str); 4] = [("__", "__underscores__"), (".", "__dot__"), ("-", "__dash__"), ("/", "__slash__")];
 
 /// The name by which expressions speak of a field; `None` if they cannot.
 fn escape(name: &str) -> Option<String> {
-    if RESERVED.contains(&name) {
+    if is_reserved(name) {
         return Some(format!("__{name}__"));
     }
     let fits = |c: char| c.is_ascii_alphanumeric() || "_.-/".contains(c);
@@ -196,7 +177,7 @@ fn unescape(name: &str) -> String {
         return name.to_string();
     }
     let inner = name.strip_prefix("__").and_then(|name| name.strip_suffix("__"));
-    if let Some(reserved) = inner.filter(|inner| RESERVED.contains(inner)) {
+    if let Some(reserved) = inner.filter(|inner| is_reserved(inner)) {
         return reserved.to_string();
     }
     let (mut out, mut rest) = (String::new(), name);

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value};
 
+use super::walk;
 use crate::crd::props::Props;
 use crate::validation::field::{Causes, Path, invalid, required};
 use crate::validation::{meta, names};
@@ -10,31 +11,14 @@ use crate::validation::{meta, names};
 /// Everything wrong with the embedded objects of a value. `path` is empty at the root, which is none of them.
 pub fn embedded(props: &Props, value: &Value, path: &str) -> Causes {
     let mut causes = Vec::new();
-    walk(&mut causes, props, value, path);
+    walk(props, value, path, &mut |props, value, path| {
+        if let Value::Object(fields) = value
+            && props.embedded
+        {
+            check(&mut causes, fields, value, &Path::new(path));
+        }
+    });
     causes
-}
-
-fn walk(causes: &mut Causes, props: &Props, value: &Value, path: &str) {
-    match value {
-        Value::Object(fields) => {
-            if props.embedded {
-                check(causes, fields, value, &Path::new(path));
-            }
-            for (name, value) in fields {
-                if let Some(props) = props.child(name) {
-                    let below = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                    walk(causes, props, value, &below);
-                }
-            }
-        }
-        Value::Array(items) => {
-            let Some(props) = &props.items else { return };
-            for (index, item) in items.iter().enumerate() {
-                walk(causes, props, item, &format!("{path}[{index}]"));
-            }
-        }
-        _ => {}
-    }
 }
 
 fn check(causes: &mut Causes, fields: &Map<String, Value>, object: &Value, path: &Path) {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use super::walk;
 use crate::canonical::json_text;
 use crate::crd::props::{ListType, Props};
 use crate::validation::field::{Causes, Path, duplicate};
@@ -11,29 +12,14 @@ use crate::validation::field::{Causes, Path, duplicate};
 /// A cause for every element that repeats an earlier one.
 pub fn duplicates(props: &Props, value: &Value, path: &str) -> Causes {
     let mut causes = Vec::new();
-    walk(&mut causes, props, value, path);
+    walk(props, value, path, &mut |props, value, path| {
+        if let Value::Array(items) = value
+            && props.items.is_some()
+        {
+            repeated(&mut causes, props, items, path);
+        }
+    });
     causes
-}
-
-fn walk(causes: &mut Causes, props: &Props, value: &Value, path: &str) {
-    match value {
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                if let Some(schema) = props.child(name) {
-                    let below = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                    walk(causes, schema, value, &below);
-                }
-            }
-        }
-        Value::Array(items) => {
-            let Some(schema) = &props.items else { return };
-            repeated(causes, props, items, path);
-            for (index, item) in items.iter().enumerate() {
-                walk(causes, schema, item, &format!("{path}[{index}]"));
-            }
-        }
-        _ => {}
-    }
 }
 
 fn repeated(causes: &mut Causes, props: &Props, items: &[Value], path: &str) {

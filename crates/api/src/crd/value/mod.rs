@@ -27,6 +27,28 @@ pub fn validate_update(props: &Props, value: &Value, old: Option<&Value>, path: 
     causes
 }
 
+/// Visits a value and all below it that the schema knows, from above, with the path of each.
+fn walk(props: &Props, value: &Value, path: &str, visit: &mut impl FnMut(&Props, &Value, &str)) {
+    visit(props, value, path);
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                if let Some(props) = props.child(name) {
+                    let below = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    walk(props, value, &below, visit);
+                }
+            }
+        }
+        Value::Array(items) => {
+            let Some(props) = &props.items else { return };
+            for (index, item) in items.iter().enumerate() {
+                walk(props, item, &format!("{path}[{index}]"), visit);
+            }
+        }
+        _ => {}
+    }
+}
+
 fn check(causes: &mut Causes, props: &Props, value: &Value, old: Option<&Value>, path: &str) {
     if old == Some(value) {
         return;
