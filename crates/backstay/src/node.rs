@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use backstay_node::process::{ProcessRuntime, ShimCommand};
+use backstay_node::runtime::Runtimes;
 use backstay_node::{NodeConfig, pods_dir};
 
 use crate::args::{Runtime, UpArgs};
@@ -25,7 +26,7 @@ pub fn start(plane: &mut ControlPlane, name: String) -> Result<()> {
         .with_context(|| format!("cannot use {} for the pods of this machine", pods.display()))?;
     let config = NodeConfig {
         name: name.clone(),
-        runtime: Arc::new(runtime),
+        runtimes: Runtimes::new(Arc::new(runtime)),
         clock: plane.clock.clone(),
         entropy: plane.entropy.clone(),
         data_dir,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backstay_node::process::{ProcessRuntime, ShimCommand};
-use backstay_node::runtime::{PodIdentity, Runtime};
+use backstay_node::runtime::{PodIdentity, Runtime, Runtimes};
 use backstay_node::{NodeConfig, logs, pods_dir};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
@@ -79,7 +79,7 @@ fn runtime(dir: &Path) -> ProcessRuntime {
 fn agent(server: &Server, dir: &Path) -> JoinHandle<()> {
     let config = NodeConfig {
         name: "n1".into(),
-        runtime: Arc::new(runtime(dir)),
+        runtimes: Runtimes::new(Arc::new(runtime(dir))),
         clock: server.clock.clone(),
         entropy: server.entropy.clone(),
         data_dir: dir.to_path_buf(),

@@ -8,7 +8,7 @@ use backstay_api::Clock;
 use backstay_node::lifecycle::observed::Exit;
 use backstay_node::lifecycle::{ContainerRecord, ContainerState};
 use backstay_node::process::{ProcessRuntime, ShimCommand};
-use backstay_node::runtime::{ContainerKey, Limits, Mount, PodIdentity, Runtime, StartRequest};
+use backstay_node::runtime::{ContainerKey, Limits, Mount, PodIdentity, Runtime, SandboxRequest, StartRequest};
 use jiff::Timestamp;
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -43,7 +43,7 @@ impl Machine {
 
     async fn start_with(&self, attempt: u32, script: &str, change: impl FnOnce(&mut StartRequest)) -> ContainerKey {
         let pod = PodIdentity { namespace: "default".into(), name: "p".into(), uid: "u1".into() };
-        self.runtime.prepare(&pod).await.unwrap();
+        self.runtime.prepare(&SandboxRequest { pod, ..SandboxRequest::default() }).await.unwrap();
         let key = ContainerKey { pod_uid: "u1".into(), name: "main".into(), attempt };
         let env = vec![("PATH".to_string(), "/usr/bin:/bin".to_string()), ("GREETING".into(), "hello".into())];
         let command = ["sh", "-c", script].map(String::from).to_vec();
@@ -287,7 +287,12 @@ async fn volumes_are_seen_at_their_mount_paths_by_the_container_alone() {
     );
     let key = machine
         .start_with(0, &script, |request| {
-            let mount = |source: &Path, target: PathBuf, read_only| Mount { source: source.into(), target, read_only };
+            let mount = |source: &Path, target: PathBuf, read_only| Mount {
+                source: source.into(),
+                target,
+                read_only,
+                ..Mount::default()
+            };
             request.mounts = vec![
                 mount(&inner, made.join("deep"), false),
                 mount(&volume, made.clone(), true),

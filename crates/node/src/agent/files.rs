@@ -14,7 +14,7 @@ use crate::pod_inputs::volumes::{File, Volume};
 ///
 /// # Errors
 /// In words fit for a `FailedMount` event.
-pub(super) fn put(dir: &Path, volume: &Volume) -> Result<PathBuf, String> {
+pub(super) fn put(dir: &Path, volume: &Volume, fs_group: Option<u32>) -> Result<PathBuf, String> {
     let explain = |error: io::Error| format!("{}: {error}", dir.display());
     match volume {
         Volume::Host { path, kind } => host_path(path, kind).map(|()| path.clone()),
@@ -26,10 +26,13 @@ pub(super) fn put(dir: &Path, volume: &Volume) -> Result<PathBuf, String> {
                 if let Some(limit) = memory {
                     mount_memory(dir, *limit)?;
                 }
+                if let Some(group) = fs_group {
+                    give_to(dir, group, 0o2777).map_err(explain)?;
+                }
             }
             Ok(dir.to_path_buf())
         }
-        Volume::Files(files) => write_files(dir, files).map(|()| dir.to_path_buf()).map_err(explain),
+        Volume::Files(files) => write_files(dir, files, fs_group).map(|()| dir.to_path_buf()).map_err(explain),
     }
 }
 
@@ -76,9 +79,12 @@ fn host_path(path: &Path, kind: &str) -> Result<(), String> {
 
 /// Writes files so that readers see the old set or the new one, never a mixture: they lie in a directory of their own,
 /// `..data` points to it, and the visible names point through `..data`. Nothing is touched if nothing changed.
-fn write_files(dir: &Path, files: &BTreeMap<String, File>) -> io::Result<()> {
+///
+/// Where the pod's volumes belong to a group, its members may read them.
+fn write_files(dir: &Path, files: &BTreeMap<String, File>, fs_group: Option<u32>) -> io::Result<()> {
     let data = dir.join("..data");
-    if holds(&data, files) {
+    let mode = |file: &File| if fs_group.is_some() { file.mode | 0o440 } else { file.mode };
+    if holds(&data, files, mode) {
         return Ok(());
     }
     fs::create_dir_all(dir)?;
@@ -88,7 +94,10 @@ fn write_files(dir: &Path, files: &BTreeMap<String, File>) -> io::Result<()> {
         let path = dir.join(&set).join(path);
         fs::create_dir_all(path.parent().unwrap_or(dir))?;
         fs::write(&path, &file.content)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(file.mode))?;
+        match fs_group {
+            Some(group) => give_to(&path, group, mode(file))?,
+            None => fs::set_permissions(&path, fs::Permissions::from_mode(file.mode))?,
+        }
     }
     fs::create_dir_all(dir.join(&set))?;
     let next = dir.join("..data_tmp");
@@ -112,13 +121,22 @@ fn write_files(dir: &Path, files: &BTreeMap<String, File>) -> io::Result<()> {
     Ok(())
 }
 
-fn holds(data: &Path, files: &BTreeMap<String, File>) -> bool {
+/// Only root can give things away; without it the agent's own group stays.
+fn give_to(path: &Path, group: u32, mode: u32) -> io::Result<()> {
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(path, None, Some(group))?;
+    }
+    // After the owner, whose change takes the set-group-id bit away.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+fn holds(data: &Path, files: &BTreeMap<String, File>, wanted: impl Fn(&File) -> u32) -> bool {
     data.exists()
         && count(data) == files.len()
         && files.iter().all(|(path, file)| {
             let path = data.join(path);
             let mode = fs::metadata(&path).map(|it| it.permissions().mode() & 0o777).ok();
-            mode == Some(file.mode) && fs::read(&path).is_ok_and(|content| content == file.content)
+            mode == Some(wanted(file)) && fs::read(&path).is_ok_and(|content| content == file.content)
         })
 }
 
@@ -145,26 +163,49 @@ mod tests {
     fn files_change_as_one() {
         let temporary = tempfile::tempdir().unwrap();
         let dir = temporary.path().join("v");
-        put(&dir, &files(&[("a", "1"), ("deep/b", "2")])).unwrap();
+        put(&dir, &files(&[("a", "1"), ("deep/b", "2")]), None).unwrap();
         let read = |path: &str| fs::read_to_string(dir.join(path)).unwrap_or_default();
         assert_eq!((read("a"), read("deep/b")), ("1".into(), "2".into()));
         let first = fs::read_link(dir.join("..data")).unwrap();
-        put(&dir, &files(&[("a", "1"), ("deep/b", "2")])).unwrap();
+        put(&dir, &files(&[("a", "1"), ("deep/b", "2")]), None).unwrap();
         assert_eq!(fs::read_link(dir.join("..data")).unwrap(), first, "nothing changed, nothing written");
-        put(&dir, &files(&[("a", "3")])).unwrap();
+        put(&dir, &files(&[("a", "3")]), None).unwrap();
         assert_eq!((read("a"), read("deep/b")), ("3".into(), String::new()));
         let mut left = names(&dir).unwrap();
         left.sort();
         assert_eq!(left, ["..data", "..set-1", "a"]);
-        put(&dir, &files(&[])).unwrap();
+        put(&dir, &files(&[]), None).unwrap();
         assert_eq!(names(&dir).unwrap().len(), 2, "an empty volume is a volume");
+    }
+
+    #[test]
+    fn volumes_of_a_group() {
+        let temporary = tempfile::tempdir().unwrap();
+        let seen = |dir: &Path| {
+            let it = fs::metadata(dir).unwrap();
+            (it.permissions().mode() & 0o7777, std::os::unix::fs::MetadataExt::gid(&it))
+        };
+        let own = seen(temporary.path()).1;
+        let gid = if rustix::process::geteuid().is_root() { 77 } else { own };
+        let empty = put(&temporary.path().join("e"), &Volume::Empty { memory: None }, Some(77)).unwrap();
+        assert_eq!(seen(&empty), (0o2777, gid));
+        let mut volume = files(&[("a", "1")]);
+        if let Volume::Files(files) = &mut volume {
+            files.get_mut("a").unwrap().mode = 0o400;
+        }
+        let dir = put(&temporary.path().join("f"), &volume, Some(77)).unwrap();
+        assert_eq!(seen(&dir.join("a")), (0o440, gid));
+        let first = fs::read_link(dir.join("..data")).unwrap();
+        put(&dir, &volume, Some(77)).unwrap();
+        assert_eq!(fs::read_link(dir.join("..data")).unwrap(), first, "nothing changed, nothing written");
     }
 
     #[test]
     fn host_paths_are_checked() {
         let temporary = tempfile::tempdir().unwrap();
         let path = temporary.path().join("x");
-        let host = |kind: &str| put(Path::new("/unused"), &Volume::Host { path: path.clone(), kind: kind.into() });
+        let host =
+            |kind: &str| put(Path::new("/unused"), &Volume::Host { path: path.clone(), kind: kind.into() }, None);
         assert!(host("Directory").unwrap_err().contains("is not a directory"));
         assert_eq!(host("FileOrCreate").unwrap(), path);
         assert!(path.is_file() && host("File").is_ok() && host("Socket").is_err() && host("").is_ok());

@@ -91,7 +91,7 @@ fn node(context: &Context, existing: &Value, now: Timestamp) -> Value {
             "capacity": room, "allocatable": room, "addresses": addresses,
             "conditions": machine::keep_transitions(conditions, meta::list_at(existing, &["status", "conditions"])),
             "daemonEndpoints": { "kubeletEndpoint": { "Port": 0 } },
-            "nodeInfo": machine::info(&context.config.runtime.version()),
+            "nodeInfo": machine::info(&context.config.runtimes.usual().version()),
         },
     })
 }

@@ -12,7 +12,7 @@ use super::{Context, files, pods_dir};
 use crate::client;
 use crate::lifecycle::words;
 use crate::pod_inputs::volumes::{self, Volume};
-use crate::pod_inputs::{Objects, Reference, objects};
+use crate::pod_inputs::{Objects, Reference, objects, security};
 
 /// A token that lasts long is renewed all the same. Source: `maxTTL` of a kubelet's token manager.
 const TOKEN_USED_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -85,11 +85,12 @@ impl Inputs {
     /// For the first volume that cannot be, in a kubelet's words.
     pub(super) fn write_volumes(&mut self, context: &Context, pod: &Value) -> Result<(), String> {
         let dir = pods_dir(&context.config.data_dir).join(meta::uid(pod)).join("volumes");
+        let group = security::fs_group(pod);
         for volume in meta::list_at(pod, &["spec", "volumes"]) {
             let name = meta::str_at(volume, &["name"]);
             let explain = |why: String| format!("MountVolume.SetUp failed for volume \"{name}\" : {why}");
             let resolved = volumes::resolve(pod, volume, &context.facts, &self.objects).map_err(explain)?;
-            let place = files::put(&dir.join(name), &resolved).map_err(explain)?;
+            let place = files::put(&dir.join(name), &resolved, group).map_err(explain)?;
             self.places.insert(name.to_string(), (place, matches!(resolved, Volume::Files(_))));
         }
         Ok(())

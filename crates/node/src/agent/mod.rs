@@ -8,8 +8,10 @@ mod ask;
 mod events;
 mod files;
 mod heartbeat;
+mod images;
 mod inputs;
 mod probes;
+mod request;
 mod workers;
 
 use std::path::PathBuf;
@@ -21,16 +23,16 @@ use tokio::sync::mpsc;
 
 use crate::client::Api;
 use crate::pod_inputs::NodeFacts;
-use crate::runtime::Runtime;
+use crate::runtime::Runtimes;
 use crate::watch::{self, Selection};
 
 pub struct NodeConfig {
     /// The name of the Node object; a DNS subdomain.
     pub name: String,
-    pub runtime: Arc<dyn Runtime>,
+    pub runtimes: Runtimes,
     pub clock: Clock,
     pub entropy: Entropy,
-    /// Holds `pods/`, the volumes, logs and records of all pods; the same directory that the runtime was given.
+    /// Holds `pods/`, the volumes, logs and records of all pods; the same directory that the runtimes were given.
     pub data_dir: PathBuf,
     /// The machine's addresses; none: found out.
     pub addresses: Vec<String>,
@@ -52,6 +54,8 @@ struct Context {
     config: NodeConfig,
     facts: NodeFacts,
     events: events::Recorder,
+    /// Images are fetched one at a time.
+    pulls: tokio::sync::Mutex<()>,
 }
 
 /// As many changes as the watch may run ahead of us.
@@ -70,7 +74,7 @@ pub fn run(
     let query = format!("fieldSelector=spec.nodeName%3D{}", watch::encode(&config.name));
     let selection = Selection { path: "/api/v1/pods", query };
     let watch = watch::run(api.clone(), selection, config.entropy.clone(), sender);
-    let context = Arc::new(Context { api, config, facts, events });
+    let context = Arc::new(Context { api, config, facts, events, pulls: tokio::sync::Mutex::default() });
     async move {
         tokio::select! {
         biased;

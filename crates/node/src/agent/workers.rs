@@ -10,11 +10,14 @@ use serde_json::Value;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 
-use super::Context;
 use super::events::Kind;
 use super::inputs::Inputs;
+use super::probes::Target;
+use super::{Context, pods_dir};
 use crate::client;
 use crate::lifecycle::{Action, Observed, Plan, Pod, ProbeKind, Sandbox, WaitingOn, plan, words};
+use crate::process::layout;
+use crate::runtime::{Image, ImageError, Runtime};
 use crate::status;
 use crate::watch::Change;
 
@@ -28,7 +31,10 @@ const ORPHAN_GRACE: Duration = Duration::from_secs(30);
 /// Runs a worker for every pod of this node, and removes what is left of pods that are gone.
 pub(super) async fn run(context: Arc<Context>, mut changes: mpsc::Receiver<Change>) {
     let (changed, mut woken) = mpsc::unbounded_channel();
-    context.config.runtime.notify(changed);
+    for runtime in context.config.runtimes.all() {
+        runtime.notify(changed.clone());
+    }
+    drop(changed);
     let mut workers = Workers { context, mailboxes: BTreeMap::new(), tasks: JoinSet::new() };
     loop {
         tokio::select! {
@@ -62,6 +68,10 @@ pub(super) enum Note {
         id: String,
         kind: ProbeKind,
         failure: Option<String>,
+    },
+    Pulled {
+        container: String,
+        pulled: Result<Image, ImageError>,
     },
     /// A hook that must succeed has failed.
     HookFailed {
@@ -118,27 +128,30 @@ impl Workers {
         }
     }
 
-    /// Pods that the runtime holds although the server has none such: deleted while nobody was here to see it.
+    /// Pods of which something is left here although the server has none such: deleted while nobody was here to see it.
     async fn remove_orphans(&mut self, present: &BTreeSet<String>) {
-        let held = match self.context.config.runtime.pods().await {
-            Ok(held) => held,
-            Err(error) => return tracing::warn!(%error, "cannot list the pods on this machine"),
-        };
-        for pod in held {
-            if !present.contains(&pod.uid) && !self.mailboxes.contains_key(&pod.uid) {
-                tracing::info!(pod = %pod.name, namespace = %pod.namespace, uid = %pod.uid, "removing a pod that the server does not know");
-                let context = self.context.clone();
-                self.tasks.spawn(async move {
-                    remove_orphan(&context, &pod.uid).await;
-                    pod.uid
-                });
+        let usual = self.context.config.runtimes.usual().clone();
+        let mut left: BTreeMap<String, Arc<dyn Runtime>> = BTreeMap::new();
+        // Directories without anything in a runtime: of pods that never came to run.
+        let dirs = layout::names(&pods_dir(&self.context.config.data_dir));
+        left.extend(dirs.into_iter().map(|uid| (uid, usual.clone())));
+        let held = self.context.config.runtimes.pods().await;
+        left.extend(held.into_iter().map(|(pod, runtime)| (pod.uid, runtime)));
+        for (uid, runtime) in left {
+            if present.contains(&uid) || self.mailboxes.contains_key(&uid) {
+                continue;
             }
+            tracing::info!(%uid, "removing a pod that the server does not know");
+            let context = self.context.clone();
+            self.tasks.spawn(async move {
+                remove_orphan(&context, runtime.as_ref(), &uid).await;
+                uid
+            });
         }
     }
 }
 
-async fn remove_orphan(context: &Context, uid: &str) {
-    let runtime = &context.config.runtime;
+async fn remove_orphan(context: &Context, runtime: &dyn Runtime, uid: &str) {
     let containers = runtime.containers(uid).await.unwrap_or_default();
     let keys = containers.into_iter().filter_map(|(name, records)| {
         let record = records.last().filter(|record| record.is_running())?;
@@ -146,7 +159,7 @@ async fn remove_orphan(context: &Context, uid: &str) {
     });
     let keys: Vec<_> = keys.collect();
     futures::future::join_all(keys.iter().map(|key| runtime.stop(key, ORPHAN_GRACE))).await;
-    super::act::remove_sandbox(context, uid).await;
+    super::act::remove_sandbox(context, runtime, uid).await;
 }
 
 pub(super) struct Worker {
@@ -156,6 +169,11 @@ pub(super) struct Worker {
     /// The server has no such pod any more.
     pub(super) gone: bool,
     pub(super) seen: Observed,
+    pub(super) runtime: Arc<dyn Runtime>,
+    /// Volumes and sandbox have been made, or adopted.
+    pub(super) prepared: bool,
+    /// By container: images that have been fetched for the next start.
+    pub(super) pulled: BTreeMap<String, Image>,
     pub(super) inputs: Inputs,
     pub(super) mailbox: UnboundedSender<Note>,
     notes: UnboundedReceiver<Note>,
@@ -178,11 +196,15 @@ impl Worker {
         notes: UnboundedReceiver<Note>,
     ) -> Self {
         let refreshed_at = context.config.clock.now();
+        let runtime = context.config.runtimes.usual().clone();
         Self {
             context,
             object,
             gone: false,
             seen: Observed::default(),
+            runtime,
+            prepared: false,
+            pulled: BTreeMap::new(),
             inputs: Inputs::default(),
             mailbox,
             notes,
@@ -196,9 +218,21 @@ impl Worker {
     }
 
     async fn run(mut self) {
+        self.find_runtime().await;
         loop {
             let Some(recheck_at) = self.settle().await else { return };
             self.wait(recheck_at).await;
+        }
+    }
+
+    /// A pod that an earlier agent has begun stays with its runtime, whatever has become of its RuntimeClass.
+    async fn find_runtime(&mut self) {
+        if meta::str_at(&self.object, &["spec", "runtimeClassName"]).is_empty() {
+            return;
+        }
+        let held = self.context.config.runtimes.pods().await;
+        if let Some((_, runtime)) = held.into_iter().find(|(pod, _)| pod.uid == meta::uid(&self.object)) {
+            self.runtime = runtime;
         }
     }
 
@@ -243,7 +277,7 @@ impl Worker {
 
     async fn observe(&mut self) {
         let uid = meta::uid(&self.object).to_string();
-        match self.context.config.runtime.containers(&uid).await {
+        match self.runtime.containers(&uid).await {
             Ok(containers) => self.seen.containers = containers,
             Err(error) => {
                 tracing::warn!(%uid, %error, "cannot look at the containers of a pod");
@@ -259,16 +293,30 @@ impl Worker {
             .map(|record| record.id.as_str())
             .collect();
         self.seen.stopping.retain(|id, _| running.contains(id.as_str()));
+        let sandbox = match self.runtime.sandbox(&uid).await {
+            Ok(sandbox) => sandbox,
+            Err(error) => {
+                tracing::warn!(%uid, %error, "cannot look at the sandbox of a pod");
+                self.retry = true;
+                return;
+            }
+        };
         // Adopted: what runs has its sandbox, whatever has become of the objects its volumes were made from.
-        if self.seen.sandbox.is_none() && !self.seen.containers.is_empty() {
-            self.seen.sandbox = Some(self.sandbox());
+        if !self.prepared && sandbox.is_some() && !self.seen.containers.is_empty() {
+            self.prepared = true;
             self.refresh().await;
         }
+        let host_ips = &self.context.facts.ips;
+        self.seen.sandbox = sandbox.filter(|_| self.prepared).map(|sandbox| Sandbox {
+            ips: if sandbox.ips.is_empty() { host_ips.clone() } else { sandbox.ips },
+            host_ips: host_ips.clone(),
+        });
     }
 
-    pub(super) fn sandbox(&self) -> Sandbox {
-        let ips = self.context.facts.ips.clone();
-        Sandbox { host_ips: ips.clone(), ips }
+    pub(super) fn target(&self) -> Target {
+        let own = self.seen.sandbox.as_ref().and_then(|sandbox| sandbox.ips.first());
+        let ip = own.or(self.context.facts.ips.first()).map_or("127.0.0.1", String::as_str).to_string();
+        Target { runtime: self.runtime.clone(), ip }
     }
 
     /// Brings volumes up to date; faults are waited out, what is there stays.
@@ -311,6 +359,8 @@ impl Worker {
     /// Returns whether the object is gone.
     async fn delete(&mut self) -> bool {
         let pod = self.pod();
+        // Nothing of it runs, but what was made before something failed may still lie here.
+        super::act::remove_sandbox(&self.context, self.runtime.as_ref(), &pod.uid).await;
         if self.gone {
             return true;
         }
@@ -325,9 +375,18 @@ impl Worker {
 
     fn tell_of_backoffs(&mut self, pod: &Pod, plan: &Plan) {
         for waiting in &plan.waiting {
-            let WaitingOn::BackOff { container, until, .. } = waiting else { continue };
+            let (container, until, message) = match waiting {
+                WaitingOn::BackOff { container, until, .. } => {
+                    let pod = pod.long_name();
+                    (container, until, format!("Back-off restarting failed container {container} in pod {pod}"))
+                }
+                WaitingOn::ImageBackOff { container, until } => {
+                    let image = pod.container(container).map(|it| it.image.as_str()).unwrap_or_default();
+                    (container, until, format!("Back-off pulling image {image:?}"))
+                }
+                _ => continue,
+            };
             if self.told.insert(container.clone(), *until) != Some(*until) {
-                let message = format!("Back-off restarting failed container {container} in pod {}", pod.long_name());
                 self.context.events.note(pod, container, Kind::Warning, "BackOff", message);
             }
         }
@@ -387,6 +446,7 @@ impl Worker {
                 }
             }
             Note::Probed { container, id, kind, failure } => self.probed(&container, &id, kind, failure),
+            Note::Pulled { container, pulled } => self.pulled(&container, pulled),
             Note::HookFailed { container, id, why } => self.hook_failed(&container, &id, &why),
         }
     }

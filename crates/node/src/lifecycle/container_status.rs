@@ -59,7 +59,16 @@ fn why_waiting(pod: &Pod, container: &Container, seen: &Observed, waiting: &[Wai
         let message = format!("back-off {delay} restarting failed container={name} pod={pod}");
         return Some(Waiting { reason: "CrashLoopBackOff".into(), message });
     }
+    if seen.pulling.contains(&container.name) {
+        return None;
+    }
     let error = seen.start_errors.get(&container.name)?;
+    let backs_off =
+        |wait: &WaitingOn| matches!(wait, WaitingOn::ImageBackOff { container: name, .. } if *name == container.name);
+    if waiting.iter().any(backs_off) {
+        let message = format!("Back-off pulling image {:?}: {}: {}", container.image, error.reason, error.message);
+        return Some(Waiting { reason: "ImagePullBackOff".into(), message });
+    }
     Some(Waiting { reason: error.reason.clone(), message: error.message.clone() })
 }
 

@@ -1,6 +1,6 @@
 //! What is known about a pod on this node besides its object: what the runtime shows, and what the driver remembers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,8 @@ pub struct Observed {
     pub containers: BTreeMap<String, Vec<ContainerRecord>>,
     /// By container name: why the last attempt to start it made no container at all.
     pub start_errors: BTreeMap<String, StartError>,
+    /// Containers whose image is being fetched.
+    pub pulling: BTreeSet<String>,
     pub probes: BTreeMap<(String, ProbeKind), ProbeState>,
     /// By container id: when a container that is being stopped is killed at the latest.
     pub stopping: BTreeMap<String, Timestamp>,
@@ -82,6 +84,13 @@ pub struct SetupError {
     pub message: String,
     pub at: Timestamp,
     pub failures: u32,
+}
+
+impl StartError {
+    /// It was its image that could not be had.
+    pub fn is_of_pulling(&self) -> bool {
+        matches!(self.reason.as_str(), "ErrImagePull" | "RegistryUnavailable" | "SignatureValidationFailed")
+    }
 }
 
 impl Observed {

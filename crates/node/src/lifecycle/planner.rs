@@ -61,6 +61,10 @@ pub enum WaitingOn {
     StartRetry { container: String, until: Timestamp },
     /// `CrashLoopBackOff`.
     BackOff { container: String, delay_seconds: i64, until: Timestamp },
+    /// Its image is being fetched.
+    Image { container: String },
+    /// `ImagePullBackOff`: the image could not be had, and is asked for again at `until`.
+    ImageBackOff { container: String, until: Timestamp },
     /// Containers wait for this init container.
     Init { container: String },
     /// A container is being stopped and is killed at `until`.
@@ -253,12 +257,23 @@ impl<'a> Planner<'a> {
         if until <= self.now {
             return false;
         }
-        self.waiting.push(WaitingOn::StartRetry { container: container.name.clone(), until });
+        let container = container.name.clone();
+        if error.is_of_pulling() && self.now < error.at + restart::PULL_ERROR_SHOWN {
+            self.recheck(error.at + restart::PULL_ERROR_SHOWN);
+            self.waiting.push(WaitingOn::StartRetry { container, until });
+        } else if error.is_of_pulling() {
+            self.waiting.push(WaitingOn::ImageBackOff { container, until });
+        } else {
+            self.waiting.push(WaitingOn::StartRetry { container, until });
+        }
         self.recheck(until);
         true
     }
 
     fn start(&mut self, container: &Container, attempt: u32, backoff_seconds: i64) {
+        if self.seen.pulling.contains(&container.name) {
+            return self.waiting.push(WaitingOn::Image { container: container.name.clone() });
+        }
         self.actions.push(Action::StartContainer { container: container.name.clone(), attempt, backoff_seconds });
     }
 

@@ -18,6 +18,9 @@ const BACKOFF_RESET_SECONDS: i64 = 2 * BACKOFF_MAX_SECONDS;
 const SETUP_RETRY_FIRST: Duration = Duration::from_millis(500);
 const SETUP_RETRY_MAX: Duration = Duration::from_secs(122);
 
+/// So long a failed pull shows as itself; then, as the wait for the next.
+pub const PULL_ERROR_SHOWN: Duration = Duration::from_secs(2);
+
 /// How long after its exit a container is started again, and what its successor will have to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {

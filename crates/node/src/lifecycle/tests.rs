@@ -1,7 +1,7 @@
 //! Rows: a pod, what happens to it step by step, and what the planner makes of it.
 //!
 //! Steps: `exit NAME CODE`, `+10s` (time passes), `pass|fail NAME startup|readiness|liveness`, `delete GRACE`,
-//! `error NAME REASON`, `broken WHY` and `mended` (preparing fails, or no more)`, `phase NAME`. After each, the world obeys the plan (preparing and starting work at once,
+//! `error NAME REASON`, `pull NAME` and `pulled NAME` (its image is being fetched), `broken WHY` and `mended` (preparing fails, or no more)`, `phase NAME`. After each, the world obeys the plan (preparing and starting work at once,
 //! stopping and probing do not) and writes what it was told and what the status says.
 
 use std::time::Duration;
@@ -68,6 +68,8 @@ impl World {
                 self.seen.start_errors.insert(name.into(), error);
             }
             ["start"] => {}
+            ["pull", name] => drop(self.seen.pulling.insert(name.into())),
+            ["pulled", name] => drop(self.seen.pulling.remove(name)),
             ["broken", why] => self.broken = Some(why.to_string()),
             ["mended"] => self.broken = None,
             ["phase", phase] => self.object["status"]["phase"] = phase.into(),
@@ -551,6 +553,46 @@ fn start_errors_wait_and_are_tried_again() {
           start main #2
           Running; main: running, last terminated Error 1, started, ready, restarts 2
     "#]],
+    );
+}
+
+#[test]
+fn images_are_waited_for() {
+    check(
+        pod("Always"),
+        "pull main; pulled main; ",
+        expect![[r#"
+        pull main
+          prepare
+          Pending; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; main: waiting ContainerCreating
+        pulled main
+          start main #0
+          Running; main: running, started, ready
+    "#]],
+    );
+    check(
+        pod("Always"),
+        "pull main; error main ErrImagePull; pulled main; +1s; +1s; pull main; pulled main; +8s",
+        expect![[r#"
+            pull main
+              prepare
+              Pending; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; main: waiting ContainerCreating
+            error main ErrImagePull
+              Pending; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; main: waiting ContainerCreating; recheck in 2s
+            pulled main
+              Pending; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; main: waiting ErrImagePull (why); recheck in 2s
+            +1s
+              Pending; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; main: waiting ErrImagePull (why); recheck in 1s
+            +1s
+              Pending; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; main: waiting ImagePullBackOff (Back-off pulling image "app:v1": ErrImagePull: why); recheck in 8s
+            pull main
+              Pending; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; main: waiting ContainerCreating; recheck in 8s
+            pulled main
+              Pending; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; main: waiting ImagePullBackOff (Back-off pulling image "app:v1": ErrImagePull: why); recheck in 8s
+            +8s
+              start main #0
+              Running; main: running, started, ready
+        "#]],
     );
 }
 

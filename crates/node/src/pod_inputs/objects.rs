@@ -49,6 +49,11 @@ pub fn references(pod: &Value) -> BTreeSet<Reference> {
             }
         }
     }
+    for secret in meta::list_at(pod, &["spec", "imagePullSecrets"]) {
+        found.extend(
+            Some(meta::str_at(secret, &["name"])).filter(|it| !it.is_empty()).map(|it| Reference::Secret(it.into())),
+        );
+    }
     for volume in meta::list_at(pod, &["spec", "volumes"]) {
         in_volume(&mut found, volume);
         for source in meta::list_at(volume, &["projected", "sources"]) {

@@ -17,6 +17,11 @@ pub fn limits(container: &Value) -> Limits {
     }
 }
 
+/// In bytes; 0 unless one is set.
+pub fn memory_request(container: &Value) -> u64 {
+    quantity(container, "requests", "memory").and_then(|it| u64::try_from(it.to_int()).ok()).unwrap_or(0)
+}
+
 /// A `resourceFieldRef`: a request or limit in units of its divisor, rounded up. Without a limit it is what the node has.
 ///
 /// # Errors

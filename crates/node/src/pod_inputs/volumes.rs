@@ -11,7 +11,7 @@ use super::env;
 use super::fields::{self, NodeFacts};
 use super::objects::{self, Objects, Reference};
 use super::resources;
-use crate::runtime::Mount;
+use crate::runtime::{Mount, Propagation};
 
 /// A volume, worked out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,6 +190,11 @@ pub fn mounts(
             source: if below.is_empty() { place.clone() } else { place.join(below) },
             target: Path::new("/").join(meta::str_at(mount, &["mountPath"])),
             read_only: *written_by_us || meta::value_at(mount, &["readOnly"]) == Some(&Value::Bool(true)),
+            propagation: match meta::str_at(mount, &["mountPropagation"]) {
+                "Bidirectional" => Propagation::Bidirectional,
+                "HostToContainer" => Propagation::HostToContainer,
+                _ => Propagation::None,
+            },
         })
     });
     mounts.collect()

@@ -25,7 +25,10 @@ use super::cgroup::Cgroups;
 use super::layout::{self, CgroupSeat, Layout, ShimSpec, ShimState};
 use crate::lifecycle::observed::Exit;
 use crate::lifecycle::{ContainerRecord, ContainerState};
-use crate::runtime::{ContainerKey, ExecOutput, Mount, PodIdentity, Runtime, RuntimeError, StartFailure, StartRequest};
+use crate::runtime::{
+    ContainerKey, ExecOutput, Mount, PodIdentity, Runtime, RuntimeError, SandboxRequest, SandboxState, StartFailure,
+    StartRequest,
+};
 
 /// A log file is turned over at this size, and this many are kept: the kubelet's defaults.
 const LOG_BYTES_MAX: u64 = 10 * 1024 * 1024;
@@ -283,11 +286,16 @@ impl Runtime for ProcessRuntime {
         Ok(uids.iter().filter_map(|uid| layout::read(&self.layout.pod(uid).join("pod.json"))).collect())
     }
 
-    async fn prepare(&self, pod: &PodIdentity) -> Result<(), RuntimeError> {
+    async fn prepare(&self, request: &SandboxRequest) -> Result<(), RuntimeError> {
+        let pod = &request.pod;
         let dir = self.layout.pod(&pod.uid);
         std::fs::create_dir_all(&dir).map_err(io_error("make", &dir))?;
         let file = dir.join("pod.json");
         layout::write(&file, pod).map_err(io_error("write", &file))
+    }
+
+    async fn sandbox(&self, pod_uid: &str) -> Result<Option<SandboxState>, RuntimeError> {
+        Ok(self.layout.pod(pod_uid).join("pod.json").exists().then(SandboxState::default))
     }
 
     async fn start(&self, key: &ContainerKey, request: StartRequest) -> Result<(), StartFailure> {
@@ -306,8 +314,8 @@ impl Runtime for ProcessRuntime {
             command: request.command.into_iter().chain(request.args).collect(),
             env: request.env,
             working_dir: request.working_dir,
-            uid: request.run_as_user,
-            gid: request.run_as_group,
+            uid: request.security.user,
+            gid: request.security.group,
             mounts: if self.mounts { request.mounts } else { Vec::<Mount>::new() },
             cgroups: self.cgroups.make(&name, request.limits),
             log: self.layout.log(key),

@@ -221,7 +221,7 @@ mod tests {
         check("never-ready", &[0, 100, 1_000_000], &["0: Running false 0"]);
         let crashes = ["0: Running false 1 CrashLoopBackOff", "10: Running false 2 CrashLoopBackOff"];
         check("crash", &[0, 5, 10, 15], &crashes);
-        let pulls = ["0: Pending false 0 ErrImagePull", "10: Pending false 0 ImagePullBackOff"];
+        let pulls = ["0: Pending false 0 ErrImagePull", "5: Pending false 0 ImagePullBackOff"];
         check("pull-error", &[0, 5, 10, 30, 70], &pulls);
     }
 

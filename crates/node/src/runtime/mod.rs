@@ -3,6 +3,10 @@
 //! The driver prepares volumes and environment and decides when; a runtime makes, stops, shows and forgets containers.
 //! Containers must outlive the agent: whatever a runtime knows, it can find out again after a restart.
 
+mod handlers;
+mod images;
+mod request;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,13 +17,12 @@ use tokio::sync::mpsc;
 
 use crate::lifecycle::ContainerRecord;
 
-/// A pod as a runtime sees it: enough to know it again after a restart.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct PodIdentity {
-    pub namespace: String,
-    pub name: String,
-    pub uid: String,
-}
+pub use handlers::{Runtimes, UnknownHandler};
+pub use images::{Credential, DiskUsage, Image, ImageError, ImageUser, Images, StoredImage};
+pub use request::{
+    Capabilities, Dns, HostPort, Limits, Mount, Namespace, Namespaces, PodIdentity, PodLimits, Profile, Propagation,
+    Qos, SandboxRequest, SecurityContext, SelinuxOptions, StartRequest,
+};
 
 /// One attempt at running a container.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,47 +32,18 @@ pub struct ContainerKey {
     pub attempt: u32,
 }
 
-/// Everything needed to start a container; nothing is left to look up.
-#[derive(Clone, Debug, Default)]
-pub struct StartRequest {
-    pub image: String,
-    /// `command` and `args` with `$(VAR)` expanded. An empty command means the image's own.
-    pub command: Vec<String>,
-    pub args: Vec<String>,
-    pub env: Vec<(String, String)>,
-    pub working_dir: Option<String>,
-    pub mounts: Vec<Mount>,
-    pub limits: Limits,
-    pub run_as_user: Option<u32>,
-    pub run_as_group: Option<u32>,
-    /// `terminationMessagePolicy: FallbackToLogsOnError`: a failed container's message is the end of its log.
-    pub message_from_log: bool,
-    /// To be kept in the container's record.
-    pub backoff_seconds: i64,
-}
-
-/// A directory or file of the node that the container sees at `target`.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Mount {
-    pub source: PathBuf,
-    pub target: PathBuf,
-    pub read_only: bool,
-}
-
-/// What a container may use at most; `None`: no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    pub memory_bytes: Option<u64>,
-    pub cpu_millis: Option<u64>,
-    /// Relative weight of the CPU: the request, in thousandths of a CPU.
-    pub cpu_request_millis: Option<u64>,
+/// What the containers of a pod share, as it is now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SandboxState {
+    /// The pod's own addresses, the main one first; none: those of the node.
+    pub ips: Vec<String>,
 }
 
 /// A container that could not be made, with the reason that the pod's status is to show.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{message}")]
 pub struct StartFailure {
-    /// `CreateContainerConfigError`, `CreateContainerError`, `ErrImagePull`...
+    /// `CreateContainerConfigError`, `CreateContainerError`, `RunContainerError`...
     pub reason: String,
     pub message: String,
 }
@@ -83,6 +57,30 @@ pub struct ExecOutput {
     pub output: String,
 }
 
+/// What a pod uses now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PodUsage {
+    /// Memory that cannot be given back at once (the kubelet's working set), in bytes.
+    pub memory_bytes: u64,
+    /// What its containers have written into their own file systems, in bytes; volumes and logs not counted.
+    pub disk_bytes: u64,
+    pub processes: u64,
+}
+
+/// Whether a runtime can run pods. `Err` says why not, in words fit for a node's condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    pub runtime: Result<(), String>,
+    /// For pods with a network of their own.
+    pub network: Result<(), String>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { runtime: Ok(()), network: Ok(()) }
+    }
+}
+
 #[derive(Debug, Error)]
 pub enum RuntimeError {
     #[error("cannot {what} {path}")]
@@ -91,6 +89,9 @@ pub enum RuntimeError {
     UnknownContainer(String),
     #[error("container {0} is not running")]
     NotRunning(String),
+    /// In the runtime's own words.
+    #[error("{0}")]
+    Refused(String),
 }
 
 #[async_trait]
@@ -98,11 +99,24 @@ pub trait Runtime: Send + Sync + 'static {
     /// As in `nodeInfo.containerRuntimeVersion`: `process://0.1.0`.
     fn version(&self) -> String;
 
+    /// The images it runs containers from. `None`: it has none, and containers see the machine's own file system.
+    fn images(&self) -> Option<&dyn Images> {
+        None
+    }
+
+    async fn health(&self) -> Health {
+        Health::default()
+    }
+
     /// Every pod that this runtime still holds something of, alive or dead, in order of uid.
     async fn pods(&self) -> Result<Vec<PodIdentity>, RuntimeError>;
 
-    /// Makes what containers of the pod share. Doing it again does no harm.
-    async fn prepare(&self, pod: &PodIdentity) -> Result<(), RuntimeError>;
+    /// Makes what containers of the pod share. Doing it again does no harm; what is left of an earlier sandbox that
+    /// cannot go on is ended first, with its containers.
+    async fn prepare(&self, request: &SandboxRequest) -> Result<(), RuntimeError>;
+
+    /// `None` if there is none, or none that containers can be started in.
+    async fn sandbox(&self, pod_uid: &str) -> Result<Option<SandboxState>, RuntimeError>;
 
     /// Starts a container and returns once it runs, or has failed to: then its record says how it ended.
     ///
@@ -126,6 +140,11 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Forgets a pod: kills what still runs and removes everything that belongs to it.
     async fn remove(&self, pod_uid: &str) -> Result<(), RuntimeError>;
+
+    /// `None` if this runtime cannot tell.
+    async fn usage(&self, _pod_uid: &str) -> Option<PodUsage> {
+        None
+    }
 
     /// From now on, tells the uid of every pod of which a container has ended. Called once, before anything else.
     fn notify(&self, changed: mpsc::UnboundedSender<String>);
