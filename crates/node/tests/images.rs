@@ -1,0 +1,366 @@
+//! The agent with a runtime that has images, which here runs nothing: what it is asked for, and what the pod says.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backstay_node::lifecycle::{ContainerRecord, ContainerState};
+use backstay_node::process::{ProcessRuntime, ShimCommand};
+use backstay_node::runtime::{
+    ContainerKey, Credential, DiskUsage, ExecOutput, Image, ImageError, ImageUser, Images, PodIdentity, Runtime,
+    RuntimeError, Runtimes, SandboxRequest, SandboxState, StartFailure, StartRequest, StoredImage,
+};
+use backstay_node::{NodeConfig, pods_dir};
+use base64::Engine as _;
+use serde_json::{Value, json};
+use support::{Server, is_ready, pod_path};
+use tokio::sync::{Notify, mpsc::UnboundedSender};
+
+#[derive(Default)]
+struct State {
+    images: BTreeMap<String, Image>,
+    /// A pull of this image fails, in these words.
+    broken: BTreeMap<String, String>,
+    pulls: Vec<(String, Vec<String>)>,
+    sandboxes: BTreeMap<String, SandboxRequest>,
+    containers: BTreeMap<String, BTreeMap<String, Vec<ContainerRecord>>>,
+    requests: Vec<StartRequest>,
+    changed: Option<UnboundedSender<String>>,
+}
+
+/// Keeps what it is told.
+#[derive(Default)]
+struct Fake {
+    state: Mutex<State>,
+    /// Pulls of `slow` wait for this.
+    slow: Notify,
+}
+
+impl Fake {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+}
+
+#[async_trait]
+impl Images for Fake {
+    async fn find(&self, name: &str) -> Result<Option<Image>, ImageError> {
+        if name.contains(' ') {
+            let message = format!("couldn't parse image name {name:?}: invalid reference format");
+            return Err(ImageError { reason: "InvalidImageName", message });
+        }
+        Ok(self.state().images.get(name).cloned())
+    }
+
+    async fn pull(&self, name: &str, credentials: &[Credential]) -> Result<Image, ImageError> {
+        let users = credentials.iter().map(|it| it.username.clone()).collect();
+        self.state().pulls.push((name.to_string(), users));
+        if name == "slow" {
+            self.slow.notified().await;
+        }
+        if let Some(message) = self.state().broken.get(name) {
+            return Err(ImageError { reason: "ErrImagePull", message: message.clone() });
+        }
+        let image = Image { id: format!("id-of-{name}"), size_bytes: 5, ..Image::default() };
+        self.state().images.insert(name.to_string(), image.clone());
+        Ok(image)
+    }
+
+    async fn list(&self) -> Result<Vec<StoredImage>, ImageError> {
+        Ok(Vec::new())
+    }
+
+    async fn remove(&self, _id: &str) -> Result<(), ImageError> {
+        Ok(())
+    }
+
+    async fn disk(&self) -> Result<DiskUsage, ImageError> {
+        Ok(DiskUsage::default())
+    }
+}
+
+#[async_trait]
+impl Runtime for Fake {
+    fn version(&self) -> String {
+        "fake://1".into()
+    }
+
+    fn images(&self) -> Option<&dyn Images> {
+        Some(self)
+    }
+
+    async fn pods(&self) -> Result<Vec<PodIdentity>, RuntimeError> {
+        Ok(self.state().sandboxes.values().map(|it| it.pod.clone()).collect())
+    }
+
+    async fn prepare(&self, request: &SandboxRequest) -> Result<(), RuntimeError> {
+        self.state().sandboxes.insert(request.pod.uid.clone(), request.clone());
+        Ok(())
+    }
+
+    async fn sandbox(&self, pod_uid: &str) -> Result<Option<SandboxState>, RuntimeError> {
+        let ips = vec!["10.1.2.3".to_string()];
+        Ok(self.state().sandboxes.get(pod_uid).map(|_| SandboxState { ips }))
+    }
+
+    async fn start(&self, key: &ContainerKey, request: StartRequest) -> Result<(), StartFailure> {
+        let mut state = self.state();
+        let record = ContainerRecord {
+            id: format!("fake://{}-{}", key.name, key.attempt),
+            attempt: key.attempt,
+            image_id: format!("{}@sha256:0", request.image),
+            backoff_seconds: request.backoff_seconds,
+            state: ContainerState::Running { started_at: jiff::Timestamp::now() },
+        };
+        state.requests.push(request);
+        let containers = state.containers.entry(key.pod_uid.clone()).or_default();
+        containers.entry(key.name.clone()).or_default().push(record);
+        Ok(())
+    }
+
+    async fn containers(&self, pod_uid: &str) -> Result<BTreeMap<String, Vec<ContainerRecord>>, RuntimeError> {
+        Ok(self.state().containers.get(pod_uid).cloned().unwrap_or_default())
+    }
+
+    async fn stop(&self, key: &ContainerKey, _grace: Duration) -> Result<(), RuntimeError> {
+        self.state().containers.entry(key.pod_uid.clone()).or_default().remove(&key.name);
+        Ok(())
+    }
+
+    async fn exec(&self, key: &ContainerKey, _: &[String], _: Duration) -> Result<ExecOutput, RuntimeError> {
+        Err(RuntimeError::NotRunning(key.name.clone()))
+    }
+
+    async fn remove_container(&self, _key: &ContainerKey) -> Result<(), RuntimeError> {
+        Ok(())
+    }
+
+    async fn remove(&self, pod_uid: &str) -> Result<(), RuntimeError> {
+        let mut state = self.state();
+        state.sandboxes.remove(pod_uid);
+        state.containers.remove(pod_uid);
+        Ok(())
+    }
+
+    fn notify(&self, changed: UnboundedSender<String>) {
+        self.state().changed = Some(changed);
+    }
+}
+
+struct Machine {
+    server: Server,
+    fake: Arc<Fake>,
+    dir: tempfile::TempDir,
+    agent: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.agent.abort();
+    }
+}
+
+impl Machine {
+    async fn start() -> Self {
+        let (server, fake) = (Server::start().await, Arc::new(Fake::default()));
+        let dir = tempfile::tempdir().unwrap();
+        let shim = ShimCommand(vec![env!("CARGO_BIN_EXE_node-shim").into()]);
+        let process = ProcessRuntime::new(pods_dir(dir.path()), shim, server.clock.clone()).unwrap();
+        let runtimes = Runtimes::new(fake.clone()).with("process", Arc::new(process));
+        let config = NodeConfig {
+            name: "n1".into(),
+            runtimes,
+            clock: server.clock.clone(),
+            entropy: server.entropy.clone(),
+            data_dir: dir.path().to_path_buf(),
+            addresses: vec!["127.0.0.1".into()],
+            labels: Vec::new(),
+            server_url: None,
+        };
+        let agent = tokio::spawn(backstay_node::run(server.client.clone(), config, std::future::pending()));
+        server.wait("/api/v1/nodes/n1", "registered", is_ready).await;
+        Self { server, fake, dir, agent }
+    }
+
+    async fn pod(&self, image: &str, policy: &str, change: impl FnOnce(&mut Value)) {
+        let pod = |pod: &mut Value| {
+            pod["spec"]["containers"][0] = json!({ "name": "main", "image": image, "imagePullPolicy": policy });
+            change(pod);
+        };
+        self.server.pod("a", "n1", pod).await;
+    }
+
+    async fn waits_for(&self, reason: &str) -> Value {
+        let waiting = |pod: &Value| pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == reason;
+        self.server.wait(&pod_path("a"), reason, waiting).await["status"]["containerStatuses"][0]["state"]["waiting"]
+            .clone()
+    }
+
+    async fn wait_for_event(&self, text: &str) {
+        let told = |list: &Value| {
+            let events = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+            events.iter().any(|it| {
+                format!("{} {}", it["reason"].as_str().unwrap(), it["message"].as_str().unwrap()).contains(text)
+            })
+        };
+        self.server.wait("/api/v1/namespaces/default/events", text, told).await;
+    }
+}
+
+#[tokio::test]
+async fn an_image_is_fetched_once() {
+    let machine = Machine::start().await;
+    machine.pod("app:v1", "IfNotPresent", |_| {}).await;
+    let pod = machine.server.wait(&pod_path("a"), "ready", is_ready).await;
+    assert_eq!(pod["status"]["podIP"], "10.1.2.3");
+    assert_eq!(pod["status"]["hostIP"], "127.0.0.1");
+    assert_eq!(pod["status"]["containerStatuses"][0]["imageID"], "app:v1@sha256:0");
+    machine.wait_for_event("Pulling Pulling image \"app:v1\"").await;
+    machine.wait_for_event("Pulled Successfully pulled image \"app:v1\" in ").await;
+    machine.server.delete(&pod_path("a")).await;
+    machine.server.wait(&pod_path("a"), "gone", Value::is_null).await;
+    machine.pod("app:v1", "IfNotPresent", |_| {}).await;
+    machine.server.wait(&pod_path("a"), "ready again", is_ready).await;
+    machine.wait_for_event("Pulled Container image \"app:v1\" already present on machine").await;
+    assert_eq!(machine.fake.state().pulls.len(), 1);
+    machine.server.delete(&pod_path("a")).await;
+    machine.server.wait(&pod_path("a"), "gone", Value::is_null).await;
+    machine.pod("app:v1", "Always", |_| {}).await;
+    machine.server.wait(&pod_path("a"), "ready a third time", is_ready).await;
+    assert_eq!(machine.fake.state().pulls.len(), 2);
+    assert!(std::fs::read_dir(pods_dir(machine.dir.path())).unwrap().count() == 1, "the others left nothing");
+}
+
+#[tokio::test]
+async fn images_that_cannot_be_had() {
+    let machine = Machine::start().await;
+    machine.pod("app:v1", "Never", |_| {}).await;
+    let waiting = machine.waits_for("ErrImageNeverPull").await;
+    assert_eq!(waiting["message"], "Container image \"app:v1\" is not present with pull policy of Never");
+    machine.server.delete(&pod_path("a")).await;
+    machine.server.wait(&pod_path("a"), "gone", Value::is_null).await;
+
+    machine.fake.state().broken.insert("gone:v1".into(), "not found".into());
+    machine.pod("gone:v1", "Always", |_| {}).await;
+    assert_eq!(machine.waits_for("ErrImagePull").await["message"], "not found");
+    let waiting = machine.waits_for("ImagePullBackOff").await;
+    assert_eq!(waiting["message"], "Back-off pulling image \"gone:v1\": ErrImagePull: not found");
+    machine.wait_for_event("Failed Failed to pull image \"gone:v1\": not found").await;
+    machine.wait_for_event("Failed Error: ErrImagePull").await;
+    machine.wait_for_event("BackOff Back-off pulling image \"gone:v1\"").await;
+    machine.server.delete(&pod_path("a")).await;
+    machine.server.wait(&pod_path("a"), "gone", Value::is_null).await;
+
+    machine.pod("no such name", "IfNotPresent", |_| {}).await;
+    machine.waits_for("InvalidImageName").await;
+    machine.wait_for_event("InspectFailed").await;
+}
+
+#[tokio::test]
+async fn a_pod_can_be_deleted_while_its_image_comes() {
+    let machine = Machine::start().await;
+    machine.pod("slow", "Always", |_| {}).await;
+    machine.wait_for_event("Pulling image \"slow\"").await;
+    machine.server.delete(&pod_path("a")).await;
+    machine.server.wait(&pod_path("a"), "gone", Value::is_null).await;
+    assert!(machine.fake.state().requests.is_empty());
+    // The next pull has its turn, whatever has become of the first.
+    machine.pod("app:v1", "Always", |_| {}).await;
+    machine.server.wait(&pod_path("a"), "ready", is_ready).await;
+}
+
+#[tokio::test]
+async fn what_the_runtime_is_asked_for() {
+    let machine = Machine::start().await;
+    let encode = |value: Value| base64::engine::general_purpose::STANDARD.encode(value.to_string());
+    let auths = json!({ "auths": { "r.io": { "username": "u", "password": "p" }, "other.io": { "username": "x" } } });
+    let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "pull" },
+        "type": "kubernetes.io/dockerconfigjson", "data": { ".dockerconfigjson": encode(auths) } });
+    machine.server.post("/api/v1/namespaces/default/secrets", secret).await;
+    let change = |pod: &mut Value| {
+        pod["spec"]["imagePullSecrets"] = json!([{ "name": "pull" }, { "name": "missing" }]);
+        pod["spec"]["hostPID"] = true.into();
+        pod["spec"]["securityContext"] = json!({ "fsGroup": 7 });
+        let main = &mut pod["spec"]["containers"][0];
+        main["env"] = json!([{ "name": "IP", "valueFrom": { "fieldRef": { "fieldPath": "status.podIP" } } }]);
+        main["securityContext"] = json!({ "privileged": true });
+        main["terminationMessagePath"] = "/last".into();
+    };
+    machine.pod("r.io/app", "Always", change).await;
+    machine.server.wait(&pod_path("a"), "ready", is_ready).await;
+    let state = machine.fake.state();
+    assert_eq!(state.pulls, [("r.io/app".to_string(), vec!["u".to_string()])]);
+    let request = &state.requests[0];
+    assert_eq!(request.image_id, "id-of-r.io/app");
+    assert_eq!(request.env, [("IP".to_string(), "10.1.2.3".to_string())], "nothing of the host's");
+    assert!(request.security.privileged && request.security.supplemental_groups == [7]);
+    let targets: Vec<String> = request.mounts.iter().map(|mount| mount.target.display().to_string()).collect();
+    assert_eq!(targets, ["/etc/hosts", "/last"]);
+    let hosts = std::fs::read_to_string(&request.mounts[0].source).unwrap();
+    assert!(hosts.ends_with("10.1.2.3\ta\n"), "{hosts}");
+    assert!(request.termination_message.as_ref().unwrap().exists());
+    let sandbox = state.sandboxes.values().next().unwrap();
+    assert!(sandbox.security.privileged && sandbox.hostname == "a");
+}
+
+#[tokio::test]
+async fn root_is_refused_by_the_image_too() {
+    let machine = Machine::start().await;
+    for (name, user) in [("root", ImageUser::Root), ("named", ImageUser::Name("www".into())), ("fine", ImageUser::Id(5))] {
+        machine.fake.state().images.insert(name.into(), Image { user, ..Image::default() });
+    }
+    let non_root = |pod: &mut Value| pod["spec"]["securityContext"] = json!({ "runAsNonRoot": true });
+    for (image, text) in [("root", "image will run as root"), ("named", "non-numeric user (www)")] {
+        machine.pod(image, "Never", non_root).await;
+        let waiting = machine.waits_for("CreateContainerConfigError").await;
+        assert!(waiting["message"].as_str().unwrap().contains(text), "{waiting}");
+        machine.server.delete(&pod_path("a")).await;
+        machine.server.wait(&pod_path("a"), "gone", Value::is_null).await;
+    }
+    machine.pod("fine", "Never", non_root).await;
+    machine.server.wait(&pod_path("a"), "ready", is_ready).await;
+}
+
+#[tokio::test]
+async fn a_sandbox_that_is_lost_is_made_again() {
+    let machine = Machine::start().await;
+    machine.pod("app:v1", "Always", |_| {}).await;
+    machine.server.wait(&pod_path("a"), "ready", is_ready).await;
+    let uid = {
+        let mut state = machine.fake.state();
+        let uid = state.sandboxes.keys().next().unwrap().clone();
+        state.sandboxes.clear();
+        state.changed.as_ref().unwrap().send(uid.clone()).unwrap();
+        uid
+    };
+    for _ in 0..500 {
+        if machine.fake.state().sandboxes.contains_key(&uid) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("no new sandbox");
+}
+
+#[tokio::test]
+async fn a_runtime_class_chooses() {
+    let machine = Machine::start().await;
+    let class = |name: &str, handler: &str| {
+        json!({ "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": { "name": name }, "handler": handler })
+    };
+    let host = |pod: &mut Value| {
+        pod["spec"]["runtimeClassName"] = "host".into();
+        pod["spec"]["containers"][0]["command"] = json!(["sh", "-c", "sleep 1000"]);
+    };
+    machine.pod("app:v1", "Always", host).await;
+    machine.wait_for_event("FailedCreatePodSandBox Failed to create pod sandbox: RuntimeClass \"host\" not found").await;
+    machine.server.post("/apis/node.k8s.io/v1/runtimeclasses", class("host", "process")).await;
+    let pod = machine.server.wait(&pod_path("a"), "ready", is_ready).await;
+    let id = pod["status"]["containerStatuses"][0]["containerID"].as_str().unwrap();
+    assert!(id.starts_with("process://") && machine.fake.state().pulls.is_empty(), "{id}");
+    machine.server.delete(&pod_path("a")).await;
+    machine.server.wait(&pod_path("a"), "gone", Value::is_null).await;
+}
