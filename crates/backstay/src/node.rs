@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use backstay_node::process::{ProcessRuntime, ShimCommand};
 use backstay_node::runtime::Runtimes;
-use backstay_node::{NodeConfig, pods_dir};
+use backstay_node::{Machine, NodeConfig, pods_dir};
 
 use crate::args::{Runtime, UpArgs};
 use crate::control_plane::{ControlPlane, host_name};
@@ -29,6 +29,7 @@ pub fn start(plane: &mut ControlPlane, name: String) -> Result<()> {
         runtimes: Runtimes::new(Arc::new(runtime)),
         clock: plane.clock.clone(),
         entropy: plane.entropy.clone(),
+        machine: Machine::this(&data_dir),
         data_dir,
         addresses: Vec::new(),
         labels: Vec::new(),

@@ -6,10 +6,12 @@
 
 mod agent;
 mod client;
+mod image_gc;
 pub mod lifecycle;
 pub mod logs;
 mod machine;
 pub mod pod_inputs;
+pub mod pressure;
 pub mod process;
 pub mod runtime;
 pub mod simulated;
@@ -17,3 +19,4 @@ mod status;
 mod watch;
 
 pub use agent::{NodeConfig, pods_dir, run};
+pub use machine::Machine;

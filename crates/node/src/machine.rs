@@ -2,12 +2,17 @@
 
 use std::net::UdpSocket;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
+use backstay_api::meta;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::agent::NodeState;
 use crate::lifecycle::words;
 use crate::pod_inputs::NodeFacts;
+use crate::pressure::{Pressure, Room, Signals};
 
 /// The version that `kubectl get nodes` shows: the Kubernetes whose behaviour we follow, then ours.
 pub const VERSION: &str = concat!("v1.36.2+backstay-", env!("CARGO_PKG_VERSION"));
@@ -15,8 +20,60 @@ pub const VERSION: &str = concat!("v1.36.2+backstay-", env!("CARGO_PKG_VERSION")
 /// The kubelet's default.
 const PODS_MAX: u32 = 110;
 
-/// The conditions of a node that is well, in the kubelet's words. `ready`: the message of the Ready condition.
-pub(crate) fn conditions(now: Timestamp, ready: &str) -> Value {
+/// What is asked of the machine at run time, so that tests can answer instead.
+#[derive(Clone)]
+pub struct Machine {
+    /// What it has left; that of images is found out from the runtime.
+    pub signals: Arc<dyn Fn() -> Signals + Send + Sync>,
+    /// Whether it is being switched off, so that pods must end with the agent.
+    pub is_stopping: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// How long pods have to end when it is; first those that are not critical, then those that are.
+    pub shutdown_grace: (Duration, Duration),
+}
+
+/// Together they stay below the 90 s that systemd gives a unit to stop, unless it is told otherwise.
+const SHUTDOWN_GRACE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+
+impl Machine {
+    /// This machine. `data_dir`: lies on the disk that pods use.
+    pub fn this(data_dir: &Path) -> Self {
+        let data_dir = data_dir.to_path_buf();
+        Self {
+            signals: Arc::new(move || signals(&data_dir)),
+            is_stopping: Arc::new(is_stopping),
+            shutdown_grace: SHUTDOWN_GRACE,
+        }
+    }
+}
+
+fn signals(data_dir: &Path) -> Signals {
+    let disk = rustix::fs::statvfs(data_dir).ok();
+    let room = |available: u64, capacity: u64| Room { available, capacity };
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let pids_max = read("/proc/sys/kernel/pid_max").trim().parse().unwrap_or(0);
+    // `0.20 0.18 0.12 1/80 11206`: the fourth is running/all.
+    let load = read("/proc/loadavg");
+    let pids = load.split(' ').nth(3).and_then(|it| it.split('/').nth(1)).and_then(|it| it.parse::<u64>().ok());
+    Signals {
+        memory: room(meminfo("MemAvailable:"), meminfo("MemTotal:")),
+        disk: disk.as_ref().map_or_else(Room::default, |disk| {
+            let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+            room(bytes(disk.f_bavail), bytes(disk.f_blocks))
+        }),
+        inodes: disk.as_ref().map_or_else(Room::default, |disk| room(disk.f_favail, disk.f_files)),
+        images: Room::default(),
+        pids: pids.map_or_else(Room::default, |used| room(u64::saturating_sub(pids_max, used), pids_max)),
+    }
+}
+
+/// Asks systemd, where it rules; anywhere else nobody can tell.
+fn is_stopping() -> bool {
+    let asked = std::process::Command::new("systemctl").arg("is-system-running").output();
+    asked.is_ok_and(|answer| answer.stdout.trim_ascii() == b"stopping")
+}
+
+/// The conditions of a node, in the kubelet's words. `ready`: the message of the Ready condition of one that is well.
+pub(crate) fn conditions(now: Timestamp, ready: &str, state: &NodeState) -> Value {
     let now = words::time(now);
     let condition = |kind: &str, status: &str, reason: &str, message: &str| {
         json!({
@@ -24,12 +81,57 @@ pub(crate) fn conditions(now: Timestamp, ready: &str) -> Value {
             "lastHeartbeatTime": now, "lastTransitionTime": now,
         })
     };
+    let pressure =
+        |pressure: Pressure, kind: &str, short: [&str; 2], fine: [&str; 2]| match state.pressures.contains(&pressure) {
+            true => condition(kind, "True", short[0], short[1]),
+            false => condition(kind, "False", fine[0], fine[1]),
+        };
+    let unready = unready(state);
     json!([
-        condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-        condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-        condition("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-        condition("Ready", "True", "KubeletReady", ready),
+        pressure(
+            Pressure::Memory,
+            "MemoryPressure",
+            ["KubeletHasInsufficientMemory", "kubelet has insufficient memory available"],
+            ["KubeletHasSufficientMemory", "kubelet has sufficient memory available"],
+        ),
+        pressure(
+            Pressure::Disk,
+            "DiskPressure",
+            ["KubeletHasDiskPressure", "kubelet has disk pressure"],
+            ["KubeletHasNoDiskPressure", "kubelet has no disk pressure"],
+        ),
+        pressure(
+            Pressure::Pid,
+            "PIDPressure",
+            ["KubeletHasInsufficientPID", "kubelet has insufficient PID available"],
+            ["KubeletHasSufficientPID", "kubelet has sufficient PID available"],
+        ),
+        match unready.is_empty() {
+            true => condition("Ready", "True", "KubeletReady", ready),
+            false => condition("Ready", "False", "KubeletNotReady", &unready),
+        },
     ])
+}
+
+/// Why the node is not ready; empty if it is.
+fn unready(state: &NodeState) -> String {
+    let mut reasons = Vec::new();
+    if state.shutting_down {
+        reasons.push("node is shutting down".to_string());
+    }
+    if let Err(why) = &state.health.runtime {
+        reasons.push(format!("container runtime is down: {why}"));
+    }
+    if let Err(why) = &state.health.network {
+        let why =
+            format!("NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: {why}");
+        reasons.push(format!("container runtime network not ready: {why}"));
+    }
+    match reasons.as_slice() {
+        [] => String::new(),
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
+    }
 }
 
 /// The conditions, with the time of the last change kept where nothing changed.
@@ -57,10 +159,10 @@ pub(crate) fn architecture() -> &'static str {
 pub(crate) fn facts(name: &str, addresses: &[String]) -> NodeFacts {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
     let ips = if addresses.is_empty() { vec![own_address()] } else { addresses.to_vec() };
-    NodeFacts { name: name.to_string(), ips, cpu_millis: cpus * 1000, memory_bytes: memory_bytes() }
+    NodeFacts { name: name.to_string(), ips, cpu_millis: cpus * 1000, memory_bytes: meminfo("MemTotal:") }
 }
 
-/// Capacity, which is also what may be allocated: nothing is held back for the system.
+/// What the machine has.
 pub(crate) fn room(facts: &NodeFacts, data_dir: &Path) -> Value {
     let disk = rustix::fs::statvfs(data_dir).map_or(0, |disk| disk.f_blocks.saturating_mul(disk.f_frsize) / 1024);
     json!({
@@ -70,6 +172,16 @@ pub(crate) fn room(facts: &NodeFacts, data_dir: &Path) -> Value {
         "hugepages-1Gi": "0", "hugepages-2Mi": "0",
         "pods": PODS_MAX.to_string(),
     })
+}
+
+/// What pods may ask for: the rest is kept free, since a node that has less left ends pods.
+pub(crate) fn allocatable(facts: &NodeFacts, room: &Value) -> Value {
+    const MEMORY: u64 = 100 << 20;
+    let mut allocatable = room.clone();
+    allocatable["memory"] = format!("{}Ki", facts.memory_bytes.saturating_sub(MEMORY) / 1024).into();
+    let disk = meta::str_at(room, &["ephemeral-storage"]).trim_end_matches("Ki").parse::<u64>().unwrap_or(0);
+    allocatable["ephemeral-storage"] = (disk.saturating_mul(1024) / 10 * 9).to_string().into();
+    allocatable
 }
 
 /// `status.nodeInfo`.
@@ -87,10 +199,11 @@ pub(crate) fn info(runtime: &str) -> Value {
     })
 }
 
-fn memory_bytes() -> u64 {
+/// A line of `/proc/meminfo`, in bytes; 0 if it is not there.
+fn meminfo(field: &str) -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kilobytes = total.and_then(|total| total.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    let line = text.lines().find_map(|line| line.strip_prefix(field));
+    let kilobytes = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
     kilobytes.unwrap_or(0) * 1024
 }
 

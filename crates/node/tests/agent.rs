@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use backstay_node::process::{ProcessRuntime, ShimCommand};
 use backstay_node::runtime::{PodIdentity, Runtime, Runtimes};
-use backstay_node::{NodeConfig, logs, pods_dir};
+use backstay_node::{Machine as ThisMachine, NodeConfig, logs, pods_dir};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 use support::{Server, condition, is_ready, pod_path};
@@ -83,6 +83,7 @@ fn agent(server: &Server, dir: &Path) -> JoinHandle<()> {
         clock: server.clock.clone(),
         entropy: server.entropy.clone(),
         data_dir: dir.to_path_buf(),
+        machine: ThisMachine::this(dir),
         addresses: vec!["127.0.0.1".into()],
         labels: vec![("test".into(), "yes".into())],
         server_url: Some("https://[::1]:6443".into()),

@@ -7,16 +7,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use backstay_node::lifecycle::observed::Exit;
 use backstay_node::lifecycle::{ContainerRecord, ContainerState};
+use backstay_node::pressure::{Room, Signals};
 use backstay_node::process::{ProcessRuntime, ShimCommand};
 use backstay_node::runtime::{
-    ContainerKey, Credential, DiskUsage, ExecOutput, Image, ImageError, ImageUser, Images, PodIdentity, Runtime,
-    RuntimeError, Runtimes, SandboxRequest, SandboxState, StartFailure, StartRequest, StoredImage,
+    ContainerKey, Credential, DiskUsage, ExecOutput, Health, Image, ImageError, ImageUser, Images, PodIdentity,
+    PodUsage, Runtime, RuntimeError, Runtimes, SandboxRequest, SandboxState, StartFailure, StartRequest, StoredImage,
 };
 use backstay_node::{NodeConfig, pods_dir};
 use base64::Engine as _;
 use serde_json::{Value, json};
-use support::{Server, is_ready, pod_path};
+use support::{Server, condition, is_ready, pod_path};
 use tokio::sync::{Notify, mpsc::UnboundedSender};
 
 #[derive(Default)]
@@ -29,6 +31,10 @@ struct State {
     containers: BTreeMap<String, BTreeMap<String, Vec<ContainerRecord>>>,
     requests: Vec<StartRequest>,
     changed: Option<UnboundedSender<String>>,
+    signals: Signals,
+    stopping: bool,
+    usage: PodUsage,
+    health: Health,
 }
 
 /// Keeps what it is told.
@@ -70,10 +76,17 @@ impl Images for Fake {
     }
 
     async fn list(&self) -> Result<Vec<StoredImage>, ImageError> {
-        Ok(Vec::new())
+        let stored = |(name, image): (&String, &Image)| StoredImage {
+            id: image.id.clone(),
+            names: vec![name.clone()],
+            size_bytes: image.size_bytes,
+            pinned: false,
+        };
+        Ok(self.state().images.iter().map(stored).collect())
     }
 
-    async fn remove(&self, _id: &str) -> Result<(), ImageError> {
+    async fn remove(&self, id: &str) -> Result<(), ImageError> {
+        self.state().images.retain(|_, image| image.id != id);
         Ok(())
     }
 
@@ -90,6 +103,14 @@ impl Runtime for Fake {
 
     fn images(&self) -> Option<&dyn Images> {
         Some(self)
+    }
+
+    async fn health(&self) -> Health {
+        self.state().health.clone()
+    }
+
+    async fn usage(&self, _pod_uid: &str) -> Option<PodUsage> {
+        Some(self.state().usage)
     }
 
     async fn pods(&self) -> Result<Vec<PodIdentity>, RuntimeError> {
@@ -126,7 +147,17 @@ impl Runtime for Fake {
     }
 
     async fn stop(&self, key: &ContainerKey, _grace: Duration) -> Result<(), RuntimeError> {
-        self.state().containers.entry(key.pod_uid.clone()).or_default().remove(&key.name);
+        if let Some(records) = self.state().containers.entry(key.pod_uid.clone()).or_default().get_mut(&key.name) {
+            let now = jiff::Timestamp::now();
+            let exit = Exit {
+                started_at: now,
+                finished_at: now,
+                exit_code: 0,
+                reason: "Completed".into(),
+                message: String::new(),
+            };
+            records.iter_mut().for_each(|record| record.state = ContainerState::Exited(exit.clone()));
+        }
         Ok(())
     }
 
@@ -155,6 +186,7 @@ struct Machine {
     fake: Arc<Fake>,
     dir: tempfile::TempDir,
     agent: tokio::task::JoinHandle<()>,
+    shutdown: Arc<Notify>,
 }
 
 impl Drop for Machine {
@@ -170,19 +202,30 @@ impl Machine {
         let shim = ShimCommand(vec![env!("CARGO_BIN_EXE_node-shim").into()]);
         let process = ProcessRuntime::new(pods_dir(dir.path()), shim, server.clock.clone()).unwrap();
         let runtimes = Runtimes::new(fake.clone()).with("process", Arc::new(process));
+        let (signals, stopping) = (fake.clone(), fake.clone());
+        let machine = backstay_node::Machine {
+            signals: Arc::new(move || signals.state().signals),
+            is_stopping: Arc::new(move || stopping.state().stopping),
+            shutdown_grace: (Duration::from_secs(20), Duration::from_secs(10)),
+        };
+        let shutdown = Arc::new(Notify::new());
+        let told = shutdown.clone();
         let config = NodeConfig {
             name: "n1".into(),
             runtimes,
             clock: server.clock.clone(),
             entropy: server.entropy.clone(),
             data_dir: dir.path().to_path_buf(),
+            machine,
             addresses: vec!["127.0.0.1".into()],
             labels: Vec::new(),
             server_url: None,
         };
-        let agent = tokio::spawn(backstay_node::run(server.client.clone(), config, std::future::pending()));
+        let agent = tokio::spawn(backstay_node::run(server.client.clone(), config, async move {
+            told.notified().await;
+        }));
         server.wait("/api/v1/nodes/n1", "registered", is_ready).await;
-        Self { server, fake, dir, agent }
+        Self { server, fake, dir, agent, shutdown }
     }
 
     async fn pod(&self, image: &str, policy: &str, change: impl FnOnce(&mut Value)) {
@@ -309,7 +352,9 @@ async fn what_the_runtime_is_asked_for() {
 #[tokio::test]
 async fn root_is_refused_by_the_image_too() {
     let machine = Machine::start().await;
-    for (name, user) in [("root", ImageUser::Root), ("named", ImageUser::Name("www".into())), ("fine", ImageUser::Id(5))] {
+    for (name, user) in
+        [("root", ImageUser::Root), ("named", ImageUser::Name("www".into())), ("fine", ImageUser::Id(5))]
+    {
         machine.fake.state().images.insert(name.into(), Image { user, ..Image::default() });
     }
     let non_root = |pod: &mut Value| pod["spec"]["securityContext"] = json!({ "runAsNonRoot": true });
@@ -348,19 +393,95 @@ async fn a_sandbox_that_is_lost_is_made_again() {
 #[tokio::test]
 async fn a_runtime_class_chooses() {
     let machine = Machine::start().await;
-    let class = |name: &str, handler: &str| {
-        json!({ "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": { "name": name }, "handler": handler })
-    };
+    let class = |name: &str, handler: &str| json!({ "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": { "name": name }, "handler": handler });
     let host = |pod: &mut Value| {
         pod["spec"]["runtimeClassName"] = "host".into();
         pod["spec"]["containers"][0]["command"] = json!(["sh", "-c", "sleep 1000"]);
     };
     machine.pod("app:v1", "Always", host).await;
-    machine.wait_for_event("FailedCreatePodSandBox Failed to create pod sandbox: RuntimeClass \"host\" not found").await;
+    machine
+        .wait_for_event("FailedCreatePodSandBox Failed to create pod sandbox: RuntimeClass \"host\" not found")
+        .await;
     machine.server.post("/apis/node.k8s.io/v1/runtimeclasses", class("host", "process")).await;
     let pod = machine.server.wait(&pod_path("a"), "ready", is_ready).await;
     let id = pod["status"]["containerStatuses"][0]["containerID"].as_str().unwrap();
     assert!(id.starts_with("process://") && machine.fake.state().pulls.is_empty(), "{id}");
     machine.server.delete(&pod_path("a")).await;
     machine.server.wait(&pod_path("a"), "gone", Value::is_null).await;
+}
+
+const NODE: &str = "/api/v1/nodes/n1";
+
+fn short(available: u64) -> Room {
+    Room { available, capacity: 4 << 30 }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_runs_short_says_so_and_ends_a_pod() {
+    let machine = Machine::start().await;
+    let second = json!({ "name": "b" });
+    machine.pod("app:v1", "Always", |_| {}).await;
+    machine.server.pod("b", "n1", |pod| pod["metadata"] = second).await;
+    for pod in ["a", "b"] {
+        machine.server.wait(&pod_path(pod), "ready", is_ready).await;
+    }
+    machine.fake.state().usage.memory_bytes = 1 << 20;
+    machine.fake.state().signals.memory = short(50 << 20);
+    machine.server.wait(NODE, "short", |node| condition(node, "MemoryPressure") == "True").await;
+    machine.fake.state().signals.memory = short(1 << 30);
+    let evicted = |pod: &Value| pod["status"]["reason"] == "Evicted";
+    let mut gone = Vec::new();
+    for name in ["a", "b"] {
+        gone.extend(Some(machine.server.get(&pod_path(name)).await).filter(evicted));
+    }
+    let [pod] = gone.as_slice() else { panic!("one at a time: {gone:#?}") };
+    let (name, status) = (pod["metadata"]["name"].as_str().unwrap(), &pod["status"]);
+    assert!(status["message"].as_str().unwrap().starts_with("The node was low on resource: memory."), "{status:#}");
+    assert_eq!(condition(pod, "DisruptionTarget"), "True");
+    machine.server.wait(&pod_path(name), "failed", |pod| pod["status"]["phase"] == "Failed").await;
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    machine.server.wait(NODE, "well again", |node| condition(node, "MemoryPressure") == "False").await;
+    assert!(is_ready(&machine.server.get(&pod_path(if name == "a" { "b" } else { "a" })).await), "the other ran on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_runtime_is_ill_is_not_ready() {
+    let machine = Machine::start().await;
+    machine.fake.state().health.network = Err("cni plugin not initialized".into());
+    let node = machine.server.wait(NODE, "not ready", |node| condition(node, "Ready") == "False").await;
+    assert!(
+        node.to_string().contains("NetworkPluginNotReady message:Network plugin returns error: cni plugin"),
+        "{node:#}"
+    );
+    machine.fake.state().health = Health::default();
+    machine.server.wait(NODE, "ready", is_ready).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn images_go_when_the_disk_fills() {
+    let machine = Machine::start().await;
+    machine.fake.state().images.insert("old".into(), Image { id: "old".into(), ..Image::default() });
+    machine.pod("app:v1", "Always", |_| {}).await;
+    machine.server.wait(&pod_path("a"), "ready", is_ready).await;
+    // Seen, and too young.
+    machine.fake.state().signals.disk = short(1 << 20);
+    machine.server.wait(NODE, "short", |node| condition(node, "DiskPressure") == "True").await;
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    let left: Vec<String> = machine.fake.state().images.keys().cloned().collect();
+    assert!(!left.contains(&"old".to_string()), "{left:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_end_with_their_machine() {
+    let mut machine = Machine::start().await;
+    machine.pod("app:v1", "Always", |_| {}).await;
+    machine.server.wait(&pod_path("a"), "ready", is_ready).await;
+    machine.fake.state().stopping = true;
+    machine.shutdown.notify_one();
+    (&mut machine.agent).await.unwrap();
+    let pod = machine.server.get(&pod_path("a")).await;
+    let status = &pod["status"];
+    assert_eq!((&status["phase"], &status["reason"]), (&json!("Failed"), &json!("Terminated")), "{status:#}");
+    let node = machine.server.get(NODE).await;
+    assert!(node.to_string().contains("node is shutting down") && condition(&node, "Ready") == "False", "{node:#}");
 }

@@ -40,8 +40,9 @@ impl Worker {
             Action::RemoveSandbox => {
                 remove_sandbox(&self.context, self.runtime.as_ref(), &pod.uid).await;
                 self.prepared = false;
-                let began = self.seen.termination_began;
-                self.seen = crate::lifecycle::Observed { termination_began: began, ..Default::default() };
+                let (began, ended) = (self.seen.termination_began, self.seen.ended_by_node.take());
+                self.seen =
+                    crate::lifecycle::Observed { termination_began: began, ended_by_node: ended, ..Default::default() };
                 true
             }
             Action::DeletePod { .. } => false,

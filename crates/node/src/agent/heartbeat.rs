@@ -15,6 +15,8 @@ const LEASE_SECONDS: i64 = 40;
 const RENEW_EVERY: Duration = Duration::from_secs(10);
 /// How many renewals there are to one report of the whole status.
 const RENEWALS_PER_STATUS: u32 = 30;
+/// As many images as a node tells of: the kubelet's figure.
+const IMAGES_MAX: usize = 50;
 /// A pause between attempts to register, while the server does not answer.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -31,11 +33,18 @@ pub(super) async fn run(context: std::sync::Arc<Context>) {
     let mut ticks = tokio::time::interval(RENEW_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     for tick in 0_u32.. {
-        ticks.tick().await;
+        let told = tokio::select! {
+            biased;
+            _ = ticks.tick() => false,
+            () = context.state_changed.notified() => true,
+        };
+        if told {
+            ticks.reset();
+        }
         if let Err(error) = renew(&context, &uid).await {
             tracing::warn!(node = context.config.name, %error, "lease not renewed");
         }
-        if tick % RENEWALS_PER_STATUS == RENEWALS_PER_STATUS - 1 {
+        if told || tick % RENEWALS_PER_STATUS == RENEWALS_PER_STATUS - 1 {
             // Also repairs what somebody else has made of it, and registers a node that was deleted.
             match register(&context).await {
                 Ok(new) => uid = new,
@@ -49,10 +58,11 @@ pub(super) async fn run(context: std::sync::Arc<Context>) {
 async fn register(context: &Context) -> Result<String, kube::Error> {
     let now = context.config.clock.now();
     let path = format!("/api/v1/nodes/{}", context.config.name);
+    let images = &images(context).await;
     let existing = match context.api.get(&path).await {
         Ok(existing) => existing,
         Err(error) if client::code(&error) == Some(404) => {
-            let made = context.api.post("/api/v1/nodes", &node(context, &Value::Null, now)).await?;
+            let made = context.api.post("/api/v1/nodes", &node(context, &Value::Null, images, now)).await?;
             if !meta::list_at(&made, &["status", "conditions"]).is_empty() {
                 return Ok(meta::uid(&made).to_string());
             }
@@ -60,7 +70,7 @@ async fn register(context: &Context) -> Result<String, kube::Error> {
         }
         Err(error) => return Err(error),
     };
-    let wanted = node(context, &existing, now);
+    let wanted = node(context, &existing, images, now);
     let labels = meta::labels(&existing);
     if meta::labels(&wanted).iter().any(|(key, value)| labels.get(key) != Some(value)) {
         let patch = json!({ "metadata": { "labels": wanted["metadata"]["labels"] } });
@@ -70,7 +80,7 @@ async fn register(context: &Context) -> Result<String, kube::Error> {
     Ok(meta::uid(&existing).to_string())
 }
 
-fn node(context: &Context, existing: &Value, now: Timestamp) -> Value {
+fn node(context: &Context, existing: &Value, images: &[Value], now: Timestamp) -> Value {
     let (name, facts) = (&context.config.name, &context.facts);
     let arch = machine::architecture();
     let mut labels = json!({
@@ -83,17 +93,27 @@ fn node(context: &Context, existing: &Value, now: Timestamp) -> Value {
     let room = machine::room(facts, &context.config.data_dir);
     let addresses = facts.ips.iter().map(|ip| json!({ "type": "InternalIP", "address": ip }));
     let addresses: Vec<Value> = addresses.chain([json!({ "type": "Hostname", "address": name })]).collect();
-    let conditions = machine::conditions(now, "kubelet is posting ready status");
+    let conditions = machine::conditions(now, "kubelet is posting ready status", &context.state());
     json!({
         "apiVersion": "v1", "kind": "Node",
         "metadata": { "name": name, "labels": labels },
         "status": {
-            "capacity": room, "allocatable": room, "addresses": addresses,
+            "capacity": room, "allocatable": machine::allocatable(facts, &room), "addresses": addresses,
             "conditions": machine::keep_transitions(conditions, meta::list_at(existing, &["status", "conditions"])),
             "daemonEndpoints": { "kubeletEndpoint": { "Port": 0 } },
             "nodeInfo": machine::info(&context.config.runtimes.usual().version()),
+            "images": images,
         },
     })
+}
+
+/// The largest images, as `status.images` holds them.
+async fn images(context: &Context) -> Vec<Value> {
+    let Some(images) = context.config.runtimes.usual().images() else { return Vec::new() };
+    let mut stored = images.list().await.unwrap_or_default();
+    stored.sort_by(|left, right| right.size_bytes.cmp(&left.size_bytes).then_with(|| left.id.cmp(&right.id)));
+    stored.truncate(IMAGES_MAX);
+    stored.iter().map(|image| json!({ "names": image.names, "sizeBytes": image.size_bytes })).collect()
 }
 
 async fn renew(context: &Context, uid: &str) -> Result<(), kube::Error> {

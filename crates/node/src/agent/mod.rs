@@ -12,19 +12,25 @@ mod images;
 mod inputs;
 mod probes;
 mod request;
+mod upkeep;
 mod workers;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use backstay_api::{Clock, Entropy};
 use kube::Client;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::client::Api;
+use crate::lifecycle::NodeEnd;
+use crate::machine::Machine;
 use crate::pod_inputs::NodeFacts;
 use crate::runtime::Runtimes;
 use crate::watch::{self, Selection};
+pub(crate) use upkeep::NodeState;
+use upkeep::Resident;
 
 pub struct NodeConfig {
     /// The name of the Node object; a DNS subdomain.
@@ -34,6 +40,7 @@ pub struct NodeConfig {
     pub entropy: Entropy,
     /// Holds `pods/`, the volumes, logs and records of all pods; the same directory that the runtimes were given.
     pub data_dir: PathBuf,
+    pub machine: Machine,
     /// The machine's addresses; none: found out.
     pub addresses: Vec<String>,
     /// Labels besides the standard ones.
@@ -56,6 +63,46 @@ struct Context {
     events: events::Recorder,
     /// Images are fetched one at a time.
     pulls: tokio::sync::Mutex<()>,
+    state: Mutex<NodeState>,
+    /// The state has changed: the server is to know at once.
+    state_changed: Notify,
+    residents: Mutex<BTreeMap<String, Resident>>,
+    endings: mpsc::UnboundedSender<(String, NodeEnd)>,
+}
+
+impl Context {
+    fn state(&self) -> NodeState {
+        self.state.lock().expect("never poisoned").clone()
+    }
+
+    fn change_state(&self, change: impl FnOnce(&mut NodeState)) {
+        let mut state = self.state.lock().expect("never poisoned");
+        let before = state.clone();
+        change(&mut state);
+        if *state != before {
+            self.state_changed.notify_one();
+        }
+    }
+
+    /// The pods that run here now.
+    fn residents(&self) -> Vec<(String, Resident)> {
+        let residents = self.residents.lock().expect("never poisoned");
+        residents.iter().map(|(uid, resident)| (uid.clone(), resident.clone())).collect()
+    }
+
+    /// `None`: it does not run here any more.
+    fn set_resident(&self, uid: &str, resident: Option<Resident>) {
+        let mut residents = self.residents.lock().expect("never poisoned");
+        match resident {
+            Some(resident) => drop(residents.insert(uid.to_string(), resident)),
+            None => drop(residents.remove(uid)),
+        }
+    }
+
+    /// Has the pod's worker end it.
+    fn end(&self, uid: &str, why: NodeEnd) {
+        let _ = self.endings.send((uid.to_string(), why));
+    }
 }
 
 /// As many changes as the watch may run ahead of us.
@@ -74,15 +121,35 @@ pub fn run(
     let query = format!("fieldSelector=spec.nodeName%3D{}", watch::encode(&config.name));
     let selection = Selection { path: "/api/v1/pods", query };
     let watch = watch::run(api.clone(), selection, config.entropy.clone(), sender);
-    let context = Arc::new(Context { api, config, facts, events, pulls: tokio::sync::Mutex::default() });
+    let (endings, ended) = mpsc::unbounded_channel();
+    let context = Arc::new(Context {
+        api,
+        config,
+        facts,
+        events,
+        pulls: tokio::sync::Mutex::default(),
+        state: Mutex::default(),
+        state_changed: Notify::new(),
+        residents: Mutex::default(),
+        endings,
+    });
     async move {
         tokio::select! {
         biased;
             () = watch => {}
             () = recording => {}
             () = heartbeat::run(context.clone()) => {}
-            () = workers::run(context.clone(), changes) => {}
-            () = shutdown => {}
+            () = workers::run(context.clone(), changes, ended) => {}
+            () = upkeep::run(context.clone()) => {}
+            () = end(shutdown, &context) => {}
         }
+    }
+}
+
+/// The agent ends when it is told to; its pods only if the whole machine does.
+async fn end(shutdown: impl Future<Output = ()> + Send, context: &Context) {
+    shutdown.await;
+    if (context.config.machine.is_stopping)() {
+        upkeep::end_all(context).await;
     }
 }

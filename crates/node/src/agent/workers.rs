@@ -13,9 +13,10 @@ use tokio::task::JoinSet;
 use super::events::Kind;
 use super::inputs::Inputs;
 use super::probes::Target;
+use super::upkeep::Resident;
 use super::{Context, pods_dir};
 use crate::client;
-use crate::lifecycle::{Action, Observed, Plan, Pod, ProbeKind, Sandbox, WaitingOn, plan, words};
+use crate::lifecycle::{Action, NodeEnd, Observed, Plan, Pod, ProbeKind, Sandbox, WaitingOn, plan, words};
 use crate::process::layout;
 use crate::runtime::{Image, ImageError, Runtime};
 use crate::status;
@@ -29,7 +30,11 @@ const RETRY: Duration = Duration::from_secs(1);
 const ORPHAN_GRACE: Duration = Duration::from_secs(30);
 
 /// Runs a worker for every pod of this node, and removes what is left of pods that are gone.
-pub(super) async fn run(context: Arc<Context>, mut changes: mpsc::Receiver<Change>) {
+pub(super) async fn run(
+    context: Arc<Context>,
+    mut changes: mpsc::Receiver<Change>,
+    mut endings: UnboundedReceiver<(String, NodeEnd)>,
+) {
     let (changed, mut woken) = mpsc::unbounded_channel();
     for runtime in context.config.runtimes.all() {
         runtime.notify(changed.clone());
@@ -40,6 +45,7 @@ pub(super) async fn run(context: Arc<Context>, mut changes: mpsc::Receiver<Chang
         tokio::select! {
             biased;
             Some(change) = changes.recv() => workers.take_in(change).await,
+            Some((uid, why)) = endings.recv() => workers.tell(&uid, Note::End(why)),
             Some(uid) = woken.recv() => workers.tell(&uid, Note::Look),
             Some(done) = workers.tasks.join_next(), if !workers.tasks.is_empty() => match done {
                 Ok(uid) => workers.ended(&uid),
@@ -61,6 +67,8 @@ pub(super) enum Note {
     Object(Box<Value>),
     /// The object is gone.
     Gone,
+    /// The node has to end it.
+    End(NodeEnd),
     /// Something about the containers has changed.
     Look,
     Probed {
@@ -117,6 +125,7 @@ impl Workers {
 
     /// A worker is done. Its pod may have a new one already, whose mailbox is open.
     fn ended(&mut self, uid: &str) {
+        self.context.set_resident(uid, None);
         if self.mailboxes.get(uid).is_some_and(UnboundedSender::is_closed) {
             self.mailboxes.remove(uid);
         }
@@ -250,6 +259,7 @@ impl Worker {
         loop {
             self.observe().await;
             let (pod, now) = (self.pod(), self.now());
+            self.reside(&pod);
             let plan = plan(&pod, &self.seen, now);
             self.tell_of_backoffs(&pod, &plan);
             // Preparing may take long, and after removal there is nothing left to report from.
@@ -273,6 +283,14 @@ impl Worker {
                 return Some(self.recheck_at(&plan));
             }
         }
+    }
+
+    /// Keeps the node's list of what runs here true.
+    fn reside(&self, pod: &Pod) {
+        let ids = self.seen.containers.values().flatten().map(|record| record.image_id.clone());
+        let stays = !(pod.is_terminal() && self.seen.containers.values().flatten().all(|it| !it.is_running()));
+        let resident = stays.then(|| Resident::of(&self.object, &self.runtime, ids));
+        self.context.set_resident(&pod.uid, resident);
     }
 
     async fn observe(&mut self) {
@@ -430,6 +448,7 @@ impl Worker {
     fn take_in(&mut self, note: Note) {
         match note {
             Note::Look => {}
+            Note::End(why) => drop(self.seen.ended_by_node.get_or_insert(why)),
             Note::Object(object) => {
                 let held = std::mem::replace(&mut self.object, *object);
                 if version(meta::resource_version(&self.object)) < self.written {

@@ -36,6 +36,13 @@ pub fn all(pod: &Pod, seen: &Observed, phase: &str, now: Timestamp) -> Vec<Value
     findings.iter().map(|finding| finding.to_value(pod, now)).chain(foreign.cloned()).collect()
 }
 
+/// That the node ends the pod, for whoever counts disruptions.
+pub fn disruption_target(pod: &Pod, message: &str, now: Timestamp) -> Value {
+    let finding =
+        Finding { kind: "DisruptionTarget", holds: true, reason: "TerminationByKubelet", message: message.to_string() };
+    finding.to_value(pod, now)
+}
+
 /// Init containers that are not done: plain ones that have not exited with 0, sidecars that have not started.
 pub fn incomplete<'a>(pod: &'a Pod, seen: &Observed) -> Vec<&'a str> {
     let begun = pod.containers.iter().any(|container| seen.latest(&container.name).is_some());

@@ -17,6 +17,6 @@ pub mod words;
 mod tests;
 
 pub use facts::{Container, Handler, Pod, Probe, RestartPolicy};
-pub use observed::{ContainerRecord, ContainerState, Observed, Sandbox, SetupError, StartError};
+pub use observed::{ContainerRecord, ContainerState, NodeEnd, Observed, Sandbox, SetupError, StartError};
 pub use planner::{Action, Plan, StopReason, WaitingOn, plan};
 pub use probe::{ProbeKind, ProbeState};

@@ -22,8 +22,26 @@ pub struct Observed {
     pub probes: BTreeMap<(String, ProbeKind), ProbeState>,
     /// By container id: when a container that is being stopped is killed at the latest.
     pub stopping: BTreeMap<String, Timestamp>,
+    /// The node ends the pod, of its own accord.
+    pub ended_by_node: Option<NodeEnd>,
     /// When this node began to end the pod.
     pub termination_began: Option<Timestamp>,
+}
+
+/// Why a node ends a pod: it runs short of something, or is switched off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeEnd {
+    /// `Evicted` or `Terminated`, as the pod's status shows it.
+    pub reason: &'static str,
+    pub message: String,
+    /// At most so long; the pod's own grace if that is shorter.
+    pub grace_seconds: i64,
+}
+
+impl NodeEnd {
+    pub fn new(reason: &'static str, message: String, grace_seconds: i64) -> Self {
+        Self { reason, message, grace_seconds }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

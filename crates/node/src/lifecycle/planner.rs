@@ -47,6 +47,8 @@ pub enum StopReason {
     /// The pod has reached a final phase; this container has no more to do.
     PodFinished,
     DeadlineExceeded,
+    /// It has to go for want of something, or the machine is switched off.
+    EndedByNode,
     /// This probe has failed too often.
     Unhealthy(ProbeKind),
     /// Its `postStart` hook has failed. Never planned: the driver knows first.
@@ -89,6 +91,8 @@ pub enum End {
     /// All containers are done and none will be started again.
     Finished,
     DeadlineExceeded,
+    /// As [`Observed::ended_by_node`] says.
+    ByNode,
 }
 
 struct Planner<'a> {
@@ -117,6 +121,10 @@ impl<'a> Planner<'a> {
         if self.pod.is_terminal() {
             self.stop_all(StopReason::PodFinished, self.pod.grace_seconds);
             return End::Terminating;
+        }
+        if let Some(end) = &self.seen.ended_by_node {
+            self.stop_all(StopReason::EndedByNode, end.grace_seconds.min(self.pod.grace_seconds));
+            return End::ByNode;
         }
         if self.deadline_exceeded() {
             self.stop_all(StopReason::DeadlineExceeded, self.pod.grace_seconds);

@@ -38,6 +38,15 @@ pub fn report(pod: &Pod, seen: &Observed, waiting: &[WaitingOn], end: End, now: 
         status.insert("reason".into(), "DeadlineExceeded".into());
         status.insert("message".into(), "Pod was active on the node longer than the specified deadline".into());
     }
+    if let Some(why) = seen.ended_by_node.as_ref().filter(|_| end == End::ByNode) {
+        status.insert("reason".into(), why.reason.into());
+        status.insert("message".into(), why.message.as_str().into());
+        let target = conditions::disruption_target(pod, &why.message, now);
+        if let Some(conditions) = status.get_mut("conditions").and_then(Value::as_array_mut) {
+            conditions.retain(|condition| condition["type"] != target["type"]);
+            conditions.push(target);
+        }
+    }
     drop_nulls(&mut status);
     Value::Object(status)
 }
@@ -70,7 +79,7 @@ fn phase(pod: &Pod, seen: &Observed, end: End) -> &'static str {
         _ => {}
     }
     let ended = !any_running(pod, seen);
-    if end == End::DeadlineExceeded {
+    if matches!(end, End::DeadlineExceeded | End::ByNode) {
         return if ended { "Failed" } else { unfinished(pod, seen) };
     }
     let begun = seen.containers.values().any(|records| !records.is_empty());

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::alive;
 use super::layout::CgroupSeat;
-use crate::runtime::Limits;
+use crate::runtime::{Limits, PodUsage};
 
 /// Under this name in every hierarchy, beside the agent's own cgroup.
 const PARENT: &str = "backstay";
@@ -124,6 +124,28 @@ impl CgroupSeat {
     pub(super) fn remove(&self) {
         let _ = fs::remove_dir(&self.dir);
     }
+}
+
+/// What the processes of a cgroup use. Memory that only caches files does not count: it can be given back at once.
+pub(super) fn usage(seats: &[CgroupSeat]) -> PodUsage {
+    let mut usage = PodUsage::default();
+    for CgroupSeat { dir, .. } in seats {
+        let read = |file: &str| fs::read_to_string(dir.join(file)).ok();
+        let number = |file: &str| read(file).and_then(|text| text.trim().parse::<u64>().ok());
+        let inactive = |name: &str| {
+            let stat = read("memory.stat")?;
+            stat.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok())
+        };
+        if let Some(bytes) = number("memory.current") {
+            usage.memory_bytes += bytes.saturating_sub(inactive("inactive_file ").unwrap_or(0));
+        } else if let Some(bytes) = number("memory.usage_in_bytes") {
+            usage.memory_bytes += bytes.saturating_sub(inactive("total_inactive_file ").unwrap_or(0));
+        }
+        // Version 1 says the same in every hierarchy.
+        let processes = read("cgroup.procs").map_or(0, |text| text.lines().count() as u64);
+        usage.processes = usage.processes.max(processes);
+    }
+    usage
 }
 
 /// How many processes the kernel has killed here for want of memory.

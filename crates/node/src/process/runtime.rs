@@ -21,13 +21,13 @@ use tokio::process::Command;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::alive;
-use super::cgroup::Cgroups;
+use super::cgroup::{self, Cgroups};
 use super::layout::{self, CgroupSeat, Layout, ShimSpec, ShimState};
 use crate::lifecycle::observed::Exit;
 use crate::lifecycle::{ContainerRecord, ContainerState};
 use crate::runtime::{
-    ContainerKey, ExecOutput, Mount, PodIdentity, Runtime, RuntimeError, SandboxRequest, SandboxState, StartFailure,
-    StartRequest,
+    ContainerKey, ExecOutput, Mount, PodIdentity, PodUsage, Runtime, RuntimeError, SandboxRequest, SandboxState,
+    StartFailure, StartRequest,
 };
 
 /// A log file is turned over at this size, and this many are kept: the kubelet's defaults.
@@ -419,6 +419,15 @@ impl Runtime for ProcessRuntime {
             self.cgroups.remove_if_unused();
         }
         Ok(())
+    }
+
+    async fn usage(&self, pod_uid: &str) -> Option<PodUsage> {
+        let seats = self.keys(pod_uid).iter().map(|key| cgroup::usage(&self.seats(key))).collect::<Vec<_>>();
+        seats.into_iter().reduce(|total, one| PodUsage {
+            memory_bytes: total.memory_bytes + one.memory_bytes,
+            disk_bytes: 0,
+            processes: total.processes + one.processes,
+        })
     }
 
     fn notify(&self, changed: UnboundedSender<String>) {

@@ -235,7 +235,7 @@ fn node(index: usize, now: Timestamp) -> Value {
         "metadata": { "name": name, "labels": labels },
         "status": {
             "capacity": room, "allocatable": room, "addresses": addresses,
-            "conditions": crate::machine::conditions(now, "simulated node is always ready"),
+            "conditions": crate::machine::conditions(now, "simulated node is always ready", &crate::agent::NodeState::default()),
             "daemonEndpoints": { "kubeletEndpoint": { "Port": 0 } },
             "nodeInfo": {
                 "architecture": "amd64", "operatingSystem": "linux", "osImage": "Backstay simulation",

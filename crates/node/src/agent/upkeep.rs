@@ -1,0 +1,158 @@
+//! Looks after the machine as a whole: whether its runtime is well, whether it runs short of something, which images
+//! nobody needs, and the end of everything when it is switched off.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backstay_api::meta;
+use serde_json::Value;
+
+use super::act::chain;
+use super::{Context, pods_dir};
+use crate::image_gc;
+use crate::lifecycle::NodeEnd;
+use crate::pod_inputs::resources;
+use crate::pressure::{self, Candidate, Pressure};
+use crate::runtime::{Health, PodUsage, Runtime};
+
+/// The kubelet's figure.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How many looks there are to one at the images.
+const LOOKS_PER_IMAGES: u32 = 30;
+/// A pod that has to go for want of something has so long: the kubelet's figure.
+const EVICTION_GRACE_SECONDS: i64 = 1;
+/// From this priority on a pod goes last when the machine is switched off.
+const CRITICAL: i64 = 2_000_000_000;
+
+/// What the node's conditions are to say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NodeState {
+    pub(crate) health: Health,
+    pub(crate) pressures: Vec<Pressure>,
+    pub(crate) shutting_down: bool,
+}
+
+/// A pod that runs here, as its worker last saw it.
+#[derive(Clone)]
+pub(super) struct Resident {
+    pub(super) runtime: Arc<dyn Runtime>,
+    pub(super) priority: i64,
+    pub(super) memory_request: u64,
+    /// Names of the images its containers are made from.
+    pub(super) images: BTreeSet<String>,
+}
+
+impl Resident {
+    pub(super) fn of(pod: &Value, runtime: &Arc<dyn Runtime>, image_ids: impl Iterator<Item = String>) -> Self {
+        let all = ["initContainers", "containers"].into_iter().flat_map(|field| meta::list_at(pod, &["spec", field]));
+        let names = all.into_iter().map(|container| meta::str_at(container, &["image"]).to_string());
+        let containers = meta::list_at(pod, &["spec", "containers"]).iter();
+        Self {
+            runtime: runtime.clone(),
+            priority: meta::int_at(pod, &["spec", "priority"]).unwrap_or(0),
+            memory_request: containers.map(resources::memory_request).sum(),
+            images: names.chain(image_ids).collect(),
+        }
+    }
+}
+
+/// Looks again and again, for ever.
+pub(super) async fn run(context: Arc<Context>) {
+    let (mut history, mut images) = (pressure::History::default(), image_gc::History::default());
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    for tick in 0_u32.. {
+        ticks.tick().await;
+        let short_of_disk = look(&context, &mut history).await;
+        if short_of_disk || tick % LOOKS_PER_IMAGES == 0 {
+            clean_images(&context, &mut images, short_of_disk).await;
+        }
+    }
+}
+
+/// Returns whether the machine is short of disk.
+async fn look(context: &Context, history: &mut pressure::History) -> bool {
+    let runtime = context.config.runtimes.usual();
+    let health = runtime.health().await;
+    let mut signals = (context.config.machine.signals)();
+    if let Some(images) = runtime.images() {
+        match images.disk().await {
+            Ok(disk) => {
+                let available = disk.capacity_bytes.saturating_sub(disk.used_bytes);
+                signals.images = pressure::Room { available, capacity: disk.capacity_bytes };
+            }
+            Err(error) => tracing::debug!(%error, "disk of images not known"),
+        }
+    }
+    let residents = context.residents();
+    let mut candidates = Vec::new();
+    for (uid, resident) in residents {
+        let mut usage = resident.runtime.usage(&uid).await.unwrap_or_else(PodUsage::default);
+        if pressure::is_short_of_disk(&signals) {
+            let dir = pods_dir(&context.config.data_dir).join(&uid);
+            usage.disk_bytes += tokio::task::spawn_blocking(move || disk_bytes(&dir)).await.unwrap_or(0);
+        }
+        let (priority, memory_request) = (resident.priority, resident.memory_request);
+        candidates.push(Candidate { uid, priority, memory_request, usage });
+    }
+    let decision = pressure::decide(history, &signals, &candidates, context.config.clock.now());
+    context.change_state(|state| (state.health, state.pressures) = (health, decision.pressures));
+    if let Some((uid, message)) = decision.evict {
+        tracing::warn!(%uid, message, "a pod has to go");
+        context.end(&uid, NodeEnd::new("Evicted", message, EVICTION_GRACE_SECONDS));
+    }
+    decision.reclaim_images
+}
+
+/// What lies in a directory, in bytes on the disk; without what is mounted there.
+fn disk_bytes(dir: &Path) -> u64 {
+    let of = |path: &Path| std::fs::symlink_metadata(path).ok();
+    let Some(here) = of(dir) else { return 0 };
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let sizes = entries.filter_map(|entry| {
+        let metadata = of(&entry.path()).filter(|it| it.dev() == here.dev())?;
+        Some(if metadata.is_dir() { disk_bytes(&entry.path()) } else { metadata.blocks() * 512 })
+    });
+    sizes.sum()
+}
+
+async fn clean_images(context: &Context, history: &mut image_gc::History, all: bool) {
+    let Some(images) = context.config.runtimes.usual().images() else { return };
+    let (stored, disk) = match (images.list().await, images.disk().await) {
+        (Ok(stored), Ok(disk)) => (stored, disk),
+        (Err(error), _) | (_, Err(error)) => return tracing::warn!(%error, "images not looked at"),
+    };
+    let in_use = context.residents().into_iter().flat_map(|(_, resident)| resident.images).collect();
+    for id in image_gc::plan(history, &stored, &in_use, disk, all, context.config.clock.now()) {
+        tracing::info!(id, "removing an image that nobody uses");
+        if let Err(error) = images.remove(&id).await {
+            tracing::warn!(id, error = chain(&error), "image not removed");
+        }
+    }
+}
+
+/// Ends every pod in order, since the machine is being switched off: critical ones last. Returns once all have ended,
+/// or their time is over.
+pub(super) async fn end_all(context: &Context) {
+    tracing::info!("the machine is being switched off: ending its pods");
+    context.change_state(|state| state.shutting_down = true);
+    let (regular, critical) = context.config.machine.shutdown_grace;
+    let is_critical = |priority: i64| priority >= CRITICAL;
+    for (grace, turn) in [(regular, false), (critical, true)] {
+        let ours = || context.residents().into_iter().filter(|(_, it)| is_critical(it.priority) == turn);
+        let seconds = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
+        let message = "Pod was terminated in response to imminent node shutdown.";
+        ours().for_each(|(uid, _)| context.end(&uid, NodeEnd::new("Terminated", message.to_string(), seconds)));
+        let gone = async {
+            while ours().next().is_some() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        if tokio::time::timeout(grace + Duration::from_secs(1), gone).await.is_err() {
+            tracing::warn!(critical = turn, "not all pods have ended in time");
+        }
+    }
+}
