@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use jiff::SignedDuration;
 
 /// What runs the pods of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -34,6 +35,10 @@ pub struct ControlPlaneArgs {
     /// Also register so many simulated nodes, named sim-00000 and so on
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub simulated_nodes: u32,
+
+    /// How long a node may be silent before it is given up, such as 50s or 2m
+    #[arg(long, value_name = "DURATION", default_value = "50s", value_parser = duration)]
+    pub node_monitor_grace_period: SignedDuration,
 
     /// Admission plugins to leave out, as in Kubernetes
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
@@ -81,4 +86,13 @@ pub struct UpArgs {
 pub struct ServerArgs {
     #[command(flatten)]
     pub control_plane: ControlPlaneArgs,
+}
+
+/// `50s`, `2m30s`, `1h`: as Kubernetes spells durations.
+fn duration(text: &str) -> Result<SignedDuration, String> {
+    let duration: SignedDuration = text.parse().map_err(|error| format!("{error}; write it like 50s or 2m"))?;
+    match duration.is_positive() {
+        true => Ok(duration),
+        false => Err("it must be more than nothing".to_string()),
+    }
 }

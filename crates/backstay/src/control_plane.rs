@@ -15,7 +15,7 @@ use backstay_apiserver::tokens::Signer;
 use backstay_apiserver::{ApiServer, Config, UserInfo, as_user, kubeconfig, listen};
 use backstay_node::pods_dir;
 use backstay_store::{EmbeddedStore, Store};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -83,7 +83,7 @@ impl ControlPlane {
         plane.tasks.spawn(listen::serve(listener, tls, plane.router.clone(), stopped));
         let stopping = plane.stopping();
         plane.tasks.spawn(async move { server.upkeep(stopping).await });
-        plane.run_controllers();
+        plane.run_controllers(args.node_monitor_grace_period);
         plane.run_simulated_nodes(args.simulated_nodes);
         plane.ready().await?;
         kubeconfig::write(&plane.kubeconfig, &plane.url, &pki.authority.pair().certificate_pem, &pki.admin)
@@ -110,9 +110,10 @@ impl ControlPlane {
         self.tasks.spawn(part);
     }
 
-    fn run_controllers(&mut self) {
+    fn run_controllers(&mut self, node_grace: SignedDuration) {
         let client = self.client("system:kube-controller-manager", &["system:masters"]);
-        let config = backstay_manager::Config::new(self.clock.clone(), self.entropy.clone());
+        let mut config = backstay_manager::Config::new(self.clock.clone(), self.entropy.clone());
+        config.node_grace = node_grace;
         self.tasks.spawn(backstay_manager::run(client, config, self.stopping()));
     }
 

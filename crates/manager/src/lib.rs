@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backstay_api::{Clock, Entropy};
+use jiff::SignedDuration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -59,11 +60,14 @@ pub struct Config {
     pub metrics: Arc<Metrics>,
     /// Work only while holding this Lease: for several servers over one store, and on clusters of others.
     pub lease: Option<LeaseConfig>,
+    /// A node is given up after so long without a sign of life.
+    pub node_grace: SignedDuration,
 }
 
 impl Config {
     pub fn new(clock: Clock, entropy: Entropy) -> Self {
-        Self { controllers: Controllers::All, clock, entropy, metrics: Arc::default(), lease: None }
+        let (controllers, metrics) = (Controllers::All, Arc::default());
+        Self { controllers, clock, entropy, metrics, lease: None, node_grace: node_lifecycle::GRACE }
     }
 }
 
@@ -114,11 +118,11 @@ async fn lead(api: &Api, config: &Config, mut candidate: Option<&mut Candidate>,
 /// Runs the controllers, as tasks, until one of them breaks down. They begin anew from what the API holds, so that
 /// starting over is always safe.
 async fn work(api: &Api, config: &Config, tasks: &mut JoinSet<()>) {
-    let Config { clock, entropy, metrics, .. } = config.clone();
+    let Config { clock, entropy, metrics, node_grace, .. } = config.clone();
     let (recorder, write_events) = events::recorder(api.clone(), clock.clone(), metrics.clone());
     let stop = CancellationToken::new();
     let _stop_when_dropped = stop.clone().drop_guard();
-    let context = Context { api: api.clone(), clock, entropy, recorder, metrics, shutdown: stop };
+    let context = Context { api: api.clone(), clock, entropy, recorder, metrics, node_grace, shutdown: stop };
     start(tasks, &context, config.controllers);
     tasks.spawn(write_events);
     while let Some(ended) = tasks.join_next().await {

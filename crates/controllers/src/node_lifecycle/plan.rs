@@ -8,7 +8,8 @@ use backstay_api::meta;
 use super::Heard;
 use crate::wire_time as seconds;
 
-/// A node that was heard of is given up after so long without a sign of life (`--node-monitor-grace-period`).
+/// A node that was heard of is given up after so long without a sign of life, unless another time is asked for
+/// (`--node-monitor-grace-period`).
 pub const GRACE: SignedDuration = SignedDuration::from_secs(50);
 /// A node that never reported is given up after so long (`--node-startup-grace-period`).
 pub const STARTUP_GRACE: SignedDuration = SignedDuration::from_secs(60);
@@ -52,14 +53,15 @@ impl Plan {
 }
 
 /// When a node is given up if nothing is heard of it until then. `reported`: it has said once how it is.
-pub fn deadline(heard: &Heard, reported: bool) -> Timestamp {
-    let grace = if reported { GRACE } else { STARTUP_GRACE };
+/// `grace`: as [`GRACE`].
+pub fn deadline(heard: &Heard, reported: bool, grace: SignedDuration) -> Timestamp {
+    let grace = if reported { grace } else { STARTUP_GRACE };
     heard.at.saturating_add(grace.max(heard.lease)).unwrap_or(Timestamp::MAX)
 }
 
-/// Plans for one node.
-pub fn plan(node: &Value, heard: &Heard, now: Timestamp) -> Plan {
-    let deadline = deadline(heard, condition(node, "Ready").is_some());
+/// Plans for one node. `grace`: as [`GRACE`].
+pub fn plan(node: &Value, heard: &Heard, grace: SignedDuration, now: Timestamp) -> Plan {
+    let deadline = deadline(heard, condition(node, "Ready").is_some(), grace);
     let silent = now >= deadline;
     let old = meta::list_at(node, &["status", "conditions"]);
     let conditions = if silent { unknown(node, old, now) } else { old.to_vec() };
@@ -206,7 +208,7 @@ mod tests {
 
     fn check(node: Value, silent_for: i64, expected: &str) {
         let heard = Heard::first(at(0));
-        assert_eq!(show(&plan(&node, &heard, at(silent_for))), expected, "{node}");
+        assert_eq!(show(&plan(&node, &heard, GRACE, at(silent_for))), expected, "{node}");
     }
 
     #[test]
@@ -245,12 +247,19 @@ mod tests {
     }
 
     #[test]
+    fn the_grace_can_be_another() {
+        let (seen, heard) = (node(&[("Ready", "True")], &[]), Heard::first(at(0)));
+        let given_up = |second: i64| plan(&seen, &heard, SignedDuration::from_secs(5), at(second)).pods_not_ready;
+        assert_eq!([given_up(4), given_up(5)], [false, true]);
+    }
+
+    #[test]
     fn a_lease_that_lasts_longer_than_the_grace_period_is_believed() {
         let seen = node(&[("Ready", "True")], &[]);
         let mut heard = Heard::first(at(0));
         heard.renewal("a", 3600, at(0));
-        assert_eq!(plan(&seen, &heard, at(3599)).conditions, None);
-        assert!(plan(&seen, &heard, at(3600)).conditions.is_some());
+        assert_eq!(plan(&seen, &heard, GRACE, at(3599)).conditions, None);
+        assert!(plan(&seen, &heard, GRACE, at(3600)).conditions.is_some());
     }
 
     #[test]
@@ -259,7 +268,7 @@ mod tests {
         seen["spec"]["unschedulable"] = json!(true);
         seen["metadata"]["labels"] = json!({ "kubernetes.io/os": "linux" });
         let heard = Heard::first(at(0));
-        let plan = plan(&seen, &heard, at(1));
+        let plan = plan(&seen, &heard, GRACE, at(1));
         assert_eq!(show(&plan), "taints [unschedulable:NoSchedule]");
         assert_eq!(plan.labels, [("beta.kubernetes.io/os", "linux".to_string())]);
     }

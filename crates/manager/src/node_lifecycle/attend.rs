@@ -23,7 +23,8 @@ pub async fn attend(context: &Context, name: &str, heard: &Heard) -> Result<(), 
     };
     let NodeReport { mut meta, node } = NodeReport::from_json(&body)?;
     let was_ready = readiness(&node) == Some("True");
-    let Plan { taints, conditions, labels, pods_not_ready, .. } = plan(&node, heard, context.clock.now());
+    let Plan { taints, conditions, labels, pods_not_ready, .. } =
+        plan(&node, heard, context.node_grace, context.clock.now());
     let gave_up = conditions.is_some();
     if let Some(conditions) = conditions {
         let patch = json!({ "metadata": exactly(&meta), "status": { "conditions": conditions } });

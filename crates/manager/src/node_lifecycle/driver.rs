@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use backstay_controllers::model::Meta;
 use backstay_controllers::node_lifecycle::{Heard, NodeReport, Renewal, deadline, plan, readiness};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc::Receiver;
 use tokio::task::{JoinError, JoinSet};
 
@@ -118,13 +118,13 @@ impl Driver {
         });
         known.heard.report(&report.node, now);
         known.reported = readiness(&report.node).is_some();
-        let plan = plan(&report.node, &known.heard, now);
+        let plan = plan(&report.node, &known.heard, self.context.node_grace, now);
         known.given_up &= plan.pods_not_ready;
         // One that was given up before we came still has its pods to be looked at, once.
         known.needs_attention = !plan.is_empty() || (plan.pods_not_ready && !known.given_up);
         match known.needs_attention {
             true => self.queue.add(name),
-            false => self.queue.add_at(name, known.deadline()),
+            false => self.queue.add_at(name, known.deadline(self.context.node_grace)),
         }
     }
 
@@ -166,7 +166,7 @@ impl Driver {
 
     fn look_at(&mut self, name: Arc<str>, now: Timestamp) {
         let Some(known) = self.nodes.get(&name) else { return self.queue.done(&name) };
-        let deadline = known.deadline();
+        let deadline = known.deadline(self.context.node_grace);
         if !known.needs_attention && (now < deadline || known.given_up) {
             self.queue.done(&name);
             if now < deadline {
@@ -193,9 +193,9 @@ impl Driver {
                 self.queue.done(&name);
                 let Some(known) = self.nodes.get_mut(&name) else { return };
                 known.needs_attention = false;
-                known.given_up = now >= known.deadline();
+                known.given_up = now >= known.deadline(self.context.node_grace);
                 if !known.given_up {
-                    self.queue.add_at(name, known.deadline());
+                    self.queue.add_at(name, known.deadline(self.context.node_grace));
                 }
             }
             Err(error) => {
@@ -213,8 +213,8 @@ impl Known {
         Self { meta, heard, reported: false, needs_attention: false, given_up: false }
     }
 
-    fn deadline(&self) -> Timestamp {
-        deadline(&self.heard, self.reported)
+    fn deadline(&self, grace: SignedDuration) -> Timestamp {
+        deadline(&self.heard, self.reported, grace)
     }
 }
 

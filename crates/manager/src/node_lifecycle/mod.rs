@@ -7,4 +7,5 @@ mod attend;
 mod driver;
 mod notes;
 
+pub use backstay_controllers::node_lifecycle::GRACE;
 pub use driver::{Inputs, run};
