@@ -18,12 +18,28 @@ pub fn run() -> Result<()> {
     step("docs", "run `cargo doc --workspace --no-deps`", docs)?;
     let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
     clients.show(&mut tests);
+    // What was installed must be used: a test that would skip for want of it fails instead.
+    tests.env("BACKSTAY_REQUIRE", PROGRAMS.map(|(_, package)| package).join(","));
     step("tests", "run `cargo test --workspace`", tests)
 }
 
-/// Installs what the tests use besides Rust and client programs: some kubectl, python3, ip, curl.
+/// What the tests use besides Rust and client programs: the program that shows it is there, and its package.
+const PROGRAMS: [(&str, &str); 11] = [
+    ("kubectl", "kubernetes-client"),
+    ("python3", "python3"),
+    ("curl", "curl"),
+    ("ip", "iproute2"),
+    ("nsenter", "util-linux"),
+    ("nft", "nftables"),
+    ("busybox", "busybox-static"),
+    ("etcd", "etcd-server"),
+    ("containerd", "containerd"),
+    ("runc", "runc"),
+    ("/usr/lib/cni/bridge", "containernetworking-plugins"),
+];
+
+/// Installs what is missing.
 fn set_up() -> Result<()> {
-    let programs = [("kubectl", "kubernetes-client"), ("python3", "python3"), ("ip", "iproute2"), ("curl", "curl")];
-    let missing = programs.iter().filter(|(program, _)| !is_installed(program));
+    let missing = PROGRAMS.iter().filter(|(program, _)| !is_installed(program));
     apt_install(&missing.map(|(_, package)| *package).collect::<Vec<_>>())
 }

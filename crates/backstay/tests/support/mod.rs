@@ -4,7 +4,9 @@
 #![allow(dead_code)]
 
 pub mod clients;
+pub mod hosts;
 pub mod kubelet;
+pub mod needs;
 pub mod program;
 pub mod proxy;
 pub mod world;
