@@ -252,6 +252,34 @@ async fn a_lost_shim_takes_its_container_along() {
     wait_for("the container dies with its shim", || !is_alive(pid)).await;
 }
 
+/// What a power cut or a bad disk has left of the files.
+#[tokio::test]
+async fn torn_files_lose_no_container() {
+    let check = async |torn: &str, runs: bool, expected: &str| {
+        let machine = Machine::new();
+        let key = machine.start(0, if runs { "sleep 1000" } else { "exit 3" }).await;
+        let pid = machine.state(&key)["pid"].as_i64().unwrap() as i32;
+        let attempt = machine.runtime.layout().attempt(&key);
+        wait_for("it ends", || runs || attempt.join("exit.json").exists()).await;
+        std::fs::write(attempt.join(torn), "{\"tor").unwrap();
+        let machine = machine.restarted();
+        let shown = match machine.record(&key).await.state {
+            ContainerState::Exited(exit) => format!("{} {}", exit.exit_code, exit.reason),
+            other => format!("{other:?}").split(' ').next().unwrap_or_default().to_string(),
+        };
+        assert_eq!(shown, expected, "{torn}, running: {runs}");
+        machine.runtime.remove("u1").await.unwrap();
+        wait_for("nothing of it runs on", || !is_alive(pid) || (torn == "state.json" && !is_root())).await;
+        assert!(machine.runtime.pods().await.unwrap().is_empty());
+    };
+    check("spec.json", true, "Running").await;
+    check("spec.json", false, "3 Error").await;
+    check("exit.json", false, "137 ContainerStatusUnknown").await;
+    check("state.json", true, "128 StartError").await;
+    check("state.json", false, "3 Error").await;
+    check("../../../pod.json", true, "Running").await;
+}
+
 #[tokio::test]
 async fn commands_run_beside_a_container() {
     let machine = Machine::new();

@@ -92,7 +92,8 @@ impl ProcessRuntime {
 
     fn record(&self, key: &ContainerKey) -> Option<ContainerRecord> {
         let dir = self.layout.attempt(key);
-        let spec: ShimSpec = layout::read(&dir.join("spec.json"))?;
+        // What has become unreadable was written once, and may run: it must not be forgotten.
+        let spec: ShimSpec = layout::read(&dir.join("spec.json")).unwrap_or_default();
         Some(ContainerRecord {
             id: id(key),
             attempt: key.attempt,
