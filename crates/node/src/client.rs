@@ -1,18 +1,32 @@
 //! Requests to the API server, with objects as `serde_json::Value`: the few that a node needs.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::Stream;
 use http::{Method, Request};
 use kube::Client;
+use kube::core::WatchEvent;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
 
 /// Names us in `managedFields` and in the server's logs.
 const USER_AGENT: &str = concat!("backstay-node/", env!("CARGO_PKG_VERSION"));
 
+/// A request that is not answered in this time never will be: a network that is cut swallows it without a word.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
 #[derive(Clone)]
 pub(crate) struct Api {
-    pub(crate) client: Client,
+    client: Client,
+    /// How often the server was reached again after it had not been.
+    restored: Arc<watch::Sender<u64>>,
+    /// The last request got no answer.
+    cut: Arc<AtomicBool>,
 }
 
 /// The little of an answer that a writer wants to know.
@@ -37,30 +51,59 @@ impl Written {
 
 impl Api {
     pub(crate) fn new(client: Client) -> Self {
-        Self { client }
+        Self { client, restored: Arc::new(watch::Sender::new(0)), cut: Arc::default() }
+    }
+
+    /// Changes when the server is reached again after it had not been: what still waits on an old connection waits in
+    /// vain.
+    pub(crate) fn restored(&self) -> watch::Receiver<u64> {
+        self.restored.subscribe()
+    }
+
+    /// Events of a watch, for as long as they come.
+    pub(crate) async fn watch(
+        &self,
+        path: &str,
+    ) -> Result<impl Stream<Item = Result<WatchEvent<Value>, kube::Error>> + use<>, kube::Error> {
+        self.answered(self.client.request_events::<Value>(request(Method::GET, path, "", Vec::new())?)).await
+    }
+
+    /// Waits for an answer, but not for ever.
+    async fn answered<T>(&self, asked: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+        let answer = tokio::time::timeout(TIMEOUT, asked).await.unwrap_or_else(|_| {
+            Err(kube::Error::Service(format!("no answer from the server within {} s", TIMEOUT.as_secs()).into()))
+        });
+        let reached = !matches!(&answer, Err(error) if code(error).is_none());
+        if self.cut.swap(!reached, Ordering::Relaxed) && reached {
+            self.restored.send_modify(|count| *count += 1);
+        }
+        answer
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Value, kube::Error> {
-        self.client.request(request(Method::GET, path, "", Vec::new())?).await
+        self.answered(self.client.request(request(Method::GET, path, "", Vec::new())?)).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, kube::Error> {
-        self.client.request(request(Method::POST, path, "application/json", body.to_string().into_bytes())?).await
+        let request = request(Method::POST, path, "application/json", body.to_string().into_bytes())?;
+        self.answered(self.client.request(request)).await
     }
 
     pub(crate) async fn merge_patch(&self, path: &str, body: &Value) -> Result<Written, kube::Error> {
         let kind = "application/merge-patch+json";
-        self.client.request(request(Method::PATCH, path, kind, body.to_string().into_bytes())?).await
+        self.answered(self.client.request(request(Method::PATCH, path, kind, body.to_string().into_bytes())?)).await
     }
 
     pub(crate) async fn strategic_patch(&self, path: &str, body: &Value) -> Result<Written, kube::Error> {
         let kind = "application/strategic-merge-patch+json";
-        self.client.request(request(Method::PATCH, path, kind, body.to_string().into_bytes())?).await
+        self.answered(self.client.request(request(Method::PATCH, path, kind, body.to_string().into_bytes())?)).await
     }
 
     pub(crate) async fn delete(&self, path: &str, options: &Value) -> Result<(), kube::Error> {
         let body = options.to_string().into_bytes();
-        self.client.request_text(request(Method::DELETE, path, "application/json", body)?).await.map(drop)
+        self.answered(self.client.request_text(request(Method::DELETE, path, "application/json", body)?))
+            .await
+            .map(drop)
     }
 }
 

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use backstay_api::{Entropy, meta};
 use futures::StreamExt;
-use http::Method;
 use kube::core::WatchEvent;
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -31,6 +30,8 @@ pub(crate) struct Selection {
 const PAGE_LIMIT: u32 = 500;
 /// A server ends a watch after this, so that broken connections are noticed; clients of Kubernetes ask for 5 to 10 minutes.
 const WATCH_SECONDS: u64 = 300;
+/// A server that has nothing to tell says so every minute, with a bookmark; after such silence the connection is dead.
+const SILENCE_MAX: Duration = Duration::from_secs(150);
 /// First and longest pause after a fault.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -79,13 +80,16 @@ async fn once(
     let path = selection.path;
     let path =
         format!("{path}?watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={from}{query}");
-    let events = api.client.request_events::<Value>(client::request(Method::GET, &path, "", Vec::new())?).await?;
-    let mut events = std::pin::pin!(events);
+    let mut restored = api.restored();
+    let mut events = std::pin::pin!(api.watch(&path).await?);
     loop {
         let event = tokio::select! {
             biased;
             event = events.next() => event,
             () = changes.closed() => return Ok(()),
+            // The connection may be one that the fault has cut, on which nothing will ever come.
+            Ok(()) = restored.changed() => return Ok(()),
+            () = tokio::time::sleep(SILENCE_MAX) => return Ok(()),
         };
         let Some(event) = event else { return Ok(()) };
         let change = match event? {

@@ -1,6 +1,8 @@
 //! A server in this process over a store in memory, and a client to talk to it with.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod link;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use serde_json::{Value, json};
 
 pub struct Server {
     pub client: Client,
+    pub router: axum::Router,
     pub clock: Clock,
     pub entropy: Entropy,
 }
@@ -38,7 +41,8 @@ impl Server {
         let server = ApiServer::new(config).unwrap();
         server.bootstrap().await.unwrap();
         let admin = UserInfo::new("admin", &["system:masters"]);
-        let server = Self { client: Client::new(as_user(server.router(), admin), "default"), clock, entropy };
+        let router = as_user(server.router(), admin);
+        let server = Self { client: Client::new(router.clone(), "default"), router, clock, entropy };
         for namespace in ["default", "kube-node-lease"] {
             let body = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
             let _ = server.send(Method::POST, "/api/v1/namespaces", &body).await;

@@ -1,4 +1,5 @@
-//! The agent with a runtime that has images, which here runs nothing: what it is asked for, and what the pod says.
+//! The agent of a machine whose runtime has images, and here runs nothing: what it is asked for, what the pod says, and
+//! what becomes of both when something fails.
 
 mod support;
 
@@ -18,6 +19,7 @@ use backstay_node::runtime::{
 use backstay_node::{NodeConfig, pods_dir};
 use base64::Engine as _;
 use serde_json::{Value, json};
+use support::link::Link;
 use support::{Server, condition, is_ready, pod_path};
 use tokio::sync::{Notify, mpsc::UnboundedSender};
 
@@ -48,6 +50,22 @@ struct Fake {
 impl Fake {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+
+    /// What runs of the pod ends with this code.
+    fn exit(&self, pod_uid: &str, exit_code: i32) {
+        let mut state = self.state();
+        let now = jiff::Timestamp::now();
+        let reason = if exit_code == 0 { "Completed" } else { "Error" }.to_string();
+        let exit = Exit { started_at: now, finished_at: now, exit_code, reason, message: String::new() };
+        for record in state.containers.entry(pod_uid.to_string()).or_default().values_mut().flatten() {
+            if record.is_running() {
+                record.state = ContainerState::Exited(exit.clone());
+            }
+        }
+        if let Some(changed) = &state.changed {
+            let _ = changed.send(pod_uid.to_string());
+        }
     }
 }
 
@@ -147,17 +165,7 @@ impl Runtime for Fake {
     }
 
     async fn stop(&self, key: &ContainerKey, _grace: Duration) -> Result<(), RuntimeError> {
-        if let Some(records) = self.state().containers.entry(key.pod_uid.clone()).or_default().get_mut(&key.name) {
-            let now = jiff::Timestamp::now();
-            let exit = Exit {
-                started_at: now,
-                finished_at: now,
-                exit_code: 0,
-                reason: "Completed".into(),
-                message: String::new(),
-            };
-            records.iter_mut().for_each(|record| record.state = ContainerState::Exited(exit.clone()));
-        }
+        self.exit(&key.pod_uid, 0);
         Ok(())
     }
 
@@ -187,6 +195,7 @@ struct Machine {
     dir: tempfile::TempDir,
     agent: tokio::task::JoinHandle<()>,
     shutdown: Arc<Notify>,
+    link: Link,
 }
 
 impl Drop for Machine {
@@ -208,6 +217,7 @@ impl Machine {
             is_stopping: Arc::new(move || stopping.state().stopping),
             shutdown_grace: (Duration::from_secs(20), Duration::from_secs(10)),
         };
+        let (link, client) = Link::to(server.router.clone());
         let shutdown = Arc::new(Notify::new());
         let told = shutdown.clone();
         let config = NodeConfig {
@@ -221,11 +231,11 @@ impl Machine {
             labels: Vec::new(),
             server_url: None,
         };
-        let agent = tokio::spawn(backstay_node::run(server.client.clone(), config, async move {
+        let agent = tokio::spawn(backstay_node::run(client, config, async move {
             told.notified().await;
         }));
         server.wait("/api/v1/nodes/n1", "registered", is_ready).await;
-        Self { server, fake, dir, agent, shutdown }
+        Self { server, fake, dir, agent, shutdown, link }
     }
 
     async fn pod(&self, image: &str, policy: &str, change: impl FnOnce(&mut Value)) {
@@ -410,6 +420,35 @@ async fn a_runtime_class_chooses() {
     machine.server.wait(&pod_path("a"), "gone", Value::is_null).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn pods_run_on_without_their_server() {
+    let machine = Machine::start().await;
+    for name in ["a", "b"] {
+        machine.server.pod(name, "n1", |pod| pod["spec"]["containers"][0]["image"] = "app:v1".into()).await;
+        machine.server.wait(&pod_path(name), "ready", is_ready).await;
+    }
+    machine.link.cut();
+    let uid = machine.server.get(&pod_path("a")).await["metadata"]["uid"].as_str().unwrap().to_string();
+    machine.fake.exit(&uid, 1);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let attempts = machine.fake.state().containers[&uid]["main"].len();
+    assert_eq!(attempts, 2, "a container that fails is started again without being told to");
+    // A pod that is deleted meanwhile runs on: nobody can tell its node.
+    machine.server.delete(&pod_path("b")).await;
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(machine.server.get(&pod_path("a")).await["status"]["containerStatuses"][0]["restartCount"], 0);
+    assert_eq!(machine.fake.state().containers.len(), 2);
+    let before = machine.server.get(LEASE).await["spec"]["renewTime"].clone();
+    machine.link.heal();
+    let restarted = |pod: &Value| pod["status"]["containerStatuses"][0]["restartCount"] == 1 && is_ready(pod);
+    machine.server.wait(&pod_path("a"), "what happened is told", restarted).await;
+    machine.server.wait(&pod_path("b"), "the other is ended", Value::is_null).await;
+    machine.server.wait(LEASE, "renewed", |lease| lease["spec"]["renewTime"] != before).await;
+    machine.server.pod("c", "n1", |pod| pod["spec"]["containers"][0]["image"] = "app:v1".into()).await;
+    machine.server.wait(&pod_path("c"), "a new one runs", is_ready).await;
+}
+
+const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n1";
 const NODE: &str = "/api/v1/nodes/n1";
 
 fn short(available: u64) -> Room {
