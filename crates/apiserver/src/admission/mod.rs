@@ -6,6 +6,7 @@
 mod namespace_lifecycle;
 mod node_taint;
 mod priority;
+mod runtime_class;
 mod service_account;
 mod tolerations;
 
@@ -48,16 +49,17 @@ impl<'a> Admission<'a> {
 type Plugin = fn(&mut Admission<'_>) -> Result<(), Status>;
 
 /// All plugins, in the order in which they run. Source: `pkg/kubeapiserver/options/plugins.go`.
-const PLUGINS: [(&str, Plugin); 5] = [
+const PLUGINS: [(&str, Plugin); 6] = [
     ("NamespaceLifecycle", namespace_lifecycle::admit),
     ("ServiceAccount", service_account::admit),
     ("TaintNodesByCondition", node_taint::admit),
     ("Priority", priority::admit),
     ("DefaultTolerationSeconds", tolerations::admit),
+    ("RuntimeClass", runtime_class::admit),
 ];
 
 /// Plugins of Kubernetes that this server does without; naming them to switch them off is no mistake.
-const ABSENT: [&str; 32] = [
+const ABSENT: [&str; 31] = [
     "AlwaysAdmit",
     "AlwaysDeny",
     "AlwaysPullImages",
@@ -86,7 +88,6 @@ const ABSENT: [&str; 32] = [
     "PodTolerationRestriction",
     "PodTopologyLabels",
     "ResourceQuota",
-    "RuntimeClass",
     "StorageObjectInUseProtection",
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionWebhook",
