@@ -60,6 +60,11 @@ impl Api {
         self.restored.subscribe()
     }
 
+    /// The last request got no answer. The watch and the heartbeat go on asking; others need not wait in vain.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
+    }
+
     /// Events of a watch, for as long as they come.
     pub(crate) async fn watch(
         &self,

@@ -196,6 +196,7 @@ struct Machine {
     agent: tokio::task::JoinHandle<()>,
     shutdown: Arc<Notify>,
     link: Link,
+    client: kube::Client,
 }
 
 impl Drop for Machine {
@@ -207,35 +208,38 @@ impl Drop for Machine {
 impl Machine {
     async fn start() -> Self {
         let (server, fake) = (Server::start().await, Arc::new(Fake::default()));
-        let dir = tempfile::tempdir().unwrap();
-        let shim = ShimCommand(vec![env!("CARGO_BIN_EXE_node-shim").into()]);
-        let process = ProcessRuntime::new(pods_dir(dir.path()), shim, server.clock.clone()).unwrap();
-        let runtimes = Runtimes::new(fake.clone()).with("process", Arc::new(process));
-        let (signals, stopping) = (fake.clone(), fake.clone());
-        let machine = backstay_node::Machine {
-            signals: Arc::new(move || signals.state().signals),
-            is_stopping: Arc::new(move || stopping.state().stopping),
-            shutdown_grace: (Duration::from_secs(20), Duration::from_secs(10)),
-        };
         let (link, client) = Link::to(server.router.clone());
-        let shutdown = Arc::new(Notify::new());
-        let told = shutdown.clone();
+        let (dir, shutdown) = (tempfile::tempdir().unwrap(), Arc::new(Notify::new()));
+        let agent = tokio::spawn(async {});
+        let mut machine = Self { server, fake, dir, agent, shutdown, link, client };
+        machine.start_agent();
+        machine.server.wait(NODE, "registered", is_ready).await;
+        machine
+    }
+
+    fn start_agent(&mut self) {
+        let (server, dir) = (&self.server, self.dir.path());
+        let shim = ShimCommand(vec![env!("CARGO_BIN_EXE_node-shim").into()]);
+        let process = ProcessRuntime::new(pods_dir(dir), shim, server.clock.clone()).unwrap();
+        let (signals, stopping) = (self.fake.clone(), self.fake.clone());
         let config = NodeConfig {
             name: "n1".into(),
-            runtimes,
+            runtimes: Runtimes::new(self.fake.clone()).with("process", Arc::new(process)),
             clock: server.clock.clone(),
             entropy: server.entropy.clone(),
-            data_dir: dir.path().to_path_buf(),
-            machine,
+            data_dir: dir.to_path_buf(),
+            machine: backstay_node::Machine {
+                signals: Arc::new(move || signals.state().signals),
+                is_stopping: Arc::new(move || stopping.state().stopping),
+                shutdown_grace: (Duration::from_secs(20), Duration::from_secs(10)),
+            },
             addresses: vec!["127.0.0.1".into()],
             labels: Vec::new(),
             server_url: None,
         };
-        let agent = tokio::spawn(backstay_node::run(client, config, async move {
-            told.notified().await;
-        }));
-        server.wait("/api/v1/nodes/n1", "registered", is_ready).await;
-        Self { server, fake, dir, agent, shutdown, link }
+        let told = self.shutdown.clone();
+        let shutdown = async move { told.notified().await };
+        self.agent = tokio::spawn(backstay_node::run(self.client.clone(), config, shutdown));
     }
 
     async fn pod(&self, image: &str, policy: &str, change: impl FnOnce(&mut Value)) {
@@ -446,6 +450,25 @@ async fn pods_run_on_without_their_server() {
     machine.server.wait(LEASE, "renewed", |lease| lease["spec"]["renewTime"] != before).await;
     machine.server.pod("c", "n1", |pod| pod["spec"]["containers"][0]["image"] = "app:v1".into()).await;
     machine.server.wait(&pod_path("c"), "a new one runs", is_ready).await;
+}
+
+/// The agent begins anew while the server cannot be reached: after a power cut, say.
+#[tokio::test(start_paused = true)]
+async fn pods_come_back_without_their_server() {
+    let mut machine = Machine::start().await;
+    machine.server.pod("a", "n1", |pod| pod["spec"]["containers"][0]["image"] = "app:v1".into()).await;
+    let pod = machine.server.wait(&pod_path("a"), "ready", is_ready).await;
+    let uid = pod["metadata"]["uid"].as_str().unwrap().to_string();
+    machine.link.cut();
+    machine.agent.abort();
+    machine.fake.exit(&uid, 137);
+    machine.start_agent();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(machine.fake.state().containers[&uid]["main"].len(), 2, "started again");
+    machine.server.delete(&pod_path("a")).await;
+    machine.link.heal();
+    machine.server.wait(&pod_path("a"), "ended, now that it is known", Value::is_null).await;
+    assert_eq!(std::fs::read_dir(pods_dir(machine.dir.path())).unwrap().count(), 0);
 }
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n1";

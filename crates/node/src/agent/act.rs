@@ -58,6 +58,7 @@ impl Worker {
             Ok(()) => {
                 self.seen.setup_error = None;
                 self.prepared = true;
+                self.keep();
             }
             Err((reason, message)) => {
                 self.context.events.note(pod, "", Kind::Warning, reason, message.clone());

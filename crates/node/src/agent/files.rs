@@ -23,12 +23,13 @@ pub(super) fn put(dir: &Path, volume: &Volume, fs_group: Option<u32>) -> Result<
                 fs::create_dir_all(dir).map_err(explain)?;
                 // Anybody may write: the container may run as anybody.
                 fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).map_err(explain)?;
-                if let Some(limit) = memory {
-                    mount_memory(dir, *limit)?;
-                }
-                if let Some(group) = fs_group {
-                    give_to(dir, group, 0o2777).map_err(explain)?;
-                }
+            }
+            // Also one that was there: the machine may have been switched off since.
+            if let Some(limit) = memory.filter(|_| !is_mounted(dir)) {
+                mount_memory(dir, limit)?;
+            }
+            if let Some(group) = fs_group {
+                give_to(dir, group, 0o2777).map_err(explain)?;
             }
             Ok(dir.to_path_buf())
         }
@@ -42,6 +43,12 @@ pub(super) fn release(volumes: &Path) {
         // Fails for everything that is no mount.
         let _ = rustix::mount::unmount(entry.path(), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
     }
+}
+
+/// Something is mounted here: it lies on another file system than the directory that holds it.
+fn is_mounted(dir: &Path) -> bool {
+    let device = |path: &Path| fs::symlink_metadata(path).map(|it| std::os::unix::fs::MetadataExt::dev(&it)).ok();
+    dir.parent().is_some_and(|parent| device(parent) != device(dir))
 }
 
 /// Without root it stays an ordinary directory.

@@ -33,6 +33,9 @@ impl Inputs {
     /// # Errors
     /// If the server does not answer. What does not exist is no error here.
     pub(super) async fn fetch(&mut self, context: &Context, pod: &Value) -> Result<(), String> {
+        if context.api.is_cut() {
+            return Err("the server cannot be reached".to_string());
+        }
         let now = context.config.clock.now();
         let mut fetched = BTreeMap::new();
         for reference in objects::references(pod) {

@@ -8,6 +8,7 @@ use backstay_api::meta;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::events::Kind;
@@ -17,7 +18,7 @@ use super::upkeep::Resident;
 use super::{Context, pods_dir};
 use crate::client;
 use crate::lifecycle::{Action, NodeEnd, Observed, Plan, Pod, ProbeKind, Sandbox, WaitingOn, plan, words};
-use crate::process::layout;
+use crate::process::layout::{self, Layout};
 use crate::runtime::{Image, ImageError, Runtime};
 use crate::status;
 use crate::watch::Change;
@@ -41,6 +42,7 @@ pub(super) async fn run(
     }
     drop(changed);
     let mut workers = Workers { context, mailboxes: BTreeMap::new(), tasks: JoinSet::new() };
+    workers.remember();
     loop {
         tokio::select! {
             biased;
@@ -90,6 +92,18 @@ pub(super) enum Note {
 }
 
 impl Workers {
+    /// Takes up the pods of an earlier agent: they are looked after although the server may not be there to ask. What it
+    /// says later counts.
+    fn remember(&mut self) {
+        let layout = Layout { pods: pods_dir(&self.context.config.data_dir) };
+        for uid in layout::names(&layout.pods) {
+            let object: Option<Value> = layout::read(&layout.object(&uid));
+            if let Some(object) = object.filter(|object| meta::uid(object) == uid) {
+                self.applied(object);
+            }
+        }
+    }
+
     async fn take_in(&mut self, change: Change) {
         match change {
             Change::Applied(object) => self.applied(object),
@@ -195,6 +209,7 @@ pub(super) struct Worker {
     told: BTreeMap<String, Timestamp>,
     retry: bool,
     repetition: status::Repetition,
+    restored: watch::Receiver<u64>,
 }
 
 impl Worker {
@@ -206,6 +221,7 @@ impl Worker {
     ) -> Self {
         let refreshed_at = context.config.clock.now();
         let runtime = context.config.runtimes.usual().clone();
+        let restored = context.api.restored();
         Self {
             context,
             object,
@@ -223,6 +239,7 @@ impl Worker {
             told: BTreeMap::new(),
             retry: false,
             repetition: status::Repetition::default(),
+            restored,
         }
     }
 
@@ -285,6 +302,20 @@ impl Worker {
         }
     }
 
+    /// Keeps the object on disk, for an agent that begins without a server.
+    pub(super) fn keep(&self) {
+        // Before it is prepared, there is nothing to look after yet.
+        if !self.prepared {
+            return;
+        }
+        let layout = Layout { pods: pods_dir(&self.context.config.data_dir) };
+        let (dir, file) = (layout.pod(meta::uid(&self.object)), layout.object(meta::uid(&self.object)));
+        let written = std::fs::create_dir_all(&dir).and_then(|()| layout::write(&file, &self.object));
+        if let Err(error) = written {
+            tracing::warn!(file = %file.display(), %error, "pod not kept on disk");
+        }
+    }
+
     /// Keeps the node's list of what runs here true.
     fn reside(&self, pod: &Pod) {
         let ids = self.seen.containers.values().flatten().map(|record| record.image_id.clone());
@@ -322,6 +353,7 @@ impl Worker {
         // Adopted: what runs has its sandbox, whatever has become of the objects its volumes were made from.
         if !self.prepared && sandbox.is_some() && !self.seen.containers.is_empty() {
             self.prepared = true;
+            self.keep();
             self.refresh().await;
         }
         let host_ips = &self.context.facts.ips;
@@ -354,6 +386,10 @@ impl Worker {
             return;
         }
         let Some(patch) = status::patch(&pod.status, wanted) else { return };
+        // Told when the server is reached again.
+        if self.context.api.is_cut() {
+            return;
+        }
         if !self.repetition.allows(&patch, self.now()) {
             self.retry = true;
             return;
@@ -435,6 +471,7 @@ impl Worker {
         tokio::select! {
             biased;
             Some(note) = self.notes.recv() => self.take_in(note),
+            Ok(()) = self.restored.changed() => {}
             () = timer => {}
         }
         while let Ok(note) = self.notes.try_recv() {
@@ -453,6 +490,9 @@ impl Worker {
                 let held = std::mem::replace(&mut self.object, *object);
                 if version(meta::resource_version(&self.object)) < self.written {
                     self.object["status"] = held["status"].clone();
+                }
+                if meta::is_being_deleted(&self.object) && !meta::is_being_deleted(&held) {
+                    self.keep();
                 }
             }
             Note::Gone => {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! PODS/UID/pod.json                            which pod this is
+//! PODS/UID/object.json                         its object, as the agent saw it last
 //! PODS/UID/volumes/NAME/                       its volumes
 //! PODS/UID/containers/NAME/ATTEMPT/spec.json   what to run: written by the agent, read by the shim
 //!                                  state.json  that it runs: written by the shim
@@ -67,6 +68,10 @@ pub struct ShimState {
 impl Layout {
     pub fn pod(&self, uid: &str) -> PathBuf {
         self.pods.join(uid)
+    }
+
+    pub fn object(&self, uid: &str) -> PathBuf {
+        self.pod(uid).join("object.json")
     }
 
     pub fn volumes(&self, uid: &str) -> PathBuf {
