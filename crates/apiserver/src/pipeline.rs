@@ -20,6 +20,7 @@ use crate::authz::{Action, Attributes, Resource, forbidden};
 use crate::call::Warnings;
 use crate::gate::{Held, Nature, TooMany};
 use crate::leftover::Leftover;
+use crate::registry::store_failure;
 use crate::request::{Intent, Query, RequestInfo};
 use crate::server::Core;
 use crate::{dispatch, system};
@@ -34,6 +35,8 @@ pub struct Asked {
     pub query: Query,
     /// Nobody, until credentials have been looked at.
     pub user: UserInfo,
+    /// What is wrong with the store, as far as somebody has asked.
+    pub store_problem: Option<String>,
     /// The place that it takes, once it is let in.
     pub held: Option<Arc<Held>>,
 }
@@ -65,7 +68,8 @@ pub async fn run(core: Arc<Core>, request: Request<Body>) -> Response<Body> {
     let query = Query::parse(head.uri.query().unwrap_or_default());
     let info = RequestInfo::parse(&head.method, head.uri.path(), &query);
     let label = system::metrics::Label::of(&core.catalog, &head.method, &info);
-    let asked = Asked { core: core.clone(), head, info, query, user: UserInfo::anonymous(), held: None };
+    let asked =
+        Asked { core: core.clone(), head, info, query, user: UserInfo::anonymous(), store_problem: None, held: None };
     let mut response = guarded(asked, body).await;
     send::set(response.headers_mut(), AUDIT_ID, &audit_id);
     response.headers_mut().entry(CACHE_CONTROL).or_insert_with(|| http::HeaderValue::from_static("no-cache, private"));
@@ -139,6 +143,7 @@ async fn in_turn(
     warnings: Arc<Warnings>,
 ) -> Result<Response<Body>, Status> {
     let core = asked.core.clone();
+    catch_up(&mut asked, nature).await?;
     asked.user = authenticate(&core, &asked.head)?;
     // Whoever acts as others queues up as who they are.
     match core.gate.enter(nature, &asked.user.name).await {
@@ -148,6 +153,25 @@ async fn in_turn(
         }
         Err(TooMany) => Ok(too_many()),
     }
+}
+
+/// Where other servers write to the same store, has what they have acknowledged seen here as well: by the request, and
+/// by those who decide whether it may be made. Who asks for any version, or an old one, need not wait for it.
+async fn catch_up(asked: &mut Asked, nature: Nature) -> Result<(), Status> {
+    if !asked.core.store.is_shared() {
+        return Ok(());
+    }
+    let reads = matches!(&asked.info.intent, Intent::Resource { verb, .. } if verb.is_read());
+    match nature {
+        // Alive without it, but neither healthy nor ready.
+        Nature::Health if asked.info.path.starts_with("/livez") => {}
+        Nature::Health => {
+            asked.store_problem = asked.core.store.catch_up().await.err().map(|error| error.to_string());
+        }
+        _ if reads && !asked.query.text("resourceVersion").is_empty() => {}
+        _ => asked.core.store.catch_up().await.map_err(|error| store_failure(&error))?,
+    }
+    Ok(())
 }
 
 fn too_many() -> Response<Body> {

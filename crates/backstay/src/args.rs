@@ -17,6 +17,35 @@ pub enum Runtime {
     None,
 }
 
+/// What keeps the state of a control plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StoreKind {
+    /// One file in the data directory, for one server
+    Embedded,
+    /// An etcd, for one server or several
+    Etcd,
+}
+
+/// Where an etcd is.
+#[derive(Clone, Debug, Args)]
+pub struct EtcdArgs {
+    /// The members of etcd, as https://HOST:2379
+    #[arg(long = "etcd-endpoints", value_name = "URL", value_delimiter = ',')]
+    pub endpoints: Vec<String>,
+
+    /// The authority that vouches for etcd, in PEM form
+    #[arg(long = "etcd-ca", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+
+    /// Our certificate for etcd, in PEM form
+    #[arg(long = "etcd-cert", value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+
+    /// The key of that certificate, in PEM form
+    #[arg(long = "etcd-key", value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+}
+
 /// Where a control plane keeps its state, and where it is reached.
 #[derive(Clone, Debug, Args)]
 pub struct ControlPlaneArgs {
@@ -27,6 +56,13 @@ pub struct ControlPlaneArgs {
     /// Address to serve on; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6443")]
     pub listen: SocketAddr,
+
+    /// What keeps the state
+    #[arg(long, value_enum, default_value_t = StoreKind::Embedded)]
+    pub store: StoreKind,
+
+    #[command(flatten)]
+    pub etcd: EtcdArgs,
 
     /// Where to write the admin kubeconfig (mode 0600) [default: DATA_DIR/admin.kubeconfig]
     #[arg(long, value_name = "FILE")]
@@ -82,7 +118,11 @@ pub struct UpArgs {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
   # Reached from other machines
-  backstay server --listen 10.0.0.1:6443 --data-dir /srv/backstay")]
+  backstay server --listen 10.0.0.1:6443 --data-dir /srv/backstay
+
+  # One of several servers over one etcd
+  backstay server --listen 10.0.0.1:6443 --store etcd --etcd-endpoints https://10.0.0.5:2379 \\
+    --etcd-ca etcd-ca.crt --etcd-cert client.crt --etcd-key client.key")]
 pub struct ServerArgs {
     #[command(flatten)]
     pub control_plane: ControlPlaneArgs,

@@ -13,8 +13,9 @@ use backstay_api::{Clock, Entropy};
 use backstay_apiserver::pki::Pki;
 use backstay_apiserver::tokens::Signer;
 use backstay_apiserver::{ApiServer, Config, UserInfo, as_user, kubeconfig, listen};
+use backstay_manager::{LeaseConfig, while_leading};
 use backstay_node::pods_dir;
-use backstay_store::{EmbeddedStore, Store};
+use backstay_store::Store;
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use tokio::net::TcpListener;
@@ -23,8 +24,8 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::args::ControlPlaneArgs;
-use crate::data_dir;
 use crate::pod_logs::PodLogs;
+use crate::{data_dir, store};
 
 /// What stopping may take altogether; the contract promises 5 s.
 const STOP: Duration = Duration::from_secs(4);
@@ -51,7 +52,7 @@ impl ControlPlane {
             TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
         let address = reachable(listener.local_addr()?);
         let (clock, entropy) = (Clock::new(Timestamp::now), Entropy::new(rand::random));
-        let store = open_store(data_dir.join("store")).await?;
+        let store = store::open(args, &data_dir, entropy.clone(), clock.now()).await?;
         let hosts = backstay_apiserver::pki::server_hosts(args.listen.ip(), &host_name());
         let pki = Pki::open(&data_dir.join("pki"), &hosts, clock.now())?;
 
@@ -114,18 +115,33 @@ impl ControlPlane {
         let client = self.client("system:kube-controller-manager", &["system:masters"]);
         let mut config = backstay_manager::Config::new(self.clock.clone(), self.entropy.clone());
         config.node_grace = node_grace;
+        config.lease = self.lease("backstay-controllers");
         self.tasks.spawn(backstay_manager::run(client, config, self.stopping()));
     }
 
     fn run_simulated_nodes(&mut self, nodes: u32) {
+        if nodes == 0 {
+            return;
+        }
         let config = backstay_node::simulated::FleetConfig {
             nodes: nodes as usize,
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
         };
         let client = self.client("system:simulated-nodes", &["system:masters"]);
-        let fleet = backstay_node::simulated::run(client, config, self.stopping());
-        self.tasks.spawn(fleet);
+        let Some(lease) = self.lease("backstay-simulated-nodes") else {
+            self.tasks.spawn(backstay_node::simulated::run(client, config, self.stopping()));
+            return;
+        };
+        let (clock, entropy, electing) = (self.clock.clone(), self.entropy.clone(), client.clone());
+        let run = move || backstay_node::simulated::run(client.clone(), config.clone(), std::future::pending());
+        self.tasks.spawn(while_leading(electing, clock, entropy, lease, run, self.stopping()));
+    }
+
+    /// Of several servers over one store, one does what must be done once. `None`: there are no others.
+    fn lease(&self, name: &str) -> Option<LeaseConfig> {
+        let identity = format!("{}_{}", host_name(), self.entropy.uuid());
+        self.store.is_shared().then(|| LeaseConfig::new("kube-system", name, &identity))
     }
 
     async fn ready(&self) -> Result<()> {
@@ -145,12 +161,6 @@ impl ControlPlane {
         }
         self.store.close().await;
     }
-}
-
-/// Reading everything takes a moment, and blocks.
-async fn open_store(directory: PathBuf) -> Result<Arc<dyn Store>> {
-    let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(directory)).await??;
-    Ok(Arc::new(store))
 }
 
 /// The address that clients on this machine use: a wildcard is reached through loopback.

@@ -7,6 +7,7 @@ mod logging;
 mod node;
 mod pod_logs;
 mod serve;
+mod store;
 mod tour;
 
 use std::process::ExitCode;

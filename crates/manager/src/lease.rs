@@ -178,6 +178,34 @@ impl Candidate {
     }
 }
 
+/// Does something whenever we hold the Lease, until it is done, or `shutdown`; stops it when the Lease is lost, and begins
+/// anew when it is ours again.
+pub async fn while_leading<W: Future<Output = ()>>(
+    client: kube::Client,
+    clock: Clock,
+    entropy: Entropy,
+    config: LeaseConfig,
+    work: impl Fn() -> W,
+    shutdown: impl Future<Output = ()>,
+) {
+    let mut candidate = Candidate::new(Api::new(client, crate::FIELD_MANAGER), clock, entropy, config);
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            () = candidate.acquire() => {}
+        }
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            () = candidate.hold() => {}
+            () = work() => break,
+        }
+    }
+    candidate.release().await;
+}
+
 /// A time as `MicroTime` is written.
 fn micros(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()

@@ -24,7 +24,7 @@ mod pod_gc;
 mod queue;
 mod taint_eviction;
 
-pub use lease::LeaseConfig;
+pub use lease::{LeaseConfig, while_leading};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -41,6 +41,16 @@ impl Front {
         drop(old); // after all locks: it may hold the last reference to many entries
     }
 
+    /// Shows a state that no known events lead to. Watchers that are under way have missed some, and are told.
+    pub fn restart(&self, state: State) {
+        let revision = state.revision();
+        let state = Arc::new(state);
+        let old = std::mem::replace(&mut *self.published.write().unwrap_or_else(PoisonError::into_inner), state);
+        self.logs.restart(revision);
+        self.forget_kept(revision);
+        drop(old); // as above
+    }
+
     pub fn state(&self) -> Arc<State> {
         self.published.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -10,6 +10,7 @@ pub mod committer;
 pub mod conformance;
 pub mod embedded;
 pub mod front;
+pub mod index_bytes;
 mod log;
 mod memory;
 pub mod port;

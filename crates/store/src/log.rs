@@ -101,6 +101,17 @@ impl Logs {
         logs.values().for_each(|log| log.lock().compact(revision));
     }
 
+    /// Begins anew at `revision`, with events unknown in between: every watcher has missed some.
+    pub fn restart(&self, revision: Revision) {
+        let logs = self.by_resource.write().unwrap_or_else(PoisonError::into_inner);
+        self.floor.fetch_max(revision, Ordering::AcqRel);
+        self.visible.store(revision, Ordering::Release);
+        for log in logs.values() {
+            log.lock().restart(revision);
+            log.wake.notify_waiters();
+        }
+    }
+
     /// Watchers get the events that are there, then `Unavailable`.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
@@ -162,6 +173,13 @@ impl Window {
             self.drop_first();
         }
         self.floor = self.floor.max(revision);
+    }
+
+    fn restart(&mut self, revision: Revision) {
+        // One more than were there: also who has seen them all has missed something.
+        self.dropped += self.events.len() as u64 + 1;
+        (self.bytes, self.floor) = (0, self.floor.max(revision));
+        self.events.clear();
     }
 
     /// The number of the first event after a revision.

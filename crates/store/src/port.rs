@@ -159,6 +159,9 @@ pub enum StoreError {
     /// A revision that no commit has reached yet.
     #[error("revision {asked} is in the future; the newest is {newest}")]
     Future { asked: Revision, newest: Revision },
+    /// The object is larger than the engine takes. Nothing was written.
+    #[error("the object is too large: {reason}")]
+    TooLarge { reason: String },
     /// The engine cannot write or read: disk full, I/O error, peer gone. Nothing was acknowledged.
     #[error("store unavailable: {reason}")]
     Unavailable { reason: String },
@@ -211,6 +214,16 @@ pub trait Store: Send + Sync + 'static {
 
     /// The newest state. A later call never returns an older one, and every acknowledged commit is in it.
     fn snapshot(&self) -> Arc<dyn Snapshot>;
+
+    /// Whether other servers may write to it too, so that a snapshot may lack what they have been told is done.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Waits until [`Store::snapshot`] holds everything that any server had acknowledged when this was called.
+    async fn catch_up(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// The newest state as seen by all servers of this store; engines with one server answer with [`Store::snapshot`].
     async fn consistent_snapshot(&self) -> Result<Arc<dyn Snapshot>, StoreError> {

@@ -57,6 +57,37 @@ impl Pki {
     }
 }
 
+/// The names of the pairs that servers of one store must have in common, so that each knows whom the others vouch for:
+/// the authority, and the key of tokens.
+pub const SHARED: [&str; 2] = ["ca", "tokens"];
+
+/// What a server proposes to share under a name: the pair that it has, else a new one.
+///
+/// # Errors
+/// As [`Pki::open`].
+pub fn proposed(dir: &Path, name: &str, now: Timestamp) -> Result<Pair, PkiError> {
+    match files::load(dir, name)? {
+        Some(pair) => Ok(pair),
+        None => Ok(Authority::generate(now, CA_DAYS)?.pair().clone()),
+    }
+}
+
+/// Keeps the pair that servers have agreed on.
+///
+/// # Errors
+/// If there is another one already: clients trust it.
+pub fn agree(dir: &Path, name: &str, agreed: &Pair) -> Result<(), PkiError> {
+    files::private_dir(dir)?;
+    match files::load(dir, name)? {
+        Some(held) if held.certificate_pem == agreed.certificate_pem => Ok(()),
+        Some(_) => Err(PkiError::Broken {
+            path: dir.join(format!("{name}.crt")),
+            what: "the servers of this store have agreed on another".into(),
+        }),
+        None => files::store(dir, name, agreed),
+    }
+}
+
 /// The pair of that name; the first time, a new one that is kept.
 pub fn open_pair(dir: &Path, name: &str, make: impl FnOnce() -> Result<Pair, PkiError>) -> Result<Pair, PkiError> {
     files::private_dir(dir)?;
@@ -142,6 +173,22 @@ mod tests {
         std::fs::write(dir.path().join("ca.crt"), "garbage").expect("written");
         let error = Pki::open(dir.path(), &hosts(""), now).err().expect("refused");
         assert!(error.to_string().contains("ca.crt is not a usable certificate"), "{error}");
+    }
+
+    #[test]
+    fn servers_agree_on_one_authority() {
+        let (one, two) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        let now = at("2026-01-01T00:00:00Z");
+        let agreed = proposed(one.path(), "ca", now).expect("a new one");
+        for dir in [&one, &two, &one] {
+            agree(dir.path(), "ca", &agreed).expect("kept");
+            assert_eq!(proposed(dir.path(), "ca", now).expect("loaded").certificate_pem, agreed.certificate_pem);
+        }
+        let opened = Pki::open(two.path(), &hosts(""), now).expect("opened");
+        assert_eq!(opened.authority.pair().certificate_pem, agreed.certificate_pem);
+        let other = Authority::generate(now, CA_DAYS).expect("another").pair().clone();
+        let error = agree(two.path(), "ca", &other).expect_err("refused");
+        assert!(error.to_string().contains("have agreed on another"), "{error}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub mod update;
 
 use std::sync::Arc;
 
-use backstay_api::Status;
+use backstay_api::{Reason, Status};
 use backstay_store::{Entry, StoreError};
 
 use crate::answer::Payload;
@@ -55,6 +55,9 @@ pub fn modified(call: &Call, name: &str) -> Status {
 
 /// What a client is told when the store refuses for reasons of its own.
 pub fn store_failure(error: &StoreError) -> Status {
+    if let StoreError::TooLarge { .. } = error {
+        return Status::new(Reason::RequestEntityTooLarge, error.to_string());
+    }
     tracing::error!(error = %error, "the store refuses");
     Status::internal(error)
 }

@@ -5,15 +5,18 @@ use http::Response;
 
 use crate::answer::send;
 use crate::pipeline::Asked;
-use crate::server::Core;
 
 /// A check: its name, and what is wrong if anything is.
-type Check = (&'static str, fn(&Core) -> Result<(), String>);
+type Check = (&'static str, fn(&Asked) -> Result<(), String>);
 
 const CHECKS: [Check; 3] = [("ping", |_| Ok(())), ("log", |_| Ok(())), ("etcd", store)];
 
 /// The store answers. It is called `etcd` because that is the name that monitoring asks for.
-fn store(core: &Core) -> Result<(), String> {
+fn store(asked: &Asked) -> Result<(), String> {
+    if let Some(problem) = &asked.store_problem {
+        return Err(problem.clone());
+    }
+    let core = &asked.core;
     let (newest, oldest) = (core.store.snapshot().revision(), core.store.oldest());
     if oldest <= newest {
         Ok(())
@@ -27,7 +30,7 @@ pub fn answer(asked: &Asked, which: &str, checks: &[&str]) -> Response<Body> {
     match checks {
         [] => all(asked, which),
         [name] => match CHECKS.iter().find(|(known, _)| known == name) {
-            Some((name, check)) => one(which, name, check(&asked.core)),
+            Some((name, check)) => one(which, name, check(asked)),
             None => send::text(404, "404 page not found\n"),
         },
         _ => send::text(404, "404 page not found\n"),
@@ -46,7 +49,7 @@ fn all(asked: &Asked, which: &str) -> Response<Body> {
     let mut report = String::new();
     let mut failed = false;
     for (name, check) in CHECKS {
-        let line = match check(&asked.core) {
+        let line = match check(asked) {
             _ if excluded.contains(&name) => format!("[+]{name} excluded: ok\n"),
             Ok(()) => format!("[+]{name} ok\n"),
             Err(_) => {

@@ -1,12 +1,10 @@
 //! One entry as bytes: revision (8 bytes, little endian), length of the index (4 bytes), index, JSON.
-//! Strings of the index are preceded by their length, and lists by their count, as variable-length numbers.
 
 use std::sync::{Arc, OnceLock};
 
-use backstay_api::Index;
 use bytes::Bytes;
 
-use crate::{Entry, Key};
+use crate::{Entry, Key, index_bytes};
 
 /// Separates the parts of a key; no name can contain it.
 const SEPARATOR: u8 = 0;
@@ -33,7 +31,7 @@ pub fn encode(entry: &Entry, out: &mut Vec<u8>) {
     out.clear();
     out.extend_from_slice(&entry.revision.to_le_bytes());
     out.extend_from_slice(&[0; 4]);
-    put_index(&entry.index, out);
+    index_bytes::put(&entry.index, out);
     let index_bytes = u32::try_from(out.len() - 12).expect("an index is a small part of an object of a few MB");
     out[8..12].copy_from_slice(&index_bytes.to_le_bytes());
     out.extend_from_slice(&entry.value);
@@ -44,84 +42,15 @@ pub fn decode(key: Key, bytes: &[u8]) -> Option<Entry> {
     let (revision, rest) = bytes.split_first_chunk::<8>()?;
     let (index_bytes, rest) = rest.split_first_chunk::<4>()?;
     let (index, value) = rest.split_at_checked(u32::from_le_bytes(*index_bytes) as usize)?;
-    let index = Arc::new(Reader(index).index()?);
+    let index = Arc::new(index_bytes::parse(index)?);
     let (revision, value) = (u64::from_le_bytes(*revision), Bytes::copy_from_slice(value));
     Some(Entry { key, revision, value, index, messages: OnceLock::new() })
-}
-
-fn put_index(index: &Index, out: &mut Vec<u8>) {
-    put_text(&index.uid, out);
-    put_number(index.labels.len(), out);
-    for (name, value) in &index.labels {
-        put_text(name, out);
-        put_text(value, out);
-    }
-    put_number(index.fields.len(), out);
-    for (name, value) in &index.fields {
-        put_text(name, out);
-        put_text(value, out);
-    }
-    put_number(index.owners.len(), out);
-    index.owners.iter().for_each(|owner| put_text(owner, out));
-}
-
-fn put_text(text: &str, out: &mut Vec<u8>) {
-    put_number(text.len(), out);
-    out.extend_from_slice(text.as_bytes());
-}
-
-/// Seven bits per byte, the lowest first; the highest bit says that more follow.
-fn put_number(mut number: usize, out: &mut Vec<u8>) {
-    while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-/// What is left to read.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    /// An index and nothing after it.
-    fn index(mut self) -> Option<Index> {
-        let mut index = Index { uid: self.text()?.to_string(), ..Index::default() };
-        for _ in 0..self.number()? {
-            index.labels.insert(self.text()?.to_string(), self.text()?.to_string());
-        }
-        for _ in 0..self.number()? {
-            index.fields.push((self.text()?.to_string(), self.text()?.to_string()));
-        }
-        for _ in 0..self.number()? {
-            index.owners.push(self.text()?.to_string());
-        }
-        self.0.is_empty().then_some(index)
-    }
-
-    fn text(&mut self) -> Option<&'a str> {
-        let length = self.number()?;
-        let (text, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        std::str::from_utf8(text).ok()
-    }
-
-    fn number(&mut self) -> Option<usize> {
-        let mut number = 0_usize;
-        for shift in (0..usize::BITS).step_by(7) {
-            let (byte, rest) = self.0.split_first()?;
-            self.0 = rest;
-            number |= usize::from(byte & 0x7f).checked_shl(shift)?;
-            if byte & 0x80 == 0 {
-                return Some(number);
-            }
-        }
-        None
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use backstay_api::Index;
 
     fn entry(labels: usize, text: &str) -> Entry {
         let index = Index {

@@ -1,0 +1,253 @@
+//! Keeps the copy in memory up to date: everything once, then every change as etcd tells of it.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use backstay_store::front::Front;
+use backstay_store::{Entry, Event, EventKind, Key, Revision, Snapshot as _, State};
+use bytes::Bytes;
+use tokio::sync::watch;
+use tonic::Status;
+
+use crate::keys::{Keys, Stored, parse_last_words};
+use crate::wire::{self, Client, KeyValue, RangeRequest, WatchCreateRequest, WatchResponse, end_of};
+
+/// Keys asked for at a time; a page stays well below what etcd sends in one message.
+const PAGE: i64 = 1000;
+/// A page of large objects may take a while.
+const PAGE_PATIENCE: Duration = Duration::from_secs(60);
+/// First and longest pause after a fault.
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Reads everything, as it is at one revision.
+pub async fn load(client: &Client, keys: &Keys) -> Result<State, Status> {
+    let (mut from, end) = (keys.objects(), end_of(&keys.objects()));
+    let mut revision = 0;
+    let mut state = State::default();
+    loop {
+        let request = RangeRequest {
+            key: from.clone(),
+            range_end: end.clone(),
+            limit: PAGE,
+            revision,
+            ..RangeRequest::default()
+        };
+        let page = client.range(request, PAGE_PATIENCE).await?;
+        // All pages are of the moment of the first.
+        revision = if revision == 0 { page.header.map_or(0, |header| header.revision) } else { revision };
+        for kv in &page.kvs {
+            if let Some(entry) = entry(keys, kv) {
+                let key = state.intern(entry.key.clone());
+                state.insert(Arc::new(Entry { key, ..entry }));
+            }
+        }
+        match page.kvs.last().filter(|_| page.more) {
+            Some(last) => from = [&last.key[..], &[0]].concat().into(),
+            None => break,
+        }
+    }
+    state.set_revision(number(revision));
+    Ok(state)
+}
+
+/// The object that lies there. What cannot be read is logged and left out: it is not ours.
+fn entry(keys: &Keys, kv: &KeyValue) -> Option<Entry> {
+    let key = keys.parse(&kv.key)?;
+    let Some(stored) = Stored::parse(&kv.value) else {
+        tracing::error!(key = %String::from_utf8_lossy(&kv.key), "what lies in etcd is not an object");
+        return None;
+    };
+    Some(committed(key, number(kv.mod_revision), &stored))
+}
+
+/// An entry as it is once committed.
+pub fn committed(key: Key, revision: Revision, stored: &Stored) -> Entry {
+    let (value, index) = (stored.encoded.at(revision), stored.encoded.index.clone());
+    Entry { key, revision, value, index, messages: OnceLock::new() }
+}
+
+pub fn number(revision: i64) -> Revision {
+    u64::try_from(revision).unwrap_or(0)
+}
+
+/// Applies changes to a state, and says what happened.
+struct Applier<'a> {
+    keys: &'a Keys,
+    state: State,
+    events: Vec<Arc<Event>>,
+}
+
+impl Applier<'_> {
+    /// All changes of one answer, in order; those of one commit come together.
+    fn apply(&mut self, changes: &[wire::Event]) {
+        let revision_of = |change: &wire::Event| change.kv.as_ref().map_or(0, |kv| kv.mod_revision);
+        for commit in changes.chunk_by(|left, right| revision_of(left) == revision_of(right)) {
+            let head = self.keys.head();
+            let last = commit.iter().filter_map(|change| change.kv.as_ref()).find(|kv| kv.key == head);
+            let last = last.and_then(|kv| parse_last_words(&kv.value));
+            for change in commit {
+                let Some(kv) = &change.kv else { continue };
+                match change.kind {
+                    0 => self.put(kv),
+                    _ => self.deleted(kv, last.as_ref()),
+                }
+                self.state.set_revision(number(kv.mod_revision));
+            }
+        }
+    }
+
+    fn put(&mut self, kv: &KeyValue) {
+        let Some(entry) = entry(self.keys, kv) else { return };
+        let key = self.state.intern(entry.key.clone());
+        let entry = Arc::new(Entry { key, ..entry });
+        let previous = self.state.insert(entry.clone());
+        let kind = if previous.is_some() { EventKind::Modified } else { EventKind::Added };
+        self.events.push(Arc::new(Event { kind, entry, previous }));
+    }
+
+    fn deleted(&mut self, kv: &KeyValue, last: Option<&(Bytes, Stored)>) {
+        let Some(previous) = self.keys.parse(&kv.key).and_then(|key| self.state.remove(&key)) else { return };
+        let (key, revision) = (previous.key.clone(), number(kv.mod_revision));
+        let entry = match last.filter(|(place, _)| *place == kv.key) {
+            Some((_, stored)) => committed(key, revision, stored),
+            // Deleted by somebody else, who left no word: its last state is the one we have.
+            None => Entry {
+                key,
+                revision,
+                value: previous.value.clone(),
+                index: previous.index.clone(),
+                messages: OnceLock::new(),
+            },
+        };
+        let (entry, previous) = (Arc::new(entry), Some(previous));
+        self.events.push(Arc::new(Event { kind: EventKind::Deleted, entry, previous }));
+    }
+}
+
+/// Why a watch has ended.
+enum Ended {
+    /// What it asked for is gone: everything must be read again.
+    Compacted,
+    Fault(String),
+}
+
+/// Follows etcd, for ever. `applied` tells up to which revision.
+pub async fn follow(client: Client, keys: Keys, front: Arc<Front>, applied: watch::Sender<Revision>) {
+    let mut pause = PAUSE_FIRST;
+    loop {
+        let ended = watch_once(&client, &keys, &front, &applied, &mut pause).await;
+        match ended {
+            Ended::Compacted => {
+                tracing::warn!("etcd has forgotten what happened since we last heard of it; reading everything again");
+                match load(&client, &keys).await {
+                    Ok(state) => {
+                        let revision = state.revision();
+                        front.restart(state);
+                        applied.send_replace(revision);
+                        continue;
+                    }
+                    Err(error) => tracing::warn!(%error, "cannot read from etcd; will retry"),
+                }
+            }
+            Ended::Fault(why) => tracing::warn!(why, "the watch of etcd has ended; beginning anew"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+async fn watch_once(
+    client: &Client,
+    keys: &Keys,
+    front: &Front,
+    applied: &watch::Sender<Revision>,
+    pause: &mut Duration,
+) -> Ended {
+    let prefix = keys.everything();
+    let start_revision = i64::try_from(front.state().revision()).unwrap_or(i64::MAX).saturating_add(1);
+    let request = WatchCreateRequest { range_end: end_of(&prefix), key: prefix, start_revision };
+    let mut stream = match client.watch(request).await {
+        Ok(stream) => stream,
+        Err(error) => return Ended::Fault(error.to_string()),
+    };
+    loop {
+        let answer = match stream.message().await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => return Ended::Fault("etcd has closed it".to_string()),
+            Err(error) => return Ended::Fault(error.to_string()),
+        };
+        *pause = PAUSE_FIRST;
+        let WatchResponse { canceled, compact_revision, cancel_reason, events, .. } = answer;
+        if compact_revision > 0 {
+            return Ended::Compacted;
+        }
+        if canceled {
+            return Ended::Fault(cancel_reason);
+        }
+        if events.is_empty() {
+            continue;
+        }
+        let mut applier = Applier { keys, state: State::clone(&front.state()), events: Vec::new() };
+        applier.apply(&events);
+        let revision = applier.state.revision();
+        front.publish(applier.state, &applier.events);
+        applied.send_replace(revision);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::last_words;
+    use backstay_store::Encoded;
+
+    fn stored(text: &str) -> Stored {
+        let (head, tail) = (Bytes::from(format!("{text}:")), Bytes::new());
+        Stored { tag: 1, encoded: Encoded { head, tail, index: Arc::default() } }
+    }
+
+    fn change(kind: i32, key: &str, mod_revision: i64, value: Bytes) -> wire::Event {
+        let kv = KeyValue { key: Bytes::from(format!("/b/{key}")), mod_revision, value, ..KeyValue::default() };
+        wire::Event { kind, kv: Some(kv) }
+    }
+
+    #[test]
+    fn changes_become_events() {
+        let keys = Keys::new("/b");
+        let mut applier = Applier { keys: &keys, state: State::at(1), events: Vec::new() };
+        let (a, place) = ("objects/pods/d/a", Bytes::from_static(b"/b/objects/pods/d/a"));
+        applier.apply(&[
+            change(0, "head", 2, Bytes::new()),
+            change(0, a, 2, stored("one").to_bytes()),
+            change(0, "private/ca", 3, Bytes::from_static(b"secret")),
+            change(0, a, 4, stored("two").to_bytes()),
+            change(0, "objects/pods/d/b", 5, Bytes::from_static(b"garbage")),
+            // The order within a commit does not matter.
+            change(1, a, 6, Bytes::new()),
+            change(0, "head", 6, last_words(&place, &stored("last"))),
+            change(0, a, 7, stored("new").to_bytes()),
+            // By somebody else, who leaves no word.
+            change(1, a, 8, Bytes::new()),
+            change(1, "objects/pods/d/unknown", 9, Bytes::new()),
+        ]);
+        let shown = applier.events.iter().map(|event| {
+            let text = |entry: &Entry| String::from_utf8_lossy(&entry.value).into_owned();
+            let previous = event.previous.as_deref().map(text).unwrap_or_default();
+            format!("{:?} {} {} was {previous}", event.kind, event.entry.revision, text(&event.entry))
+        });
+        let shown: Vec<String> = shown.collect();
+        assert_eq!(
+            shown,
+            [
+                "Added 2 one:2 was ",
+                "Modified 4 two:4 was one:2",
+                "Deleted 6 last:6 was two:4",
+                "Added 7 new:7 was ",
+                "Deleted 8 new:7 was new:7",
+            ]
+        );
+        assert_eq!((applier.state.revision(), applier.state.entries().count()), (9, 0));
+    }
+}
