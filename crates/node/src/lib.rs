@@ -16,6 +16,7 @@ pub mod process;
 pub mod runtime;
 pub mod simulated;
 mod status;
+pub mod streams;
 mod watch;
 
 pub use agent::{NodeConfig, pods_dir, run};

@@ -16,6 +16,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 use crate::lifecycle::ContainerRecord;
+use crate::streams::{AttachRequest, BoxDuplex, ExecRequest, Session, StreamError};
 
 pub use handlers::{Runtimes, UnknownHandler};
 pub use images::{Credential, DiskUsage, Image, ImageError, ImageUser, Images, StoredImage};
@@ -134,6 +135,21 @@ pub trait Runtime: Send + Sync + 'static {
     /// Runs a command inside a running container.
     async fn exec(&self, key: &ContainerKey, command: &[String], timeout: Duration)
     -> Result<ExecOutput, RuntimeError>;
+
+    /// Runs a command inside a running container, with its streams open. A command that cannot be started is an error.
+    async fn open_exec(&self, _key: &ContainerKey, _request: ExecRequest) -> Result<Session, StreamError> {
+        Err(StreamError::unsupported("exec", &self.version()))
+    }
+
+    /// The streams of a running container's own command; outputs begin with what is printed from now on.
+    async fn attach(&self, _key: &ContainerKey, _request: AttachRequest) -> Result<Session, StreamError> {
+        Err(StreamError::unsupported("attach", &self.version()))
+    }
+
+    /// Connects to a port on the loopback address of the pod's network.
+    async fn port_forward(&self, _pod_uid: &str, _port: u16) -> Result<BoxDuplex, StreamError> {
+        Err(StreamError::unsupported("port-forward", &self.version()))
+    }
 
     /// Forgets an attempt that has ended, with its logs.
     async fn remove_container(&self, key: &ContainerKey) -> Result<(), RuntimeError>;

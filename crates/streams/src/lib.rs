@@ -1,0 +1,9 @@
+//! Bytes between a client and a container: what can be asked for, and the session that comes of it.
+//!
+//! Knows nothing of pods beyond their names, of permissions, or of how a container is run.
+
+pub mod request;
+pub mod session;
+
+pub use request::{AttachRequest, ExecRequest, LogRequest, PortForwardRequest, StreamRequest, Target};
+pub use session::{BoxDuplex, BoxRead, BoxWrite, Duplex, Reason, Session, StreamError, TerminalSize};
