@@ -2,8 +2,15 @@
 //!
 //! Knows nothing of pods beyond their names, of permissions, or of how a container is run.
 
+pub mod carry;
+pub mod events;
+pub mod forward;
+pub mod frame;
+pub mod remote;
 pub mod request;
 pub mod session;
+pub mod spdy;
+pub mod websocket;
 
 pub use request::{AttachRequest, ExecRequest, LogRequest, PortForwardRequest, StreamRequest, Target};
 pub use session::{BoxDuplex, BoxRead, BoxWrite, Duplex, Reason, Session, StreamError, TerminalSize};
