@@ -8,77 +8,50 @@ use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use backstay_streams::LogRequest;
+use backstay_streams::request::LogStream;
 use bytes::Bytes;
 use futures::Stream;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use crate::process::layout::{self, Layout};
-use crate::runtime::ContainerKey;
-
 /// How often a followed log is looked at.
 const FOLLOW_EVERY: Duration = Duration::from_millis(100);
+/// In how many of these rounds it is found out whether the container has ended: that takes more than a look at a file.
+const LOOK_EVERY: u32 = 4;
 /// Lines are sent in pieces of about this size.
 const CHUNK_BYTES: usize = 32 * 1024;
 
-/// Which part of a log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LogOptions {
-    /// Stay, and send what is written later, until the container has ended.
-    pub follow: bool,
-    /// The container's life before this one.
-    pub previous: bool,
-    /// The last so many lines; all if none.
-    pub tail_lines: Option<u64>,
-    pub limit_bytes: Option<u64>,
-    /// Only what was written since then.
-    pub since: Option<Timestamp>,
-    /// Every line begins with the time it was written.
-    pub timestamps: bool,
-}
-
 #[derive(Debug, Error)]
 pub enum LogError {
-    #[error("container \"{container}\" in pod \"{pod_uid}\" is waiting to start")]
-    NotStarted { container: String, pod_uid: String },
-    #[error("previous terminated container \"{container}\" in pod \"{pod_uid}\" not found")]
-    NoPrevious { container: String, pod_uid: String },
     #[error("cannot read the log {path}")]
     Read { path: PathBuf, source: io::Error },
 }
 
-/// Opens the log of a container's latest attempt, or of the one before. `pods`: see [`crate::pods_dir`].
+/// Whether the container has ended, by whoever runs it.
+pub type Ended = Box<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
+
+/// Opens the log of one attempt at running a container. A follow goes on until that has ended.
 ///
 /// # Errors
-/// If there is no such log, or it cannot be read.
+/// If it cannot be read. One that is not there is empty.
 pub fn open(
-    pods: &Path,
-    pod_uid: &str,
-    container: &str,
-    options: LogOptions,
+    path: &Path,
+    request: LogRequest,
+    ended: Ended,
 ) -> Result<impl Stream<Item = Bytes> + Send + use<>, LogError> {
-    let layout = Layout { pods: pods.to_path_buf() };
-    let attempts = layout::attempt_numbers(&layout.attempts(pod_uid, container));
-    let back = usize::from(options.previous);
-    let Some(attempt) = attempts.iter().rev().nth(back).copied() else {
-        let (container, pod_uid) = (container.to_string(), pod_uid.to_string());
-        return Err(match options.previous {
-            true => LogError::NoPrevious { container, pod_uid },
-            false => LogError::NotStarted { container, pod_uid },
-        });
-    };
-    let key = ContainerKey { pod_uid: pod_uid.to_string(), name: container.to_string(), attempt };
-    let path = layout.log(&key);
-    let start = Start::find(&path, &options).map_err(|source| LogError::Read { path: path.clone(), source })?;
+    let start = Start::find(path, &request).map_err(|source| LogError::Read { path: path.to_path_buf(), source })?;
     let reader = Reader {
         current: None,
         pending: start.files,
         skip: start.skip,
-        path,
-        ended: layout.attempt(&key).join("exit.json"),
-        left: options.limit_bytes,
+        path: path.to_path_buf(),
+        ended,
+        look_in: 0,
+        left: request.limit_bytes,
         line_start: true,
-        options,
+        request,
     };
     Ok(futures::stream::unfold(reader, |mut reader| async move { Some((reader.next().await?, reader)) }))
 }
@@ -92,7 +65,7 @@ struct Start {
 }
 
 impl Start {
-    fn find(path: &Path, options: &LogOptions) -> io::Result<Self> {
+    fn find(path: &Path, options: &LogRequest) -> io::Result<Self> {
         let mut files: Vec<File> = Vec::new();
         for number in (1..)
             .map_while(|number| Some(number).filter(|number| part(path, *number).exists()))
@@ -110,7 +83,7 @@ impl Start {
         let Some(tail) = options.tail_lines else { return Ok(Self { files, skip: 0 }) };
         let mut lines = 0;
         for file in &mut files {
-            lines += count_lines(file, options.since)?;
+            lines += count_lines(file, options)?;
             file.seek(SeekFrom::Start(0))?;
         }
         Ok(Self { files, skip: lines.saturating_sub(tail) })
@@ -122,12 +95,12 @@ fn part(path: &Path, number: u32) -> PathBuf {
 }
 
 /// Lines as the container printed them: the parts of a long one count once.
-fn count_lines(file: &mut File, since: Option<Timestamp>) -> io::Result<u64> {
+fn count_lines(file: &mut File, request: &LogRequest) -> io::Result<u64> {
     let mut count = 0;
     let mut reader = BufReader::new(file);
     let mut line = Vec::new();
     while reader.read_until(b'\n', &mut line)? > 0 {
-        count += u64::from(Line::parse(&line).is_some_and(|line| line.last && line.is_since(since)));
+        count += u64::from(Line::parse(&line).is_some_and(|line| line.last && line.is_wanted(request)));
         line.clear();
     }
     Ok(count)
@@ -136,6 +109,7 @@ fn count_lines(file: &mut File, since: Option<Timestamp>) -> io::Result<u64> {
 /// One line of the file.
 struct Line<'a> {
     time: &'a [u8],
+    stream: &'a [u8],
     /// The end of a line that the container printed.
     last: bool,
     text: &'a [u8],
@@ -144,12 +118,19 @@ struct Line<'a> {
 impl<'a> Line<'a> {
     fn parse(line: &'a [u8]) -> Option<Self> {
         let mut fields = line.strip_suffix(b"\n").unwrap_or(line).splitn(4, |byte| *byte == b' ');
-        let (time, _stream, tag) = (fields.next()?, fields.next()?, fields.next()?);
-        Some(Self { time, last: tag != b"P", text: fields.next().unwrap_or_default() })
+        let (time, stream, tag) = (fields.next()?, fields.next()?, fields.next()?);
+        Some(Self { time, stream, last: tag != b"P", text: fields.next().unwrap_or_default() })
     }
 
-    fn is_since(&self, since: Option<Timestamp>) -> bool {
-        let Some(since) = since else { return true };
+    fn is_wanted(&self, request: &LogRequest) -> bool {
+        let stream: Option<&[u8]> = request.stream.map(|stream| match stream {
+            LogStream::Stdout => b"stdout".as_slice(),
+            LogStream::Stderr => b"stderr",
+        });
+        if stream.is_some_and(|stream| stream != self.stream) {
+            return false;
+        }
+        let Some(since) = request.since else { return true };
         let time = std::str::from_utf8(self.time).ok().and_then(|time| time.parse::<Timestamp>().ok());
         time.is_none_or(|time| time >= since)
     }
@@ -160,12 +141,13 @@ struct Reader {
     pending: Vec<File>,
     skip: u64,
     path: PathBuf,
-    /// Is there once the container has ended.
-    ended: PathBuf,
+    ended: Ended,
+    /// So many rounds later it is asked again.
+    look_in: u32,
     left: Option<u64>,
     /// The next part begins a line.
     line_start: bool,
-    options: LogOptions,
+    request: LogRequest,
 }
 
 impl Reader {
@@ -173,16 +155,25 @@ impl Reader {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             // Looked at first: what was written before the end is read after it.
-            let ended = self.ended.exists();
+            let ended = self.request.follow && self.has_ended().await;
             let piece = self.read_on();
             if !piece.is_empty() {
                 return Some(Bytes::from(piece));
             }
-            if self.left == Some(0) || !self.options.follow || (ended && !self.turned_over()) {
+            if self.left == Some(0) || !self.request.follow || (ended && !self.turned_over()) {
                 return None;
             }
             tokio::time::sleep(FOLLOW_EVERY).await;
         }
+    }
+
+    async fn has_ended(&mut self) -> bool {
+        if self.look_in > 0 {
+            self.look_in -= 1;
+            return false;
+        }
+        self.look_in = LOOK_EVERY;
+        (self.ended)().await
     }
 
     /// Everything that is there now, up to a piece.
@@ -234,7 +225,7 @@ impl Reader {
 
     fn take(&mut self, line: &[u8], out: &mut Vec<u8>) {
         let Some(line) = Line::parse(line) else { return };
-        if !line.is_since(self.options.since) {
+        if !line.is_wanted(&self.request) {
             return;
         }
         if self.skip > 0 {
@@ -243,7 +234,7 @@ impl Reader {
         }
         let begins = std::mem::replace(&mut self.line_start, line.last);
         let mut piece = Vec::with_capacity(line.text.len() + 40);
-        if begins && self.options.timestamps {
+        if begins && self.request.timestamps {
             piece.extend_from_slice(line.time);
             piece.push(b' ');
         }
@@ -262,44 +253,41 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures::StreamExt as _;
+    use futures::{FutureExt as _, StreamExt as _};
     use std::io::Write as _;
 
     struct Logs {
         dir: tempfile::TempDir,
-        layout: Layout,
     }
 
     impl Logs {
         fn new() -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let layout = Layout { pods: dir.path().to_path_buf() };
-            Self { dir, layout }
+            Self { dir: tempfile::tempdir().unwrap() }
         }
 
-        fn key(&self, attempt: u32) -> ContainerKey {
-            ContainerKey { pod_uid: "u".into(), name: "main".into(), attempt }
+        fn path(&self) -> PathBuf {
+            self.dir.path().join("0.log")
         }
 
         /// Writes `part`: 0 for the current file.
-        fn write(&self, attempt: u32, part: u32, text: &str) {
-            let path = self.layout.log(&self.key(attempt));
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::create_dir_all(self.layout.attempt(&self.key(attempt))).unwrap();
-            let path = if part == 0 { path } else { super::part(&path, part) };
+        fn write(&self, part: u32, text: &str) {
+            let path = if part == 0 { self.path() } else { super::part(&self.path(), part) };
             let mut file = File::options().create(true).append(true).open(path).unwrap();
             file.write_all(text.as_bytes()).unwrap();
         }
 
-        fn end(&self, attempt: u32) {
-            std::fs::write(self.layout.attempt(&self.key(attempt)).join("exit.json"), "{}").unwrap();
+        fn end(&self) {
+            std::fs::write(self.dir.path().join("ended"), "").unwrap();
         }
 
-        async fn read(&self, options: LogOptions) -> String {
-            match open(self.dir.path(), "u", "main", options) {
-                Ok(stream) => String::from_utf8(stream.collect::<Vec<Bytes>>().await.concat()).unwrap(),
-                Err(error) => format!("error: {error}"),
-            }
+        fn open(&self, request: LogRequest) -> impl Stream<Item = Bytes> + use<> {
+            let ended = self.dir.path().join("ended");
+            let ended = move || futures::future::ready(ended.exists()).boxed();
+            open(&self.path(), request, Box::new(ended)).unwrap()
+        }
+
+        async fn read(&self, request: LogRequest) -> String {
+            String::from_utf8(self.open(request).collect::<Vec<Bytes>>().await.concat()).unwrap()
         }
     }
 
@@ -307,8 +295,8 @@ mod tests {
         format!("2026-01-01T00:00:{second:02}.000000000Z stdout F {text}\n")
     }
 
-    fn with(change: impl FnOnce(&mut LogOptions)) -> LogOptions {
-        let mut options = LogOptions::default();
+    fn with(change: impl FnOnce(&mut LogRequest)) -> LogRequest {
+        let mut options = LogRequest::default();
         change(&mut options);
         options
     }
@@ -316,18 +304,18 @@ mod tests {
     #[tokio::test]
     async fn options_choose_lines() {
         let logs = Logs::new();
-        let missing = "error: container \"main\" in pod \"u\" is waiting to start";
-        assert_eq!(logs.read(LogOptions::default()).await, missing);
-        logs.write(0, 0, &line(0, "old"));
-        logs.write(1, 1, &(line(1, "a") + &line(2, "b")));
+        assert_eq!(logs.read(LogRequest::default()).await, "");
+        logs.write(1, &(line(1, "a") + &line(2, "b")));
         logs.write(
-            1,
             0,
-            &(line(3, "c") + "2026-01-01T00:00:04Z stdout P lo\n2026-01-01T00:00:04Z stdout F ng\n" + &line(5, "")),
+            &(line(3, "c").replace("stdout", "stderr")
+                + "2026-01-01T00:00:04Z stdout P lo\n2026-01-01T00:00:04Z stdout F ng\n"
+                + &line(5, "")),
         );
         for (options, expected) in [
-            (LogOptions::default(), "a\nb\nc\nlong\n\n"),
-            (with(|it| it.previous = true), "old\n"),
+            (LogRequest::default(), "a\nb\nc\nlong\n\n"),
+            (with(|it| it.stream = Some(LogStream::Stderr)), "c\n"),
+            (with(|it| (it.stream, it.tail_lines) = (Some(LogStream::Stdout), Some(3))), "b\nlong\n\n"),
             (with(|it| it.tail_lines = Some(2)), "long\n\n"),
             (with(|it| it.tail_lines = Some(4)), "b\nc\nlong\n\n"),
             (with(|it| it.tail_lines = Some(0)), ""),
@@ -348,24 +336,24 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn following_goes_on_until_the_container_ends() {
         let logs = Logs::new();
-        logs.write(0, 0, &line(0, "a"));
-        let stream = open(logs.dir.path(), "u", "main", with(|it| it.follow = true)).unwrap();
+        logs.write(0, &line(0, "a"));
+        let stream = logs.open(with(|it| it.follow = true));
         let mut stream = std::pin::pin!(stream);
         assert_eq!(stream.next().await.unwrap(), "a\n");
         // A line comes in two pieces.
         let whole = line(1, "bcd");
         let (first, second) = whole.split_at(40);
-        logs.write(0, 0, first);
-        logs.write(0, 0, second);
+        logs.write(0, first);
+        logs.write(0, second);
         assert_eq!(stream.next().await.unwrap(), "bcd\n");
         // The log is turned over.
-        let path = logs.layout.log(&logs.key(0));
-        logs.write(0, 0, &line(2, "last of the old file"));
+        let path = logs.path();
+        logs.write(0, &line(2, "last of the old file"));
         std::fs::rename(&path, super::part(&path, 1)).unwrap();
-        logs.write(0, 0, &line(3, "new"));
+        logs.write(0, &line(3, "new"));
         assert_eq!(stream.next().await.unwrap(), "last of the old file\nnew\n");
-        logs.write(0, 0, &line(4, "end"));
-        logs.end(0);
+        logs.write(0, &line(4, "end"));
+        logs.end();
         assert_eq!(stream.next().await.unwrap(), "end\n");
         assert_eq!(stream.next().await, None);
     }

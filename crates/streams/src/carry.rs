@@ -96,7 +96,7 @@ where
         stdout: stdout.map(|stdout| Box::new(stdout) as _),
         stderr: stderr.map(|stderr| Box::new(stderr) as _),
         resize,
-        exit: exited.map(|ended| ended.unwrap_or_else(|error| Err(lost(&error)))).boxed(),
+        exit: Some(exited.map(|ended| ended.unwrap_or_else(|error| Err(lost(&error)))).boxed()),
     }
 }
 

@@ -64,6 +64,7 @@ pub fn split(session: Session) -> (Inputs, Events) {
     let task = tokio::spawn(async move {
         let (exited, seen) = watch::channel(false);
         let wait = async {
+            let Some(exit) = exit else { return Ok(0) };
             let code = exit.await;
             exited.send_replace(true);
             code

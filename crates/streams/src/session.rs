@@ -18,8 +18,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 /// The open streams of a command, a container, a log or a connection.
 ///
 /// Streams that were not asked for are `None`. Outputs end (read 0 bytes) when there will be no more of them; `exit` may
-/// resolve before what was printed has been read. Dropping all of it says that nobody is interested any more: its
-/// standard input and its terminal are closed, and a command that was run for this session alone is ended.
+/// resolve before what was printed has been read. Dropping all of it, `exit` among it, says that nobody is interested
+/// any more: its standard input and its terminal are closed, and a command that was run for this session alone is ended.
 pub struct Session {
     /// Shutting it down is the end of the input.
     pub stdin: Option<BoxWrite>,
@@ -27,8 +27,21 @@ pub struct Session {
     pub stderr: Option<BoxRead>,
     /// Sizes of the client's terminal, if there is one.
     pub resize: Option<mpsc::Sender<TerminalSize>>,
-    /// How it ended: the exit code of a command, 0 for everything else.
-    pub exit: BoxFuture<'static, Result<i32, StreamError>>,
+    /// How it ended: the exit code of a command, 0 for everything else. `None`: it is over when its outputs are.
+    pub exit: Option<BoxFuture<'static, Result<i32, StreamError>>>,
+}
+
+impl Session {
+    /// A connection, such as to a port of a pod.
+    pub fn connection(connection: BoxDuplex) -> Self {
+        let (reader, writer) = tokio::io::split(connection);
+        Self { stdin: Some(Box::new(writer)), stdout: Some(Box::new(reader)), stderr: None, resize: None, exit: None }
+    }
+
+    /// Something to be read, such as a log.
+    pub fn output(reader: BoxRead) -> Self {
+        Self { stdin: None, stdout: Some(reader), stderr: None, resize: None, exit: None }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

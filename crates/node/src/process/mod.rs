@@ -14,6 +14,7 @@ mod cgroup;
 pub mod layout;
 mod runtime;
 mod shim;
+mod streams;
 
 pub use runtime::{ProcessRuntime, ShimCommand};
 pub use shim::shim_main;

@@ -23,12 +23,14 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::alive;
 use super::cgroup::{self, Cgroups};
 use super::layout::{self, CgroupSeat, Layout, ShimSpec, ShimState};
+use super::streams;
 use crate::lifecycle::observed::Exit;
 use crate::lifecycle::{ContainerRecord, ContainerState};
 use crate::runtime::{
     ContainerKey, ExecOutput, Mount, PodIdentity, PodUsage, Runtime, RuntimeError, SandboxRequest, SandboxState,
     StartFailure, StartRequest,
 };
+use crate::streams::{BoxDuplex, ExecRequest, Reason, Session, StreamError};
 
 /// A log file is turned over at this size, and this many are kept: the kubelet's defaults.
 const LOG_BYTES_MAX: u64 = 10 * 1024 * 1024;
@@ -166,6 +168,14 @@ impl ProcessRuntime {
             watched.lock().expect("never poisoned").remove(&key);
             tell(&changed, &key.pod_uid);
         });
+    }
+
+    fn alive_shim(&self, dir: &Path) -> Option<OwnedFd> {
+        let state = layout::read::<ShimState>(&dir.join("state.json"))?;
+        if state.boot_id != alive::boot_id() {
+            return None;
+        }
+        alive::open(state.shim_pid, state.shim_start)
     }
 
     async fn spawn(&self, dir: &Path) -> io::Result<()> {
@@ -403,6 +413,16 @@ impl Runtime for ProcessRuntime {
         Ok(ExecOutput { exit_code, output: output.finish() })
     }
 
+    async fn open_exec(&self, key: &ContainerKey, request: ExecRequest) -> Result<Session, StreamError> {
+        let dir = self.layout.attempt(key);
+        let shim = self.alive_shim(&dir).ok_or_else(|| not_running(&key.name))?;
+        streams::open_exec(&self.shim, &dir, request, ended(shim))
+    }
+
+    async fn port_forward(&self, _pod_uid: &str, port: u16) -> Result<BoxDuplex, StreamError> {
+        streams::port_forward(port).await
+    }
+
     async fn remove_container(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
         self.remove_attempt(key)
     }
@@ -434,6 +454,10 @@ impl Runtime for ProcessRuntime {
     fn notify(&self, changed: UnboundedSender<String>) {
         *self.changed.lock().expect("never poisoned") = Some(changed);
     }
+}
+
+fn not_running(container: &str) -> StreamError {
+    StreamError::new(Reason::NotFound, format!("container not found ({container:?})"))
 }
 
 fn without_command(name: &str, image: &str) -> StartFailure {

@@ -114,10 +114,14 @@ impl Sizes {
         self.bytes.extend_from_slice(piece);
         let mut values = serde_json::Deserializer::from_slice(&self.bytes).into_iter::<TerminalSize>();
         let (mut sizes, mut nonsense) = (Vec::new(), false);
-        for size in values.by_ref() {
+        while let Some(size) = values.next() {
             match size {
                 Ok(size) => sizes.push(size),
-                Err(error) => nonsense = !error.is_eof(),
+                // The rest may still come. Asking for more would count it as taken.
+                Err(error) => {
+                    nonsense = !error.is_eof();
+                    break;
+                }
             }
         }
         let taken = values.byte_offset();

@@ -12,6 +12,17 @@ use crate::process::layout::{self, CgroupSeat, ShimSpec, ShimState};
 
 /// Becomes the command. Returns only if that fails.
 pub(super) fn run(dir: &Path, command: &[OsString]) -> Result<(), String> {
+    become_command(dir, command, &[])
+}
+
+/// The same, as the leader of a session on the terminal that is our standard input.
+pub(super) fn run_on_terminal(dir: &Path, command: &[OsString]) -> Result<(), String> {
+    rustix::process::setsid().map_err(|error| format!("a session for the terminal: {error}"))?;
+    rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).map_err(|error| format!("the terminal: {error}"))?;
+    become_command(dir, command, &[("TERM", "xterm")])
+}
+
+fn become_command(dir: &Path, command: &[OsString], defaults: &[(&str, &str)]) -> Result<(), String> {
     let spec: ShimSpec = layout::read(&dir.join("spec.json")).ok_or("spec.json: missing or broken")?;
     let state: ShimState = layout::read(&dir.join("state.json")).ok_or("the container is not running")?;
     if !spec.mounts.is_empty() {
@@ -23,7 +34,7 @@ pub(super) fn run(dir: &Path, command: &[OsString]) -> Result<(), String> {
     // A cgroup that cannot be entered is no reason to fail a probe.
     spec.cgroups.iter().for_each(|seat| drop(CgroupSeat::take(seat)));
     let mut program = Command::new(&command[0]);
-    program.args(&command[1..]).env_clear().envs(spec.env.iter().cloned());
+    program.args(&command[1..]).env_clear().envs(defaults.iter().copied()).envs(spec.env.iter().cloned());
     program.current_dir(spec.working_dir.as_deref().unwrap_or("/"));
     if let Some(gid) = spec.gid {
         program.gid(gid);

@@ -1,6 +1,7 @@
 //! The shim: the parent of one container. Small, single-threaded, and without any knowledge of Kubernetes.
 //!
-//! `shim DIR` runs what `DIR/spec.json` says; `shim exec DIR COMMAND...` runs a command beside it.
+//! `shim DIR` runs what `DIR/spec.json` says; `shim exec DIR COMMAND...` runs a command beside it, `shim exec-tty` on the
+//! terminal that is its standard input.
 
 mod exec;
 mod log;
@@ -21,6 +22,9 @@ pub fn shim_main(args: impl IntoIterator<Item = OsString>) -> i32 {
     let outcome = match args.as_slice() {
         [dir] => supervise::run(Path::new(dir)),
         [verb, dir, command @ ..] if verb == "exec" && !command.is_empty() => exec::run(Path::new(dir), command),
+        [verb, dir, command @ ..] if verb == "exec-tty" && !command.is_empty() => {
+            exec::run_on_terminal(Path::new(dir), command)
+        }
         _ => {
             eprintln!("usage: shim DIR | shim exec DIR COMMAND...");
             return 2;
