@@ -12,6 +12,7 @@ use crate::gate::Held;
 use crate::identity::MASTERS;
 use crate::request::{Query, Target, Verb};
 use crate::server::Core;
+use crate::upgrade::Upgrade;
 
 /// A request that has been authenticated, authorized and routed.
 pub struct Call {
@@ -29,6 +30,8 @@ pub struct Call {
     pub warnings: Arc<Warnings>,
     /// The place that the request takes; a stream keeps it until its end.
     pub held: Option<Arc<Held>>,
+    /// What the client wants to turn its connection into.
+    pub upgrade: Option<Upgrade>,
 }
 
 /// Texts for the `Warning` headers of the answer, each once, in order.
@@ -85,6 +88,7 @@ impl Call {
             body: Bytes::new(),
             warnings: Arc::default(),
             held: None,
+            upgrade: None,
         }
     }
 

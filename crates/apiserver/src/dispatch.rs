@@ -19,11 +19,12 @@ use crate::registry::update::Replace;
 use crate::registry::{self, collection, create, delete, list, patch, update};
 use crate::request::options::{DeleteOptions, ListOptions, WriteOptions};
 use crate::request::{Target, Verb, body};
+use crate::upgrade::Upgrade;
 use crate::{problem, subresources, watch};
 
 /// Serves a request for a resource.
 pub async fn resource(
-    asked: Asked,
+    mut asked: Asked,
     verb: Verb,
     target: Target,
     body: Body,
@@ -48,6 +49,7 @@ pub async fn resource(
     if let Some(text) = served.custom.as_ref().and_then(|custom| custom.deprecation_warning.as_ref()) {
         warnings.add(text);
     }
+    let upgrade = if target.is_connection() { Upgrade::of(&mut asked.head) } else { None };
     let call = Call {
         core: asked.core.clone(),
         served,
@@ -62,6 +64,7 @@ pub async fn resource(
         body,
         warnings,
         held: asked.held,
+        upgrade,
     };
     match call.subresource() {
         Some(_) => subresources::serve(call).await,

@@ -34,10 +34,12 @@ mod services;
 mod subresources;
 mod system;
 pub mod tokens;
+pub mod tunnel;
+mod upgrade;
 mod upkeep;
 mod watch;
 
 pub use admission::UnknownPlugin;
 pub use identity::UserInfo;
-pub use pods::{LogRequest, PodAccess};
+pub use pods::PodAccess;
 pub use server::{ApiServer, Config, Limits, StartError, as_user};

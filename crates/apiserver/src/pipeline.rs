@@ -21,9 +21,9 @@ use crate::call::Warnings;
 use crate::gate::{Held, Nature, TooMany};
 use crate::leftover::Leftover;
 use crate::registry::store_failure;
-use crate::request::{Intent, Query, RequestInfo};
+use crate::request::{Intent, Query, RequestInfo, Verb};
 use crate::server::Core;
-use crate::{dispatch, system};
+use crate::{dispatch, system, tunnel};
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
@@ -184,6 +184,9 @@ async fn answer(mut asked: Asked, body: Body, warnings: Arc<Warnings>) -> Result
     if let Some(other) = impersonate(&asked.core.authorizer.rules(), &asked.user, &asked.head.headers)? {
         asked.user = other;
     }
+    if let Some(node) = tunnel::node_of(&asked.info.path).map(str::to_string) {
+        return tunnel::answer(asked, &node);
+    }
     authorize(&asked)?;
     match asked.info.intent.clone() {
         Intent::Resource { verb, target } => dispatch::resource(asked, verb, target, body, warnings).await,
@@ -202,7 +205,12 @@ fn authorize(asked: &Asked) -> Result<(), Status> {
                 namespace: target.namespace.as_deref().unwrap_or_default(),
                 name: target.name.as_deref().or(target.selected.as_deref()).unwrap_or_default(),
             };
-            check(asked, verb.as_str(), Action::Resource(action))
+            check(asked, verb.as_str(), Action::Resource(action.clone()))?;
+            // WebSockets begin with a GET; whoever may only look must not get into a container by one.
+            if *verb == Verb::Get && target.is_connection() {
+                check(asked, Verb::Create.as_str(), Action::Resource(action))?;
+            }
+            Ok(())
         }
     }
 }

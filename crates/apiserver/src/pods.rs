@@ -2,48 +2,25 @@
 
 use async_trait::async_trait;
 use backstay_api::Status;
-use bytes::Bytes;
-use futures::stream::BoxStream;
-use jiff::Timestamp;
+use backstay_streams::{Reason, Session, StreamError, StreamRequest};
 
-/// Which lines of a container's log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LogRequest {
-    pub namespace: String,
-    pub pod: String,
-    pub uid: String,
-    pub container: String,
-    /// Stays open and sends what is written later.
-    pub follow: bool,
-    /// The container's life before this one.
-    pub previous: bool,
-    /// The last so many lines; all if none.
-    pub tail_lines: Option<u64>,
-    pub limit_bytes: Option<u64>,
-    /// Only what was written since then.
-    pub since: Option<Timestamp>,
-    /// Every line begins with the time it was written.
-    pub timestamps: bool,
-}
-
-/// Reaches the containers of pods, wherever their nodes are. One implementation per way of reaching nodes; the binary
-/// chooses. Other ways into a container (exec, attach, port-forward) will be methods beside `logs`.
+/// Reaches the containers of pods, wherever their nodes are: who reaches node X. One implementation per way of reaching
+/// nodes; the binary chooses. [`crate::tunnel::Tunnels`] reaches those that are connected to this server.
 #[async_trait]
 pub trait PodAccess: Send + Sync + 'static {
-    /// The log of a container of a pod that is bound to `node`. Dropping the stream ends a follow.
+    /// Dropping the session ends what was asked for.
     ///
     /// # Errors
-    /// `BadRequest` if the container has no log yet, `InternalError` if the node cannot be reached.
-    async fn logs(&self, node: &str, request: LogRequest) -> Result<BoxStream<'static, Bytes>, Status>;
+    /// What the node says, or that it cannot be reached.
+    async fn open(&self, node: &str, request: StreamRequest) -> Result<Session, StreamError>;
 }
 
-/// No node can be reached.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoPods;
-
-#[async_trait]
-impl PodAccess for NoPods {
-    async fn logs(&self, node: &str, _request: LogRequest) -> Result<BoxStream<'static, Bytes>, Status> {
-        Err(Status::internal(format!("this server has no way to reach node {node:?}")))
+/// An error of a node as a client sees it.
+pub fn status(error: &StreamError) -> Status {
+    match error.reason {
+        Reason::BadRequest => Status::bad_request(error.message.clone()),
+        Reason::NotFound => Status::with_code(404, Some(backstay_api::Reason::NotFound), error.message.clone()),
+        Reason::Unreachable => Status::internal(format!("error dialing backend: {}", error.message)),
+        Reason::NotSupported | Reason::Failed => Status::internal(&error.message),
     }
 }

@@ -22,10 +22,11 @@ use crate::encode;
 use crate::gate::Gate;
 use crate::openapi::OpenApi;
 use crate::pipeline;
-use crate::pods::{NoPods, PodAccess};
+use crate::pods::PodAccess;
 use crate::services;
 use crate::system::metrics::Metrics;
 use crate::tokens::Signer;
+use crate::tunnel::Tunnels;
 use crate::upkeep;
 
 /// What a server is made of. Everything but the store has a default.
@@ -33,7 +34,10 @@ pub struct Config {
     pub store: Arc<dyn Store>,
     pub clock: Clock,
     pub entropy: Entropy,
+    /// How nodes are reached; through the tunnels, unless there are other ways.
     pub pod_access: Arc<dyn PodAccess>,
+    /// Takes the connections that agents open.
+    pub tunnels: Arc<Tunnels>,
     /// Signs and recognises service account tokens; without it, none can be asked for.
     pub tokens: Option<Arc<Signer>>,
     /// The certificate authority by which pods recognise this server, PEM.
@@ -85,11 +89,13 @@ impl Default for Limits {
 impl Config {
     /// A server over this store, with the system's clock and randomness.
     pub fn new(store: Arc<dyn Store>) -> Self {
+        let tunnels = Arc::new(Tunnels::default());
         Self {
             store,
             clock: Clock::new(jiff::Timestamp::now),
             entropy: Entropy::new(rand::random),
-            pod_access: Arc::new(NoPods),
+            pod_access: tunnels.clone(),
+            tunnels,
             tokens: None,
             root_ca: None,
             disabled_admission_plugins: Vec::new(),
@@ -115,6 +121,7 @@ pub struct Core {
     pub entropy: Entropy,
     pub authorizer: Authorizer,
     pub pod_access: Arc<dyn PodAccess>,
+    pub tunnels: Arc<Tunnels>,
     pub tokens: Option<Arc<Signer>>,
     pub admission: Plugins,
     pub policy: Policy,
@@ -150,6 +157,7 @@ impl ApiServer {
             clock: config.clock,
             entropy: config.entropy,
             pod_access: config.pod_access,
+            tunnels: config.tunnels,
             tokens: config.tokens,
             catalog: Catalog::new(config.store.clone()),
             definitions: custom::Lock::default(),

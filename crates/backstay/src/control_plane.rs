@@ -14,7 +14,6 @@ use backstay_apiserver::pki::Pki;
 use backstay_apiserver::tokens::Signer;
 use backstay_apiserver::{ApiServer, Config, UserInfo, as_user, kubeconfig, listen};
 use backstay_manager::{LeaseConfig, while_leading};
-use backstay_node::pods_dir;
 use backstay_store::Store;
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
@@ -24,8 +23,8 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::args::ControlPlaneArgs;
-use crate::pod_logs::PodLogs;
 use crate::{data_dir, store};
+use crate::reach::Reach;
 
 /// What stopping may take altogether; the contract promises 5 s.
 const STOP: Duration = Duration::from_secs(4);
@@ -39,14 +38,15 @@ pub struct ControlPlane {
     pub entropy: Entropy,
     router: Router,
     store: Arc<dyn Store>,
+    /// How nodes are reached; knows this machine's once its agent has begun.
+    pub reach: Arc<Reach>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
 
 impl ControlPlane {
     /// Starts everything; returns once `/readyz` answers ok and the kubeconfig is written.
-    /// `node`: the name of this machine's node, if it is one.
-    pub async fn start(args: &ControlPlaneArgs, node: Option<String>) -> Result<Self> {
+    pub async fn start(args: &ControlPlaneArgs) -> Result<Self> {
         let data_dir = args.data_dir.clone().unwrap_or_else(data_dir::default);
         let listener =
             TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
@@ -56,10 +56,10 @@ impl ControlPlane {
         let hosts = backstay_apiserver::pki::server_hosts(args.listen.ip(), &host_name());
         let pki = Pki::open(&data_dir.join("pki"), &hosts, clock.now())?;
 
-        let pods = PodLogs { pods: pods_dir(&data_dir.join("node")), node, store: store.clone() };
         let mut config = Config::new(store.clone());
+        let reach = Arc::new(Reach::new(store.clone(), config.tunnels.clone()));
         (config.clock, config.entropy) = (clock.clone(), entropy.clone());
-        config.pod_access = Arc::new(pods);
+        config.pod_access = reach.clone();
         config.root_ca = Some(pki.authority.pair().certificate_pem.clone());
         config.tokens = Some(Arc::new(Signer::open(&data_dir.join("pki"), clock.now())?));
         config.disabled_admission_plugins = args.disable_admission_plugins.clone();
@@ -76,6 +76,7 @@ impl ControlPlane {
             entropy,
             router: server.router(),
             store,
+            reach,
             stop,
             tasks: JoinSet::new(),
         };

@@ -5,7 +5,7 @@ mod control_plane;
 mod data_dir;
 mod logging;
 mod node;
-mod pod_logs;
+mod reach;
 mod serve;
 mod store;
 mod tour;

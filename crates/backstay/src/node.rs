@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use backstay_node::process::{ProcessRuntime, ShimCommand};
 use backstay_node::runtime::Runtimes;
+use backstay_node::streams::NodeStreams;
 use backstay_node::{Machine, NodeConfig, pods_dir};
 
 use crate::args::{Runtime, UpArgs};
@@ -24,9 +25,11 @@ pub fn start(plane: &mut ControlPlane, name: String) -> Result<()> {
     let shim = ShimCommand(vec![program.into(), "shim".into()]);
     let runtime = ProcessRuntime::new(pods.clone(), shim, plane.clock.clone())
         .with_context(|| format!("cannot use {} for the pods of this machine", pods.display()))?;
+    let runtimes = Runtimes::new(Arc::new(runtime));
+    plane.reach.set_local(name.clone(), NodeStreams::new(runtimes.clone(), pods));
     let config = NodeConfig {
         name: name.clone(),
-        runtimes: Runtimes::new(Arc::new(runtime)),
+        runtimes,
         clock: plane.clock.clone(),
         entropy: plane.entropy.clone(),
         machine: Machine::this(&data_dir),

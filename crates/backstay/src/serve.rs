@@ -10,12 +10,12 @@ use crate::control_plane::ControlPlane;
 use crate::node;
 
 pub async fn server(args: ServerArgs) -> Result<ExitCode> {
-    until_told(ControlPlane::start(&args.control_plane, None).await?).await
+    until_told(ControlPlane::start(&args.control_plane).await?).await
 }
 
 pub async fn up(args: UpArgs) -> Result<ExitCode> {
     let node = node::name(&args);
-    let mut plane = ControlPlane::start(&args.control_plane, node.clone()).await?;
+    let mut plane = ControlPlane::start(&args.control_plane).await?;
     if let Some(node) = node {
         node::start(&mut plane, node)?;
     }

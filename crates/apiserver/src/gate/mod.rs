@@ -12,6 +12,7 @@ use self::room::{Pass, Room};
 use self::streams::{Followed, Streams};
 use crate::request::{Intent, RequestInfo, Verb};
 use crate::server::Limits;
+use crate::tunnel;
 
 /// What a request is to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub enum Nature {
     Write,
     /// A node or a leader says that it is there; whoever is not heard in time is taken for dead.
     Lease,
-    /// Lasts as long as the client likes: watches, logs.
+    /// Lasts as long as the client likes: watches, logs, commands, tunnels.
     Stream,
     /// Must be answered even when the server is busy.
     Health,
@@ -30,11 +31,11 @@ impl Nature {
     pub fn of(info: &RequestInfo) -> Self {
         match &info.intent {
             Intent::Resource { verb, target } => {
-                let streams = ["log", "exec", "attach", "portforward", "proxy"];
-                let streams = target.subresource.as_deref().is_some_and(|name| streams.contains(&name));
+                let follows = matches!(target.subresource.as_deref(), Some("log" | "proxy"));
                 match verb {
                     Verb::Watch => Nature::Stream,
-                    Verb::Get if streams => Nature::Stream,
+                    Verb::Get if follows => Nature::Stream,
+                    Verb::Get | Verb::Create if target.is_connection() => Nature::Stream,
                     Verb::Get | Verb::Create | Verb::Update | Verb::Patch if target.resource == "leases" => {
                         Nature::Lease
                     }
@@ -42,6 +43,7 @@ impl Nature {
                     _ => Nature::Write,
                 }
             }
+            Intent::NonResource { .. } if tunnel::node_of(&info.path).is_some() => Nature::Stream,
             Intent::NonResource { .. } => match info.path.split('/').nth(1) {
                 Some("healthz" | "livez" | "readyz") => Nature::Health,
                 _ => Nature::Read,

@@ -68,6 +68,13 @@ impl Verb {
     }
 }
 
+impl Target {
+    /// What is asked for lives on as a connection to a container.
+    pub fn is_connection(&self) -> bool {
+        matches!(self.subresource.as_deref(), Some("exec" | "attach" | "portforward"))
+    }
+}
+
 impl RequestInfo {
     pub fn parse(method: &Method, path: &str, query: &Query) -> Self {
         let path = percent(path);

@@ -1,10 +1,14 @@
 //! `pods/log`: the log of a container, fetched from its node.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use backstay_api::status::Cause;
 use backstay_api::validation::invalid_kind;
 use backstay_api::{Status, meta};
-use futures::StreamExt;
+use backstay_streams::events::{self, Event};
+use backstay_streams::request::LogStream;
+use backstay_streams::{LogRequest, Session, StreamRequest, Target};
 use http::Response;
 use http::header::CONTENT_TYPE;
 use jiff::{SignedDuration, Timestamp};
@@ -12,35 +16,35 @@ use serde_json::Value;
 
 use crate::answer::send;
 use crate::call::Call;
-use crate::pods::LogRequest;
+use crate::gate::Held;
 use crate::request::Query;
-use crate::{encode, problem, registry};
+use crate::{encode, pods, problem, registry};
 
 pub async fn get(call: &Call) -> Result<Response<Body>, Status> {
     let pod = encode::parse(&*registry::get(call)?);
     let since = since(&call.query, call.core.clock.now())?;
     let request = LogRequest {
-        namespace: call.namespace().into(),
-        pod: call.name().into(),
-        uid: meta::uid(&pod).into(),
-        container: container(&pod, call.query.text("container"))?,
+        target: Target {
+            namespace: call.namespace().into(),
+            pod: call.name().into(),
+            uid: meta::uid(&pod).into(),
+            container: container(&pod, call.query.text("container"))?,
+        },
         follow: call.query.flag("follow"),
         previous: call.query.flag("previous"),
         tail_lines: positive(&call.query, "tailLines")?,
         limit_bytes: positive(&call.query, "limitBytes")?,
         since,
         timestamps: call.query.flag("timestamps"),
+        stream: stream(&call.query)?,
     };
     let node = meta::str_at(&pod, &["spec", "nodeName"]);
     let body = match node {
         "" => Body::empty(),
         node => {
-            let lines = call.core.pod_access.logs(node, request).await?;
-            let held = call.held.clone();
-            Body::from_stream(lines.map(move |line| {
-                let _ = &held;
-                Ok::<_, std::convert::Infallible>(line)
-            }))
+            let opened = call.core.pod_access.open(node, StreamRequest::Logs(request)).await;
+            let session = opened.map_err(|error| pods::status(&error))?;
+            lines(session, call.held.clone())
         }
     };
     let mut response = Response::new(body);
@@ -48,8 +52,24 @@ pub async fn get(call: &Call) -> Result<Response<Body>, Status> {
     Ok(response)
 }
 
+/// What comes, as it comes. A log that breaks off must not look like one that has ended.
+fn lines(session: Session, held: Option<Arc<Held>>) -> Body {
+    let (_, events) = events::split(session);
+    let pieces = futures::stream::unfold((events, held), |(mut events, held)| async move {
+        loop {
+            match events.next().await? {
+                Event::Data(_, bytes) => return Some((Ok(bytes), (events, held))),
+                Event::End(_) => {}
+                Event::Exit(Ok(_)) => return None,
+                Event::Exit(Err(error)) => return Some((Err(error), (events, held))),
+            }
+        }
+    });
+    Body::from_stream(pieces)
+}
+
 /// The container that is meant; a pod of several must be asked about one. Source: `LogLocation`.
-fn container(pod: &Value, wanted: &str) -> Result<String, Status> {
+pub(super) fn container(pod: &Value, wanted: &str) -> Result<String, Status> {
     let names = |list: &str| -> Vec<String> {
         meta::list_at(pod, &["spec", list]).iter().map(|one| meta::str_at(one, &["name"]).to_string()).collect()
     };
@@ -95,6 +115,21 @@ fn since(query: &Query, now: Timestamp) -> Result<Option<Timestamp>, Status> {
         },
         (None, None) => Ok(None),
     }
+}
+
+/// Only one of the container's two streams; not together with the last lines. Source: `ValidatePodLogOptions`.
+fn stream(query: &Query) -> Result<Option<LogStream>, Status> {
+    let stream = match query.text("stream") {
+        "" | "All" => return Ok(None),
+        "Stdout" => LogStream::Stdout,
+        "Stderr" => LogStream::Stderr,
+        other => return Err(invalid(problem::unsupported("stream", other, &["All", "Stderr", "Stdout"]))),
+    };
+    if query.get("tailLines").is_some() {
+        let why = "`tailLines` and specific `stream` are mutually exclusive for now";
+        return Err(invalid(problem::forbidden("tailLines", why)));
+    }
+    Ok(Some(stream))
 }
 
 fn positive(query: &Query, name: &str) -> Result<Option<u64>, Status> {

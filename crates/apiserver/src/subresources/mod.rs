@@ -1,6 +1,7 @@
 //! What hangs below objects (`status`, `binding`, `log`...), and resources that are only asked, never kept (reviews).
 
 mod binding;
+mod connect;
 mod eviction;
 mod log;
 mod reviews;
@@ -28,6 +29,9 @@ pub async fn serve(call: Call) -> Result<Response<Body>, Status> {
         ("eviction", Verb::Create) => eviction::create(&call).await,
         ("scale", _) => scale::serve(&call).await,
         ("log", Verb::Get) => log::get(&call).await,
+        ("exec", Verb::Get | Verb::Create) => connect::exec(call).await,
+        ("attach", Verb::Get | Verb::Create) => connect::attach(call).await,
+        ("portforward", Verb::Get | Verb::Create) => connect::port_forward(call).await,
         ("token", Verb::Create) => token::create(&call).await,
         (name, _) => Err(not_served(&call, name)),
     }

@@ -1,13 +1,11 @@
 //! Pods: admission, binding, grace periods, eviction, logs.
 
+use std::io::Cursor;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use backstay_api::Status;
-use backstay_apiserver::{LogRequest, PodAccess};
-use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::{self, BoxStream};
+use backstay_apiserver::PodAccess;
+use backstay_streams::{LogRequest, Session, StreamError, StreamRequest, Target};
 
 use crate::script::{World, check};
 
@@ -140,10 +138,14 @@ struct Echo;
 
 #[async_trait]
 impl PodAccess for Echo {
-    async fn logs(&self, node: &str, request: LogRequest) -> Result<BoxStream<'static, Bytes>, Status> {
-        let LogRequest { namespace, pod, container, follow, tail_lines, .. } = request;
-        let line = format!("{node} {namespace}/{pod}/{container} follow={follow} tail={tail_lines:?}\n");
-        Ok(stream::iter([Bytes::from(line), Bytes::from("end\n")]).boxed())
+    async fn open(&self, node: &str, request: StreamRequest) -> Result<Session, StreamError> {
+        let StreamRequest::Logs(LogRequest { target, follow, tail_lines, stream, .. }) = request else {
+            return Err(StreamError::unsupported("anything but logs", "test"));
+        };
+        let Target { namespace, pod, container, .. } = target;
+        let stream = stream.map(|stream| format!(" {stream:?}")).unwrap_or_default();
+        let line = format!("{node} {namespace}/{pod}/{container} follow={follow} tail={tail_lines:?}{stream}\nend\n");
+        Ok(Session::output(Box::new(Cursor::new(line.into_bytes()))))
     }
 }
 
@@ -161,6 +163,10 @@ async fn logs_come_from_the_node() {
         < 400 message="container x is not valid for pod p"
         > GET /api/v1/namespaces/default/pods/p/log?tailLines=-1
         < 422 reason="Invalid"
+        > GET /api/v1/namespaces/default/pods/p/log?stream=Both
+        < 422 message~supported values: "All", "Stderr", "Stdout"
+        > GET /api/v1/namespaces/default/pods/p/log?stream=Stdout&tailLines=1
+        < 422 message~mutually
         > GET /api/v1/namespaces/default/pods/none/log
         < 404
         "#;
@@ -168,4 +174,6 @@ async fn logs_come_from_the_node() {
     let answer = world.send("GET /api/v1/namespaces/default/pods/p/log?follow=true&tailLines=5").await;
     assert_eq!((answer.code, answer.body.as_str()), (200, "n default/p/m follow=true tail=Some(5)\nend\n"));
     assert_eq!(answer.headers["content-type"], "text/plain");
+    let answer = world.send("GET /api/v1/namespaces/default/pods/p/log?stream=Stderr").await;
+    assert_eq!(answer.body, "n default/p/m follow=false tail=None Stderr\nend\n");
 }

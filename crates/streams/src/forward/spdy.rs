@@ -9,6 +9,8 @@ use super::{Dial, Opened, end, read, write};
 use crate::session::BoxDuplex;
 use crate::spdy::headers::value;
 use crate::spdy::{self, Stream};
+use crate::websocket;
+use crate::websocket::frame::Sender;
 
 pub const PROTOCOL: &str = "portforward.k8s.io";
 /// The same, tunnelled in a WebSocket.
@@ -33,6 +35,12 @@ pub async fn serve(io: BoxDuplex, dial: Arc<dyn Dial>) {
         let (data, error) = if is_data(&stream) { (stream, other) } else { (other, stream) };
         connections.spawn(forward(data, error, dial.clone()));
     }
+}
+
+/// The same in the messages of a WebSocket.
+pub async fn serve_tunnelled(io: BoxDuplex, dial: Arc<dyn Dial>) {
+    let (transmitter, receiver) = websocket::connection(io, Sender::Client);
+    serve(Box::new(websocket::tunnel(transmitter, receiver)), dial).await;
 }
 
 fn is_data(stream: &Stream) -> bool {

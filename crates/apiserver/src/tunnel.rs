@@ -1,0 +1,184 @@
+//! Tunnels: connections that agents open to this server, over which it reaches them. HTTP/2 with the roles reversed; each
+//! session is one `CONNECT`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::body::Body;
+use backstay_api::{Reason as StatusReason, Status};
+use backstay_streams::carry;
+use backstay_streams::{BoxDuplex, Reason, Session, StreamError, StreamRequest};
+use http::{Request, Response};
+use http_body_util::Empty;
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::task::AbortHandle;
+use tracing::{debug, info};
+
+use crate::identity::UserInfo;
+use crate::pipeline::Asked;
+use crate::pods::PodAccess;
+use crate::upgrade::{Kind, Upgrade};
+
+/// What an agent asks its connection to be turned into.
+pub const PROTOCOL: &str = "backstay-tunnel/1";
+/// The path, around the node's name.
+const PREFIX: &str = "/backstay/v1/nodes/";
+const SUFFIX: &str = "/tunnel";
+/// A peer that is silent for twice as long is gone: nobody waits longer than that for a node that is not there.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// A node that does not answer the opening of a session within this time does not work.
+const OPENED_WITHIN: Duration = Duration::from_secs(30);
+/// A session may be so far ahead of its reader.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// A thousand sessions that nobody reads from do not stop the others.
+const CONNECTION_WINDOW_BYTES: u32 = 256 << 20;
+/// Groups that nodes are in.
+const NODES: &str = "system:nodes";
+
+type Sender = SendRequest<Empty<bytes::Bytes>>;
+
+/// The nodes that are connected to this server.
+#[derive(Default)]
+pub struct Tunnels {
+    nodes: Mutex<BTreeMap<String, Tunnel>>,
+}
+
+struct Tunnel {
+    sender: Sender,
+    connection: AbortHandle,
+}
+
+impl Tunnels {
+    /// Whether the node can be reached, as far as one knows.
+    pub fn is_connected(&self, node: &str) -> bool {
+        self.nodes.lock().expect("never poisoned").contains_key(node)
+    }
+
+    /// Uses a connection that the node has opened until it ends. It takes the place of an older one of the same node.
+    pub async fn serve(self: &Arc<Self>, node: String, connection: BoxDuplex) {
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.timer(TokioTimer::new()).keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE);
+        builder.keep_alive_while_idle(true);
+        builder.initial_stream_window_size(STREAM_WINDOW_BYTES);
+        builder.initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        let (sender, connection) = match builder.handshake(TokioIo::new(connection)).await {
+            Ok(tunnel) => tunnel,
+            Err(error) => return debug!(node, %error, "a tunnel was not opened"),
+        };
+        let task = tokio::spawn(connection);
+        let own = task.abort_handle();
+        let own_id = own.id();
+        let older = self.insert(&node, Tunnel { sender, connection: own });
+        info!(node, replaced = older.is_some(), "a node has opened its tunnel");
+        if let Some(older) = older {
+            older.connection.abort();
+        }
+        match task.await {
+            Ok(Err(error)) => info!(node, %error, "a node's tunnel broke"),
+            // Aborted: a newer one has taken its place.
+            Ok(Ok(())) | Err(_) => debug!(node, "a node's tunnel was closed"),
+        }
+        self.remove(&node, own_id);
+    }
+
+    fn insert(&self, node: &str, tunnel: Tunnel) -> Option<Tunnel> {
+        self.nodes.lock().expect("never poisoned").insert(node.to_string(), tunnel)
+    }
+
+    fn remove(&self, node: &str, id: tokio::task::Id) {
+        let mut nodes = self.nodes.lock().expect("never poisoned");
+        if nodes.get(node).is_some_and(|tunnel| tunnel.connection.id() == id) {
+            nodes.remove(node);
+        }
+    }
+
+    fn sender(&self, node: &str) -> Option<Sender> {
+        self.nodes.lock().expect("never poisoned").get(node).map(|tunnel| tunnel.sender.clone())
+    }
+}
+
+#[async_trait]
+impl PodAccess for Tunnels {
+    async fn open(&self, node: &str, request: StreamRequest) -> Result<Session, StreamError> {
+        let lost = |why: &dyn std::fmt::Display| {
+            StreamError::new(Reason::Unreachable, format!("node {node:?} cannot be reached: {why}"))
+        };
+        let sender = self.sender(node).ok_or_else(|| lost(&"its agent is not connected to this server"))?;
+        let opening = async {
+            let connection = connect(sender, node).await.map_err(|error| lost(&error))?;
+            carry::ask(connection, &request).await
+        };
+        match tokio::time::timeout(OPENED_WITHIN, opening).await {
+            Ok(session) => session,
+            Err(_elapsed) => Err(lost(&"it did not answer in time")),
+        }
+    }
+}
+
+async fn connect(mut sender: Sender, node: &str) -> Result<BoxDuplex, Box<dyn std::error::Error + Send + Sync>> {
+    sender.ready().await?;
+    // The name is that of an object, and so may stand in an address.
+    let request = Request::connect(node).body(Empty::new())?;
+    let response = sender.send_request(request).await?;
+    if !response.status().is_success() {
+        return Err(format!("it answered {}", response.status()).into());
+    }
+    Ok(Box::new(TokioIo::new(hyper::upgrade::on(response).await?)))
+}
+
+/// The node whose tunnel a path is about.
+pub fn node_of(path: &str) -> Option<&str> {
+    path.strip_prefix(PREFIX)?.strip_suffix(SUFFIX).filter(|node| !node.is_empty() && !node.contains('/'))
+}
+
+/// Serves the request of an agent to turn its connection into a tunnel.
+///
+/// # Errors
+/// Somebody else than the node itself asks, or for something else.
+pub fn answer(mut asked: Asked, node: &str) -> Result<Response<Body>, Status> {
+    if !is_node(&asked.user, node) {
+        let message = format!("the tunnel of node {node:?} is for that node alone, not for user {:?}", asked.user.name);
+        return Err(Status::with_code(403, Some(StatusReason::Forbidden), message));
+    }
+    let upgrade = Upgrade::of(&mut asked.head).filter(|upgrade| upgrade.kind == Kind::Tunnel);
+    let upgrade = upgrade.ok_or_else(|| Status::bad_request(format!("Upgrade request required: {PROTOCOL}")))?;
+    let (tunnels, node, held) = (asked.core.tunnels.clone(), node.to_string(), asked.held);
+    Ok(upgrade.accept("", move |connection| async move {
+        let _held = held;
+        tunnels.serve(node, connection).await;
+    }))
+}
+
+fn is_node(user: &UserInfo, node: &str) -> bool {
+    user.name.strip_prefix("system:node:") == Some(node) && user.groups.iter().any(|group| group == NODES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_tunnels() {
+        let check = |path, expected| assert_eq!(node_of(path), expected, "{path}");
+        check("/backstay/v1/nodes/n1/tunnel", Some("n1"));
+        check("/backstay/v1/nodes//tunnel", None);
+        check("/backstay/v1/nodes/a/b/tunnel", None);
+        check("/backstay/v1/nodes/n1", None);
+        check("/api/v1/nodes/n1/tunnel", None);
+    }
+
+    #[test]
+    fn a_tunnel_is_for_its_node_alone() {
+        let check = |name: &str, groups: &[&str], expected| {
+            assert_eq!(is_node(&UserInfo::new(name, groups), "n1"), expected, "{name} {groups:?}");
+        };
+        check("system:node:n1", &["system:nodes"], true);
+        check("system:node:n2", &["system:nodes"], false);
+        check("system:node:n1", &["system:authenticated"], false);
+        check("n1", &["system:nodes"], false);
+        check("admin", &["system:masters"], false);
+    }
+}
