@@ -47,7 +47,8 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts everything; returns once `/readyz` answers ok and the kubeconfig is written.
     pub async fn start(args: &ControlPlaneArgs) -> Result<Self> {
-        let data_dir = args.data_dir.clone().unwrap_or_else(data_dir::default);
+        // Containers start in directories of their own: for them, a relative path would lead elsewhere.
+        let data_dir = std::path::absolute(args.data_dir.clone().unwrap_or_else(data_dir::default))?;
         let listener =
             TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
         let address = reachable(listener.local_addr()?);

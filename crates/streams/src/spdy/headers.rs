@@ -45,6 +45,8 @@ impl Packer {
             packed.put_u16_le(!length);
             packed.put_slice(piece);
         }
+        // An empty piece is where readers flush what they have.
+        packed.put_slice(&[0, 0, 0, 0xff, 0xff]);
         packed.freeze()
     }
 }
