@@ -54,7 +54,7 @@ struct Tunnel {
 impl Tunnels {
     /// Whether the node can be reached, as far as one knows.
     pub fn is_connected(&self, node: &str) -> bool {
-        self.nodes.lock().expect("never poisoned").contains_key(node)
+        self.sender(node).is_some_and(|sender| !sender.is_closed())
     }
 
     /// Uses a connection that the node has opened until it ends. It takes the place of an older one of the same node.

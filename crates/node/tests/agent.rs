@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use backstay_node::process::{ProcessRuntime, ShimCommand};
 use backstay_node::runtime::{PodIdentity, Runtime, Runtimes};
-use backstay_node::{Machine as ThisMachine, NodeConfig, logs, pods_dir};
-use futures::StreamExt as _;
+use backstay_node::streams::NodeStreams;
+use backstay_node::{Machine as ThisMachine, NodeConfig, pods_dir};
+use backstay_streams::carry::Open as _;
+use backstay_streams::{LogRequest, StreamRequest, Target};
 use serde_json::{Value, json};
 use support::{Server, condition, is_ready, pod_path};
 use tempfile::TempDir;
+use tokio::io::AsyncReadExt as _;
 use tokio::task::JoinHandle;
 
 /// A machine with an agent that can be killed.
@@ -39,10 +42,17 @@ impl Machine {
         self.agent = agent(server, self.dir.path());
     }
 
-    async fn log(&self, pod: &Value, options: logs::LogOptions) -> String {
-        let uid = pod["metadata"]["uid"].as_str().unwrap();
-        match logs::open(&pods_dir(self.dir.path()), uid, "main", options) {
-            Ok(stream) => String::from_utf8(stream.collect::<Vec<_>>().await.concat()).unwrap(),
+    async fn log(&self, pod: &Value, request: LogRequest) -> String {
+        let runtimes = Runtimes::new(Arc::new(runtime(self.dir.path())));
+        let streams = NodeStreams::new(runtimes, pods_dir(self.dir.path()));
+        let uid = pod["metadata"]["uid"].as_str().unwrap().to_string();
+        let target = Target { uid, container: "main".into(), ..Target::default() };
+        match streams.open(StreamRequest::Logs(LogRequest { target, ..request })).await {
+            Ok(session) => {
+                let mut log = String::new();
+                session.stdout.unwrap().read_to_string(&mut log).await.unwrap();
+                log
+            }
             Err(error) => error.to_string(),
         }
     }
@@ -183,8 +193,8 @@ async fn crashes_back_off_and_keep_their_logs() {
     assert_eq!(main_status(&pod)["restartCount"], 1);
     assert_eq!(main_status(&pod)["lastState"]["terminated"]["exitCode"], 3);
     assert_eq!(pod["status"]["phase"], "Running");
-    assert_eq!(machine.log(&pod, logs::LogOptions::default()).await, "run\n");
-    let previous = logs::LogOptions { previous: true, ..logs::LogOptions::default() };
+    assert_eq!(machine.log(&pod, LogRequest::default()).await, "run\n");
+    let previous = LogRequest { previous: true, ..LogRequest::default() };
     assert_eq!(machine.log(&pod, previous).await, "run\n");
     wait_for_event(&server, "crash", "BackOff Back-off restarting failed container main").await;
     machine.end().await;
@@ -245,12 +255,12 @@ async fn environment_and_volumes_arrive() {
     };
     for _ in 0..500 {
         // The last line has no end, so it shows only when the container has ended.
-        if machine.log(&pod, logs::LogOptions::default()).await.starts_with("from-config p n1 ::1 6443\n") {
+        if machine.log(&pod, LogRequest::default()).await.starts_with("from-config p n1 ::1 6443\n") {
             break;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let follow = logs::LogOptions { follow: true, ..logs::LogOptions::default() };
+    let follow = LogRequest { follow: true, ..LogRequest::default() };
     let pid = rustix::process::Pid::from_raw(machine.pid(&pod, "main")).unwrap();
     let (log, ()) = tokio::join!(machine.log(&pod, follow), async {
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -278,7 +288,7 @@ async fn memory_volumes_go_with_their_pod() {
     if rustix::process::geteuid().is_root() {
         let mut log = String::new();
         for _ in 0..500 {
-            log = machine.log(&pod, logs::LogOptions::default()).await;
+            log = machine.log(&pod, LogRequest::default()).await;
             if !log.is_empty() {
                 break;
             }
@@ -369,7 +379,7 @@ async fn init_containers_hooks_and_a_final_phase() {
         })
         .await;
     let done = server.wait(&pod_path("job"), "done", |pod| pod["status"]["phase"] == "Succeeded").await;
-    assert_eq!(machine.log(&done, logs::LogOptions::default()).await, "one\n");
+    assert_eq!(machine.log(&done, LogRequest::default()).await, "one\n");
     assert_eq!(done["status"]["initContainerStatuses"][0]["state"]["terminated"]["reason"], "Completed");
     server
         .pod("hooked", "n1", |pod| {

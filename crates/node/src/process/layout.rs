@@ -7,6 +7,7 @@
 //! PODS/UID/containers/NAME/ATTEMPT/spec.json   what to run: written by the agent, read by the shim
 //!                                  state.json  that it runs: written by the shim
 //!                                  exit.json   how it ended: written by the shim, and by the agent for a lost one
+//!                                  attach.sock where clients attach, while it runs
 //!                                  shim.err    what the shim had to complain about
 //! PODS/UID/logs/NAME/ATTEMPT.log               in CRI format; older parts .log.1, .log.2 ...
 //! ```
@@ -45,6 +46,12 @@ pub struct ShimSpec {
     pub image: String,
     /// A container that fails leaves the end of its log as its last words.
     pub message_from_log: bool,
+    #[serde(default)]
+    pub stdin: bool,
+    #[serde(default)]
+    pub stdin_once: bool,
+    #[serde(default)]
+    pub tty: bool,
 }
 
 /// A cgroup that the container runs in, and the one that its shim goes back to.

@@ -30,7 +30,7 @@ use crate::runtime::{
     ContainerKey, ExecOutput, Mount, PodIdentity, PodUsage, Runtime, RuntimeError, SandboxRequest, SandboxState,
     StartFailure, StartRequest,
 };
-use crate::streams::{BoxDuplex, ExecRequest, Reason, Session, StreamError};
+use crate::streams::{AttachRequest, BoxDuplex, ExecRequest, Reason, Session, StreamError};
 
 /// A log file is turned over at this size, and this many are kept: the kubelet's defaults.
 const LOG_BYTES_MAX: u64 = 10 * 1024 * 1024;
@@ -336,6 +336,9 @@ impl Runtime for ProcessRuntime {
             backoff_seconds: request.backoff_seconds,
             image: request.image,
             message_from_log: request.message_from_log,
+            stdin: request.stdin,
+            stdin_once: request.stdin_once,
+            tty: request.tty,
         };
         layout::write(&dir.join("spec.json"), &spec).map_err(|error| failed("write spec.json", error))?;
         self.spawn(&dir).await.map_err(|error| failed("start a supervisor", error))
@@ -417,6 +420,10 @@ impl Runtime for ProcessRuntime {
         let dir = self.layout.attempt(key);
         let shim = self.alive_shim(&dir).ok_or_else(|| not_running(&key.name))?;
         streams::open_exec(&self.shim, &dir, request, ended(shim))
+    }
+
+    async fn attach(&self, key: &ContainerKey, request: AttachRequest) -> Result<Session, StreamError> {
+        streams::attach(&self.layout.attempt(key), key, request).await
     }
 
     async fn port_forward(&self, _pod_uid: &str, port: u16) -> Result<BoxDuplex, StreamError> {

@@ -1,22 +1,26 @@
 //! Commands run beside a container's own with their streams open, on a terminal if need be; connections to ports.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::Path;
 use std::process::Stdio;
 
+use backstay_streams::carry;
+use backstay_streams::{StreamRequest, Target};
 use futures::FutureExt as _;
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
-use tokio::net::TcpStream;
 use tokio::net::unix::pipe;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
 use super::runtime::ShimCommand;
-use crate::streams::{BoxDuplex, BoxRead, BoxWrite, ExecRequest, Session, StreamError, TerminalSize};
+use super::shim::ATTACH_SOCKET;
+use crate::runtime::ContainerKey;
+use crate::streams::{AttachRequest, BoxDuplex, BoxRead, BoxWrite, ExecRequest, Session, StreamError, TerminalSize};
 
 /// Sizes that a client may be ahead of its terminal.
 const SIZES_MAX: usize = 4;
@@ -92,15 +96,15 @@ impl Drop for Group {
 }
 
 /// A pseudo terminal.
-struct Terminal {
-    /// The agent's side.
-    master: OwnedFd,
+pub(super) struct Terminal {
+    /// Our side.
+    pub(super) master: OwnedFd,
     /// The command's side.
-    end: OwnedFd,
+    pub(super) end: OwnedFd,
 }
 
 impl Terminal {
-    fn open() -> io::Result<Self> {
+    pub(super) fn open() -> io::Result<Self> {
         let master = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         rustix::pty::grantpt(&master)?;
         rustix::pty::unlockpt(&master)?;
@@ -141,6 +145,18 @@ pub(super) fn set_size(terminal: impl AsFd, size: TerminalSize) {
     let size = Winsize { ws_row: size.height, ws_col: size.width, ws_xpixel: 0, ws_ypixel: 0 };
     // A terminal that is gone has no size.
     let _ = rustix::termios::tcsetwinsize(terminal, size);
+}
+
+/// Attaches to the container whose directory this is: its shim shows and takes.
+pub(super) async fn attach(dir: &Path, key: &ContainerKey, request: AttachRequest) -> Result<Session, StreamError> {
+    let failed = |error: io::Error| StreamError::failed(format!("cannot attach to container {:?}: {error}", key.name));
+    // The path of a socket may not be long, that of a directory may.
+    let dir = rustix::fs::open(dir, OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty());
+    let dir = dir.map_err(|error| failed(error.into()))?;
+    let path = format!("/proc/self/fd/{}/{ATTACH_SOCKET}", dir.as_raw_fd());
+    let connection = UnixStream::connect(path).await.map_err(failed)?;
+    let target = Target { uid: key.pod_uid.clone(), container: key.name.clone(), ..Target::default() };
+    carry::ask(Box::new(connection), &StreamRequest::Attach { target, request }).await
 }
 
 /// The pod's network is the machine's.

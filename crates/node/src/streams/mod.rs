@@ -2,6 +2,7 @@
 //! that stands before it.
 
 mod service;
+pub mod tunnel;
 
 pub use backstay_streams::{AttachRequest, BoxDuplex, BoxRead, BoxWrite, ExecRequest, Reason, Session};
 pub use backstay_streams::{StreamError, TerminalSize};

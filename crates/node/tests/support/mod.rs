@@ -2,11 +2,13 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod link;
+pub mod network;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use backstay_api::{Clock, Entropy};
+use backstay_apiserver::tunnel::Tunnels;
 use backstay_apiserver::{ApiServer, Config, UserInfo, as_user};
 use backstay_store::MemoryStore;
 use http::{Method, Request};
@@ -17,6 +19,9 @@ use serde_json::{Value, json};
 pub struct Server {
     pub client: Client,
     pub router: axum::Router,
+    /// Without anybody's name on the requests.
+    pub bare: axum::Router,
+    pub tunnels: Arc<Tunnels>,
     pub clock: Clock,
     pub entropy: Entropy,
 }
@@ -38,11 +43,13 @@ impl Server {
         let mut config = Config::new(Arc::new(MemoryStore::new()));
         (config.clock, config.entropy) = (clock.clone(), entropy.clone());
         config.disabled_admission_plugins = plugins.iter().map(|name| name.to_string()).collect();
+        let tunnels = config.tunnels.clone();
         let server = ApiServer::new(config).unwrap();
         server.bootstrap().await.unwrap();
         let admin = UserInfo::new("admin", &["system:masters"]);
-        let router = as_user(server.router(), admin);
-        let server = Self { client: Client::new(router.clone(), "default"), router, clock, entropy };
+        let (bare, router) = (server.router(), as_user(server.router(), admin));
+        let client = Client::new(router.clone(), "default");
+        let server = Self { client, router, bare, tunnels, clock, entropy };
         for namespace in ["default", "kube-node-lease"] {
             let body = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
             let _ = server.send(Method::POST, "/api/v1/namespaces", &body).await;

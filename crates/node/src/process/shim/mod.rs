@@ -3,12 +3,14 @@
 //! `shim DIR` runs what `DIR/spec.json` says; `shim exec DIR COMMAND...` runs a command beside it, `shim exec-tty` on the
 //! terminal that is its standard input.
 
+mod attach;
 mod exec;
 mod log;
 mod mounts;
 mod supervise;
 mod tree;
 
+pub(super) use attach::SOCKET as ATTACH_SOCKET;
 pub(super) use mounts::CREATED as CREATED_MOUNT_POINTS;
 
 use std::ffi::OsString;

@@ -1,21 +1,25 @@
 //! Starts the container, writes its log, waits for its end, and leaves word of it.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use backstay_streams::frame::Kind;
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, wait};
 
+use super::attach::{Attached, Input, SOCKET, Source};
 use super::log::{Log, Stream};
 use super::{mounts, tree};
 use crate::lifecycle::observed::Exit;
 use crate::process::cgroup;
 use crate::process::layout::{self, CgroupSeat, ShimSpec, ShimState};
+use crate::process::streams::Terminal;
 use crate::process::{alive, shim::mounts::CREATED};
 
 /// How often orphans of the container that have become our children are reaped.
@@ -57,18 +61,69 @@ pub(super) fn run(dir: &Path) -> Result<(), String> {
 struct Container {
     child: Child,
     pidfd: OwnedFd,
-    stdout: OwnedFd,
-    stderr: OwnedFd,
+    outputs: Outputs,
+    /// Standard input or the terminal, if there is one.
+    input: Option<Input>,
     started_at: Timestamp,
+}
+
+/// What the container prints: one stream on a terminal, else two.
+type Outputs = Vec<Output>;
+
+struct Output {
+    /// None once it has ended.
+    fd: Option<OwnedFd>,
+    kind: Kind,
+    line: Stream,
+}
+
+impl Output {
+    fn new(fd: OwnedFd, kind: Kind) -> Self {
+        let name = if kind == Kind::Stderr { "stderr" } else { "stdout" };
+        Self { fd: Some(fd), kind, line: Stream::new(name) }
+    }
+}
+
+/// Our ends of a container's streams, and its own on their way into the command.
+fn streams(spec: &ShimSpec, command: &mut Command) -> io::Result<(Outputs, Option<Input>)> {
+    if spec.tty {
+        return on_terminal(spec, command);
+    }
+    let pipe = || pipe_with(PipeFlags::CLOEXEC);
+    let ((stdout, stdout_end), (stderr, stderr_end)) = (pipe()?, pipe()?);
+    command.stdin(Stdio::null()).stdout(stdout_end).stderr(stderr_end);
+    let input = if spec.stdin {
+        let (stdin_end, stdin) = pipe()?;
+        rustix::fs::fcntl_setfl(&stdin, OFlags::NONBLOCK)?;
+        command.stdin(stdin_end);
+        Some(Input { fd: stdin, takes: true, once: spec.stdin_once, terminal: false })
+    } else {
+        None
+    };
+    Ok((vec![Output::new(stdout, Kind::Stdout), Output::new(stderr, Kind::Stderr)], input))
+}
+
+fn on_terminal(spec: &ShimSpec, command: &mut Command) -> io::Result<(Outputs, Option<Input>)> {
+    let Terminal { master, end } = Terminal::open()?;
+    // It belongs to who works on it; that matters to programs that look.
+    if let Some(uid) = spec.uid {
+        let _ = rustix::fs::fchown(&end, Some(rustix::fs::Uid::from_raw(uid)), None);
+    }
+    command.stdin(end.try_clone()?).stdout(end.try_clone()?).stderr(end);
+    if !spec.env.iter().any(|(name, _)| name == "TERM") {
+        command.env("TERM", "xterm");
+    }
+    let input = master.try_clone()?;
+    rustix::fs::fcntl_setfl(&input, OFlags::RDWR | OFlags::NONBLOCK)?;
+    let input = Input { fd: input, takes: spec.stdin, once: spec.stdin_once, terminal: true };
+    Ok((vec![Output::new(master, Kind::Stdout)], Some(input)))
 }
 
 impl Container {
     fn start(spec: &ShimSpec) -> Result<Self, String> {
-        let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| error.to_string());
-        let ((stdout, stdout_end), (stderr, stderr_end)) = (pipe()?, pipe()?);
         let mut command = command(spec)?;
-        command.stdin(Stdio::null()).stdout(stdout_end).stderr(stderr_end);
-        isolate(&mut command);
+        let (outputs, input) = streams(spec, &mut command).map_err(|error| format!("streams: {error}"))?;
+        isolate(&mut command, spec.tty);
         // The child is born into the container's cgroup; the shim, which must outlive it, goes back.
         let seated = spec.cgroups.iter().map(CgroupSeat::take).collect::<io::Result<Vec<()>>>();
         let spawned = seated
@@ -80,7 +135,7 @@ impl Container {
         let child = spawned?;
         let pid = Pid::from_child(&child);
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| format!("pidfd: {error}"))?;
-        Ok(Self { child, pidfd, stdout, stderr, started_at: Timestamp::now() })
+        Ok(Self { child, pidfd, outputs, input, started_at: Timestamp::now() })
     }
 }
 
@@ -100,13 +155,16 @@ fn command(spec: &ShimSpec) -> Result<Command, String> {
 
 /// A session of its own for the container, which dies with its shim.
 #[allow(unsafe_code, reason = "a new session and the death signal can only be set between fork and exec")]
-fn isolate(command: &mut Command) {
-    let before_exec = || {
+fn isolate(command: &mut Command, tty: bool) {
+    let before_exec = move || {
         rustix::process::setsid()?;
+        if tty {
+            rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
+        }
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         Ok(())
     };
-    // SAFETY: two system calls, no allocation, no lock; and the shim has a single thread, so that the child's memory is
+    // SAFETY: three system calls, no allocation, no lock; and the shim has a single thread, so that the child's memory is
     // consistent anyway.
     unsafe { command.pre_exec(before_exec) };
 }
@@ -139,11 +197,10 @@ fn supervise(mut container: Container, spec: &ShimSpec, log: &mut Log) -> Result
         started_at: container.started_at,
     };
     layout::write(Path::new("state.json"), &state).map_err(|error| format!("state.json: {error}"))?;
+    let mut attached = Attached::listen(Path::new(SOCKET), container.input.take());
     tell_the_agent();
-    let mut streams =
-        [(Some(&container.stdout), Stream::new("stdout")), (Some(&container.stderr), Stream::new("stderr"))];
     let status = loop {
-        pump(&mut streams, Some(&container.pidfd), log, REAP);
+        pump(&mut container.outputs, &mut attached, Some(&container.pidfd), log, REAP);
         if let Some(status) = reap(&mut container.child) {
             break status;
         }
@@ -153,7 +210,10 @@ fn supervise(mut container: Container, spec: &ShimSpec, log: &mut Log) -> Result
     spec.cgroups.iter().for_each(CgroupSeat::kill_all);
     // Nobody is left to write: what is in the pipes is all there will be. Should somebody outside hold one open, silence
     // ends it.
-    while streams.iter().any(|(fd, _)| fd.is_some()) && pump(&mut streams, None, log, SILENCE) {}
+    while container.outputs.iter().any(|output| output.fd.is_some())
+        && pump(&mut container.outputs, &mut attached, None, log, SILENCE)
+    {}
+    attached.end();
     let killed_for_memory = spec.cgroups.iter().any(|seat| cgroup::oom_kills(&seat.dir) > 0);
     let mut exit = exit(status, killed_for_memory, container.started_at, finished_at);
     if spec.message_from_log && exit.exit_code != 0 {
@@ -183,42 +243,59 @@ fn finish(exit: Exit) -> Result<(), String> {
     layout::write(Path::new("exit.json"), &exit).map_err(|error| format!("exit.json: {error}"))
 }
 
-/// Waits until a stream has something, or the container has ended, and writes the log. Returns whether anything came
-/// within `patience`.
+/// Waits until something has come: output, which is logged and shown, a client, or the container's end. Clients are only
+/// looked at while it runs (`pidfd`). Returns whether anything came within `patience`.
 fn pump(
-    streams: &mut [(Option<&OwnedFd>, Stream); 2],
+    outputs: &mut Outputs,
+    attached: &mut Attached,
     pidfd: Option<&OwnedFd>,
     log: &mut Log,
     patience: Timespec,
 ) -> bool {
-    let open: Vec<usize> = (0..streams.len()).filter(|index| streams[*index].0.is_some()).collect();
-    let ready: Vec<bool> = {
-        let fds = open.iter().filter_map(|index| streams[*index].0).chain(pidfd);
-        let mut fds: Vec<PollFd<'_>> = fds.map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)).collect();
-        match poll(&mut fds, Some(&patience)) {
-            Ok(0) => return false,
-            Ok(_) => {}
-            // Interrupted.
-            Err(_) => return true,
-        }
-        fds.iter().map(|fd| !fd.revents().is_empty()).collect()
-    };
-    let mut chunk = vec![0; CHUNK_BYTES];
-    for (index, _) in open.iter().zip(ready).filter(|(_, ready)| *ready) {
-        let (fd, stream) = &mut streams[*index];
-        let Some(open) = *fd else { continue };
-        let now = Timestamp::now();
-        match rustix::io::read(open, &mut chunk) {
-            Ok(0) => {
-                log.finish(stream, now);
-                *fd = None;
-            }
-            Ok(count) => log.feed(stream, &chunk[..count], now),
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
-            Err(_) => *fd = None,
-        }
+    let clients = if pidfd.is_some() { attached.watched() } else { Vec::new() };
+    let open = outputs.iter().filter_map(|output| output.fd.as_ref());
+    let mut fds: Vec<PollFd<'_>> = open.chain(pidfd).map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+    fds.extend(clients.iter().map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)));
+    match poll(&mut fds, Some(&patience)) {
+        Ok(0) => return false,
+        Ok(_) => {}
+        // Interrupted.
+        Err(_) => return true,
+    }
+    let seen: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
+    let (of_container, of_clients) = seen.split_at(seen.len() - clients.len());
+    let asked: Vec<(Source, PollFlags)> = clients
+        .iter()
+        .zip(of_clients)
+        .filter(|(_, flags)| !flags.is_empty())
+        .map(|((source, ..), flags)| (*source, *flags))
+        .collect();
+    let of_container = of_container.to_vec();
+    let open = outputs.iter_mut().filter(|output| output.fd.is_some());
+    // Clients first: who is there already sees all of it.
+    attached.act(&asked);
+    for (output, _) in open.zip(of_container).filter(|(_, flags)| !flags.is_empty()) {
+        read(output, attached, log);
     }
     true
+}
+
+fn read(output: &mut Output, attached: &mut Attached, log: &mut Log) {
+    let Some(fd) = &output.fd else { return };
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let now = Timestamp::now();
+    match rustix::io::read(fd, &mut chunk) {
+        Ok(count @ 1..) => {
+            log.feed(&mut output.line, &chunk[..count], now);
+            attached.show(output.kind, &chunk[..count]);
+        }
+        Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+        // A terminal that nobody has open any more is an error to read from.
+        Ok(0) | Err(_) => {
+            log.finish(&mut output.line, now);
+            output.fd = None;
+        }
+    }
 }
 
 /// Reaps whoever has died; returns the status of the container once it has.
