@@ -39,6 +39,12 @@ impl Io {
         out.write_all(bytes).and_then(|()| out.flush()).map_err(|_| Failure::Silent)
     }
 
+    /// Writes to standard error what a command has written to its own.
+    pub fn err_bytes(&self, bytes: &[u8]) {
+        let err = &mut self.0.borrow_mut().err;
+        let _ = err.write_all(bytes).and_then(|()| err.flush());
+    }
+
     /// Writes a line to standard error; if that fails there is nowhere left to say so.
     pub fn err_line(&self, line: &str) {
         let err = &mut self.0.borrow_mut().err;

@@ -3,6 +3,7 @@
 mod age;
 mod command;
 mod config;
+mod connect;
 mod diff;
 mod discovery;
 mod duration;

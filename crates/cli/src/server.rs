@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use backstay_streams::BoxDuplex;
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
-use http::{Method, Request, Response, StatusCode};
+
+use http::{HeaderName, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, BodyStream};
+use hyper_util::rt::TokioIo;
 use kube::Client;
 use kube::client::Body;
 use serde_json::Value;
@@ -165,11 +168,38 @@ impl Server {
         Ok(frames.try_filter_map(|frame| futures::future::ready(Ok(frame.into_data().ok()))))
     }
 
+    /// Turns the connection of a request into something else. Returns what the server answers in the header `chosen`.
+    ///
+    /// # Errors
+    /// What the server refused, or why it could not be asked.
+    pub async fn upgrade(
+        &self,
+        call: &Call,
+        headers: &[(HeaderName, String)],
+        chosen: HeaderName,
+    ) -> Outcome<(BoxDuplex, String)> {
+        let response = self.start_with(call, headers).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Failure::plain(format!("the server does not upgrade the connection for {}", call.path)));
+        }
+        let chosen = response.headers().get(chosen).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let chosen = chosen.to_string();
+        let upgraded = hyper::upgrade::on(response).await.map_err(|error| self.unreachable(&error))?;
+        Ok((Box::new(TokioIo::new(upgraded)), chosen))
+    }
+
     async fn start(&self, call: &Call) -> Outcome<Response<Body>> {
+        self.start_with(call, &[]).await
+    }
+
+    async fn start_with(&self, call: &Call, headers: &[(HeaderName, String)]) -> Outcome<Response<Body>> {
         let uri = call.uri();
         let mut request = Request::builder().method(call.method.clone()).uri(&uri).header("accept", call.accept);
         if let Some((kind, _)) = &call.body {
             request = request.header("content-type", *kind);
+        }
+        for (name, value) in headers {
+            request = request.header(name, value);
         }
         let body = call.body.as_ref().map_or_else(Body::empty, |(_, body)| body.clone().into());
         let request = request.body(body).map_err(|error| Failure::plain(error.to_string()))?;

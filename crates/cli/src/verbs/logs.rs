@@ -125,7 +125,17 @@ async fn pods(session: &Session, args: &Args) -> Outcome<Vec<Value>> {
             "expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a required argument for the logs command",
         ));
     };
-    let word = if target.contains('/') { target.clone() } else { format!("pods/{target}") };
+    pods_of(session, target, args.all_pods).await
+}
+
+/// The one pod that a word means: its name, or one of the pods of an owner.
+pub(super) async fn one_pod(session: &Session, target: &str) -> Outcome<Value> {
+    let pods = pods_of(session, target, false).await?;
+    pods.into_iter().next().ok_or_else(|| Failure::plain(format!("no pod found for {target}")))
+}
+
+async fn pods_of(session: &Session, target: &str, all: bool) -> Outcome<Vec<Value>> {
+    let word = if target.contains('/') { target.to_string() } else { format!("pods/{target}") };
     let words = [word];
     let (items, failures) = Wanted { words: &words, ..Wanted::default() }.items(session).await?;
     if let Some(failure) = failures.into_iter().next() {
@@ -135,7 +145,7 @@ async fn pods(session: &Session, args: &Args) -> Outcome<Vec<Value>> {
     if item.resource.kind == "Pod" {
         return Ok(vec![item.object]);
     }
-    of_owner(session, args, &item).await
+    of_owner(session, all, &item).await
 }
 
 /// Says where something was looked for in vain.
@@ -151,7 +161,7 @@ fn not_found(session: &Session, failure: Failure) -> Failure {
 }
 
 /// The pods that an owner's selector finds: all of them, or the one that is ready the longest.
-async fn of_owner(session: &Session, args: &Args, item: &Item) -> Outcome<Vec<Value>> {
+async fn of_owner(session: &Session, all: bool, item: &Item) -> Outcome<Vec<Value>> {
     let selector = meta::value_at(&item.object, &["spec", "selector"]).ok_or_else(|| {
         Failure::plain(format!("cannot get the logs from {}: unable to extract pod template", item.resource.kind))
     })?;
@@ -161,7 +171,7 @@ async fn of_owner(session: &Session, args: &Args, item: &Item) -> Outcome<Vec<Va
     if pods.is_empty() {
         return Err(Failure::plain("timed out waiting for the condition"));
     }
-    if !args.all_pods && pods.len() > 1 {
+    if !all && pods.len() > 1 {
         let is_running = |pod: &Value| meta::str_at(pod, &["status", "phase"]) == "Running";
         pods.sort_by_key(|pod| (!is_running(pod), meta::str_at(pod, &["metadata", "creationTimestamp"]).to_string()));
         session.io.err_line(&format!("Found {} pods, using pod/{}", pods.len(), meta::name(&pods[0])));
@@ -177,29 +187,41 @@ async fn of_selector(session: &Session, namespace: &str, selector: &str) -> Outc
 }
 
 fn containers(session: &Session, args: &Args, pod: &Value) -> Outcome<Vec<String>> {
-    let names = |list: &str| -> Vec<String> {
-        let containers = meta::list_at(pod, &["spec", list]).iter();
-        containers.map(|container| meta::str_at(container, &["name"]).to_string()).collect()
-    };
-    let (inits, main) = (names("initContainers"), names("containers"));
     if args.all_containers {
-        return Ok(inits.into_iter().chain(main).collect());
+        return Ok(names(pod, "initContainers").into_iter().chain(names(pod, "containers")).collect());
     }
-    if let Some(wanted) = &args.container {
-        let all: Vec<&String> = inits.iter().chain(&main).collect();
-        if all.contains(&wanted) {
-            return Ok(vec![wanted.clone()]);
+    Ok(one_container(session, pod, args.container.as_deref(), false)?.into_iter().collect())
+}
+
+/// The container that is meant: the one that is named, or else the one that the pod prefers, or its first. `quiet`: it is
+/// not told which. None only of a pod without containers.
+pub(super) fn one_container(
+    session: &Session,
+    pod: &Value,
+    wanted: Option<&str>,
+    quiet: bool,
+) -> Outcome<Option<String>> {
+    let (inits, main) = (names(pod, "initContainers"), names(pod, "containers"));
+    if let Some(wanted) = wanted {
+        let ephemeral = names(pod, "ephemeralContainers");
+        if inits.iter().chain(&main).chain(&ephemeral).any(|name| name == wanted) {
+            return Ok(Some(wanted.to_string()));
         }
         return Err(Failure::plain(format!("container {wanted} is not valid for pod {}", meta::name(pod))));
     }
     let preferred = meta::annotation(pod, DEFAULT_CONTAINER).filter(|name| main.iter().any(|main| main == name));
-    let Some(first) = preferred.or(main.first().map(String::as_str)) else { return Ok(Vec::new()) };
-    if main.len() + inits.len() > 1 && preferred.is_none() {
+    let Some(first) = preferred.or(main.first().map(String::as_str)) else { return Ok(None) };
+    if main.len() + inits.len() > 1 && preferred.is_none() && !quiet {
         let inits = inits.iter().map(|name| format!("{name} (init)"));
         let all: Vec<String> = main.iter().cloned().chain(inits).collect();
         session.io.err_line(&format!("Defaulted container {} out of: {}", quoted(first), all.join(", ")));
     }
-    Ok(vec![first.to_string()])
+    Ok(Some(first.to_string()))
+}
+
+fn names(pod: &Value, list: &str) -> Vec<String> {
+    let containers = meta::list_at(pod, &["spec", list]).iter();
+    containers.map(|container| meta::str_at(container, &["name"]).to_string()).collect()
 }
 
 fn call(args: &Args, pod: &Value, container: &str) -> Outcome<Call> {

@@ -1,5 +1,6 @@
 //! Port-forwards as clients of Kubernetes speak of them: connections to ports of a pod, many over one.
 
+pub mod client;
 pub mod spdy;
 pub mod websocket;
 

@@ -86,6 +86,9 @@ async fn forward(data: Stream, error: Stream, dial: Arc<dyn Dial>) {
         while let Some(bytes) = receiver.next().await {
             write(&mut target, &bytes).await;
         }
+        if transmitter.is_reset() {
+            return;
+        }
         end(&mut target).await;
         // What the target has to say about it still counts.
         std::future::pending::<()>().await;

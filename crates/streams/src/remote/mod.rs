@@ -1,5 +1,6 @@
 //! Remote commands (exec, attach) as clients of Kubernetes speak of them.
 
+pub mod client;
 pub mod spdy;
 pub mod websocket;
 

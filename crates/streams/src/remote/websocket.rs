@@ -12,13 +12,13 @@ use crate::session::{BoxDuplex, Session};
 use crate::websocket::frame::Sender;
 use crate::websocket::{self, Message, Receiver, Transmitter};
 
-const STDIN: u8 = 0;
-const STDOUT: u8 = 1;
-const STDERR: u8 = 2;
-const ERROR: u8 = 3;
-const RESIZE: u8 = 4;
+pub(super) const STDIN: u8 = 0;
+pub(super) const STDOUT: u8 = 1;
+pub(super) const STDERR: u8 = 2;
+pub(super) const ERROR: u8 = 3;
+pub(super) const RESIZE: u8 = 4;
 /// Followed by the channel that it ends. Since version 5.
-const CLOSE: u8 = 255;
+pub(super) const CLOSE: u8 = 255;
 /// Looks whether the client is still there, while there is nothing to say.
 const PING: Duration = Duration::from_secs(10);
 /// After our last word, a client gets so long to read it and close.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,7 +27,9 @@ const WINDOW_STEP_BYTES: u32 = 32 * 1024;
 const PING: Duration = Duration::from_secs(5);
 /// After our last word, a peer gets so long to read it and close.
 const LINGER: Duration = Duration::from_secs(30);
+/// Source: draft 3.1, section 2.6.3.
 const REFUSED_STREAM: u32 = 3;
+const CANCEL: u32 = 5;
 
 /// The sending end of a connection; may be copied.
 #[derive(Clone)]
@@ -52,8 +55,15 @@ enum Outgoing {
 }
 
 struct Shared {
-    streams: Mutex<BTreeMap<StreamId, mpsc::Sender<Bytes>>>,
+    streams: Mutex<BTreeMap<StreamId, Open>>,
     next_id: Mutex<StreamId>,
+}
+
+/// A stream on which the peer may still send.
+struct Open {
+    pieces: mpsc::Sender<Bytes>,
+    /// It does not want to receive any more, either.
+    reset: Arc<AtomicBool>,
 }
 
 /// Streams that the peer opens.
@@ -79,6 +89,8 @@ pub struct Receiver {
 
 pub struct Transmitter {
     id: StreamId,
+    reset: Arc<AtomicBool>,
+    ended: AtomicBool,
     connection: Connection,
 }
 
@@ -153,9 +165,16 @@ impl Connection {
 
     fn stream(&self, id: StreamId, headers: Headers) -> Stream {
         let (sender, pieces) = mpsc::channel(PIECES_MAX);
-        self.shared.streams.lock().expect("never poisoned").insert(id, sender);
+        let reset = Arc::new(AtomicBool::new(false));
+        let open = Open { pieces: sender, reset: reset.clone() };
+        self.shared.streams.lock().expect("never poisoned").insert(id, open);
         let receiver = Receiver { id, pieces, connection: self.clone(), taken: 0 };
-        Stream { id, headers, receiver, transmitter: Transmitter { id, connection: self.clone() } }
+        Stream {
+            id,
+            headers,
+            receiver,
+            transmitter: Transmitter { id, reset, ended: AtomicBool::new(false), connection: self.clone() },
+        }
     }
 
     async fn send(&self, what: Outgoing) -> io::Result<()> {
@@ -198,18 +217,41 @@ impl Drop for Receiver {
 
 impl Transmitter {
     /// # Errors
-    /// The connection is closed.
+    /// The connection is closed, or the peer wants no more on this stream.
     pub async fn send(&self, bytes: Bytes) -> io::Result<()> {
         self.data(bytes, false).await
     }
 
     /// There will be no more on this stream.
     pub async fn finish(self) {
+        self.end().await;
+    }
+
+    /// The same; doing it again does no harm.
+    pub async fn end(&self) {
+        if !self.ended.swap(true, Ordering::AcqRel) {
+            // On a connection that is closed, it has ended anyway.
+            let _ = self.data(Bytes::new(), true).await;
+        }
+    }
+
+    /// Nothing more is sent on this stream, and nothing is wanted.
+    pub async fn reset(self) {
+        self.connection.shared.streams.lock().expect("never poisoned").remove(&self.id);
+        let frame = Frame::RstStream { id: self.id, status: CANCEL };
         // On a connection that is closed, it has ended anyway.
-        let _ = self.data(Bytes::new(), true).await;
+        let _ = self.connection.send(Outgoing::Frame(frame)).await;
+    }
+
+    /// The peer has reset the stream.
+    pub fn is_reset(&self) -> bool {
+        self.reset.load(Ordering::Acquire)
     }
 
     async fn data(&self, bytes: Bytes, fin: bool) -> io::Result<()> {
+        if self.is_reset() {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
         self.connection.send(Outgoing::Frame(Frame::Data { id: self.id, fin, bytes })).await
     }
 }
@@ -231,9 +273,16 @@ impl Link {
         self.shared.streams.lock().expect("never poisoned").remove(&id);
     }
 
+    fn reset(&self, id: StreamId) {
+        if let Some(open) = self.shared.streams.lock().expect("never poisoned").remove(&id) {
+            open.reset.store(true, Ordering::Release);
+        }
+    }
+
     /// Hands a piece to its stream. Nobody may be there to read it any more.
     async fn deliver(&self, id: StreamId, fin: bool, bytes: Bytes) {
-        let stream = self.shared.streams.lock().expect("never poisoned").get(&id).cloned();
+        let streams = || self.shared.streams.lock().expect("never poisoned");
+        let stream = streams().get(&id).map(|open| open.pieces.clone());
         if let Some(stream) = stream
             && !bytes.is_empty()
         {
@@ -278,7 +327,7 @@ async fn read_frames(reader: &mut ReadHalf<BoxDuplex>, opened: &mpsc::Sender<Str
                 }
             }
             Frame::Data { id, fin, bytes } => link.deliver(id, fin, bytes).await,
-            Frame::RstStream { id, .. } => link.forget(id),
+            Frame::RstStream { id, .. } => link.reset(id),
             Frame::Ping { id } if link.is_of_peer(id) => {
                 if let Some(outgoing) = link.outgoing.upgrade() {
                     // A peer that takes nothing from us is not owed an answer.
@@ -413,6 +462,23 @@ mod tests {
         assert_eq!(theirs.receiver.next().await, None);
         server.closed().await;
         assert!(incoming.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_reset_takes_no_more() {
+        let ((client, _none), (_server, mut incoming)) = pair();
+        let ours = client.open(Vec::new()).await.unwrap();
+        let mut theirs = incoming.next().await.unwrap();
+        theirs.transmitter.send("a".into()).await.unwrap();
+        ours.transmitter.reset().await;
+        assert_eq!(theirs.receiver.next().await, None);
+        assert!(theirs.transmitter.is_reset() && theirs.transmitter.send("b".into()).await.is_err());
+        // Others go on.
+        let ours = client.open(Vec::new()).await.unwrap();
+        let theirs = incoming.next().await.unwrap();
+        let mut receiver = ours.receiver;
+        theirs.transmitter.send("c".into()).await.unwrap();
+        assert_eq!(receiver.next().await.unwrap(), "c");
     }
 
     #[tokio::test]
