@@ -3,7 +3,10 @@
 //!
 //! Used by the fuzz targets beside this file, and by the test `parsers` of the binary's crate.
 
+mod frames;
 mod server;
+
+pub use frames::frames;
 
 use backstay_api::decode::{self, DEPTH_MAX};
 use backstay_api::json_path::Template;
@@ -27,8 +30,8 @@ macro_rules! targets {
     };
 }
 
-pub const TARGETS: [Target; 11] =
-    targets!(json, yaml, protobuf, patch, apply, selector, text, definition, jsonpath, kubeconfig, request);
+pub const TARGETS: [Target; 12] =
+    targets!(json, yaml, protobuf, patch, apply, selector, text, definition, jsonpath, kubeconfig, request, frames);
 
 impl Target {
     /// The lines of its file.
