@@ -22,15 +22,16 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use sha2::{Digest, Sha256};
+use socket2::TcpKeepalive;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
 use crate::authn::Peer;
-use crate::callers::Callers;
+use crate::callers::{Caller, Callers};
 use crate::identity::{CREDENTIAL_ID, UserInfo};
 use crate::pki::{Pair, Pki};
 
@@ -45,6 +46,10 @@ const CONNECTIONS_MAX: usize = 32_768;
 const CONNECTIONS_PER_ADDRESS_MAX: usize = CONNECTIONS_MAX / 4 * 3;
 /// What running requests get to finish in when the server stops; watches end at once.
 const DRAIN: Duration = Duration::from_secs(3);
+/// After so long a silence, the kernel asks whether the other side is there, and again after the same time.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Who has not acknowledged anything for so long is gone.
+const UNHEARD: Duration = Duration::from_secs(120);
 /// As kube-apiserver: clients multiplex their watches over one connection.
 const STREAMS_MAX: u32 = 1_000;
 /// All headers of a request, the path among them, which may be 64 KiB long; the library would stop at 16 KiB.
@@ -170,9 +175,9 @@ pub async fn serve(listener: TcpListener, tls: Tls, router: Router, mut stop: wa
             continue;
         };
         let (tls, router, watcher) = (tls.clone(), router.clone(), graceful.watcher());
+        let place = Place { _held: Arc::new((slot, caller)) };
         tokio::spawn(async move {
-            let (_slot, _caller) = (slot, caller);
-            if let Err(error) = connection(stream, tls, router, watcher).await {
+            if let Err(error) = connection(stream, tls, router, watcher, place).await {
                 debug!(error = %error, "connection ended");
             }
         });
@@ -183,6 +188,20 @@ pub async fn serve(listener: TcpListener, tls: Tls, router: Router, mut stop: wa
     }
 }
 
+/// The place of a connection among all. A request takes it along if it turns the connection into something else.
+#[derive(Clone)]
+pub struct Place {
+    _held: Arc<(OwnedSemaphorePermit, Caller)>,
+}
+
+/// Lets the kernel find out that the other side is gone without a word. HTTP/2 has pings of its own; a terminal that
+/// somebody sits at may be silent for hours.
+fn notice_the_end(stream: &TcpStream) -> std::io::Result<()> {
+    let socket = socket2::SockRef::from(stream);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE))?;
+    socket.set_tcp_user_timeout(Some(UNHEARD))
+}
+
 type Watcher = hyper_util::server::graceful::Watcher;
 
 async fn connection(
@@ -190,14 +209,17 @@ async fn connection(
     tls: Tls,
     router: Router,
     watcher: Watcher,
+    place: Place,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
+    notice_the_end(&stream)?;
     let stream = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls.config.clone()).accept(stream)).await??;
     let peer = tls.peer(stream.get_ref().1.peer_certificates());
     let service = service_fn(move |mut request: Request<Incoming>| {
         if let Some(peer) = &peer {
             request.extensions_mut().insert(peer.clone());
         }
+        request.extensions_mut().insert(place.clone());
         router.clone().oneshot(request.map(Body::new))
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());

@@ -12,6 +12,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use crate::answer::send;
+use crate::listen::Place;
 use crate::pipeline::header;
 
 const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
@@ -32,6 +33,8 @@ pub struct Upgrade {
     pub protocols: Vec<String>,
     key: String,
     on_upgrade: OnUpgrade,
+    /// The connection counts for as long as it lasts.
+    place: Option<Place>,
 }
 
 impl Upgrade {
@@ -54,7 +57,8 @@ impl Upgrade {
         };
         let protocols = words(&head.headers, names);
         let key = header(&head.headers, SEC_WEBSOCKET_KEY).to_string();
-        Some(Self { kind, protocols, key, on_upgrade: head.extensions.remove::<OnUpgrade>()? })
+        let on_upgrade = head.extensions.remove::<OnUpgrade>()?;
+        Some(Self { kind, protocols, key, on_upgrade, place: head.extensions.remove::<Place>() })
     }
 
     /// The best protocol that both sides speak. `""` is spoken by who names none.
@@ -102,8 +106,9 @@ impl Upgrade {
             }
             Kind::Tunnel => send::set(headers, UPGRADE, crate::tunnel::PROTOCOL),
         }
-        let on_upgrade = self.on_upgrade;
+        let (on_upgrade, place) = (self.on_upgrade, self.place);
         tokio::spawn(async move {
+            let _place = place;
             match on_upgrade.await {
                 Ok(upgraded) => work(Box::new(TokioIo::new(upgraded))).await,
                 Err(error) => tracing::debug!(%error, "a client left before its connection was upgraded"),

@@ -23,8 +23,8 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::args::ControlPlaneArgs;
-use crate::{data_dir, store};
 use crate::reach::Reach;
+use crate::{data_dir, store};
 
 /// What stopping may take altogether; the contract promises 5 s.
 const STOP: Duration = Duration::from_secs(4);

@@ -133,6 +133,70 @@ async fn an_eviction_asks_the_budget() {
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn connections_to_containers_are_for_who_may_create_them() {
+    let role = |verbs: &str| {
+        format!(
+            r#"{{"rules":[{{"verbs":{verbs},"apiGroups":[""],"resources":["pods/exec","pods/attach","pods/portforward"]}}]}}"#
+        )
+    };
+    let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    let (looks, may) = (role(r#"["get"]"#), role(r#"["get","create"]"#));
+    let p = "/api/v1/namespaces/default/pods/p";
+    // In this process there is no connection to turn into anything: whoever gets as far as that has been let in.
+    check(&format!(
+        r#"
+        > POST /api/v1/namespaces/default/pods {{"metadata":{{"name":"p"}},"spec":{{"nodeName":"n","containers":[{{"name":"m","image":"i:1"}},{{"name":"o","image":"i:1"}}]}}}}
+        < 201
+        > POST /api/v1/namespaces/default/pods {{"metadata":{{"name":"new"}},"spec":{{"schedulingGates":[{{"name":"a.b/c"}}],"containers":[{{"name":"m","image":"i:1"}}]}}}}
+        < 201
+        > POST {rbac}/roles {{"metadata":{{"name":"r"}},{}
+        < 201
+        > POST {rbac}/rolebindings {{"metadata":{{"name":"r"}},"roleRef":{{"apiGroup":"rbac.authorization.k8s.io","kind":"Role","name":"r"}},"subjects":[{{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"ann"}}]}}
+        < 201
+        > @ann GET {p}/exec?command=ls&stdout=1&container=m
+        < 403 message="pods \"p\" is forbidden: User \"ann\" cannot create resource \"pods/exec\" in API group \"\" in the namespace \"default\""
+        > @ann GET {p}/portforward
+        < 403
+        > @ann POST {p}/attach?stdout=1&container=m
+        < 403
+        > PUT {rbac}/roles/r {{"metadata":{{"name":"r"}},{}
+        < 200
+        > @ann GET {p}/exec?command=ls&stdout=1&container=m
+        < 400 message="Upgrade request required"
+        > @ann POST {p}/exec?command=ls&stdout=1&container=m
+        < 400 message="Upgrade request required"
+        > @ann POST {p}/attach?stdin=1&container=o
+        < 400 message="Upgrade request required"
+        > @ann GET {p}/portforward?ports=80,81
+        < 400 message="Upgrade request required"
+        > POST {p}/exec?stdout=1&container=m
+        < 400 message="you must specify at least one command for the container"
+        > POST {p}/exec?command=ls&container=m
+        < 400 message="you must specify at least 1 of stdin, stdout, stderr"
+        > POST {p}/attach?stderr=1&tty=1&container=m
+        < 400 message="you must specify at least 1 of stdin, stdout, stderr"
+        > POST {p}/exec?command=ls&stdout=1
+        < 400 message="a container name must be specified for pod p, choose one of: [m o]"
+        > POST {p}/exec?command=ls&stdout=1&container=x
+        < 400 message="container x is not valid for pod p"
+        > POST /api/v1/namespaces/default/pods/new/exec?command=ls&stdout=1
+        < 400 message="pod new does not have a host assigned"
+        > POST /api/v1/namespaces/default/pods/new/portforward
+        < 400 message="pod new does not have a host assigned"
+        > POST /api/v1/namespaces/default/pods/none/exec?command=ls&stdout=1
+        < 404 message="pods \"none\" not found"
+        > GET {p}/portforward?ports=http
+        < 400 message="unable to parse \"http\" as a port"
+        > PUT {p}/exec?command=ls&stdout=1 {{}}
+        < 405
+        "#,
+        &looks[1..],
+        &may[1..]
+    ))
+    .await;
+}
+
 /// Says what it was asked.
 struct Echo;
 
@@ -164,7 +228,7 @@ async fn logs_come_from_the_node() {
         > GET /api/v1/namespaces/default/pods/p/log?tailLines=-1
         < 422 reason="Invalid"
         > GET /api/v1/namespaces/default/pods/p/log?stream=Both
-        < 422 message~supported values: "All", "Stderr", "Stdout"
+        < 422 message~Stderr
         > GET /api/v1/namespaces/default/pods/p/log?stream=Stdout&tailLines=1
         < 422 message~mutually
         > GET /api/v1/namespaces/default/pods/none/log
