@@ -115,7 +115,7 @@ impl Sizes {
         self.bytes.extend_from_slice(piece);
         let mut values = serde_json::Deserializer::from_slice(&self.bytes).into_iter::<TerminalSize>();
         let (mut sizes, mut nonsense) = (Vec::new(), false);
-        while let Some(size) = values.next() {
+        for size in values.by_ref() {
             match size {
                 Ok(size) => sizes.push(size),
                 // The rest may still come. Asking for more would count it as taken.
