@@ -1,6 +1,8 @@
 //! Commands, logs, connections and copies, by every kubectl there is and by our own command line: over SPDY, as old ones
 //! speak, and WebSocket.
 
+#[path = "streams/agent.rs"]
+mod agent;
 mod support;
 
 use std::io::{Read, Write};
@@ -9,6 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
+use agent::Agent;
 use support::clients::{self, Kubectl};
 use support::{Ran, Server, wait_for};
 use tempfile::TempDir;
@@ -26,13 +29,27 @@ const MANY: usize = 8_000_000;
 struct World {
     dir: TempDir,
     server: Server,
+    /// An agent elsewhere; none: the node is in the server's process.
+    agent: Option<Agent>,
 }
 
 impl World {
     fn start() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let server = Server::start(dir.path(), &["up", "--runtime", "process", "--node-name", "this"]);
-        let world = Self { dir, server };
+        Self::with_pod(dir, server, None)
+    }
+
+    /// The node is reached through the connections that its agent opens, and these through a network that can be cut.
+    fn remote() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let server = Server::start(dir.path(), &["server"]);
+        let agent = Agent::start(&server, dir.path());
+        Self::with_pod(dir, server, Some(agent))
+    }
+
+    fn with_pod(dir: TempDir, server: Server, agent: Option<Agent>) -> Self {
+        let world = Self { dir, server, agent };
         let file = world.file("pod.json", POD.as_bytes());
         world.server.backstay(&["apply", "-f", &file]).ok();
         world.server.backstay(&["wait", "--for=condition=Ready", "pod/p", "--timeout=60s"]).ok();
@@ -100,19 +117,23 @@ fn clients_run_commands() {
     let world = World::start();
     for (name, program) in programs() {
         println!("{name}");
-        let script = "echo $WHO; echo bad >&2; exit 7";
-        let ran = world.run(&program, &["exec", "p", "-c", "main", "--", "sh", "-c", script]);
-        assert_eq!((ran.code, ran.stdout.as_str()), (Some(7), "container\n"), "{name}");
-        assert_eq!(ran.stderr, "bad\ncommand terminated with exit code 7\n", "{name}");
-        let quiet = world.run(&program, &["exec", "p", "-c", "main", "--", "true"]);
-        assert_eq!(quiet, Ran { code: Some(0), stdout: String::new(), stderr: String::new() }, "{name}");
-        let many: Vec<u8> = (0..MANY as u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        let (code, got, errors) = world.feed(&program, &["exec", "-i", "p", "-c", "main", "--", "cat"], many.clone());
-        assert!(code == Some(0) && got == many, "{name}: {code:?}, {} bytes of {MANY}: {errors}", got.len());
-        let refused = world.run(&program, &["exec", "p", "-c", "none", "--", "true"]);
-        assert!(refused.code == Some(1) && refused.stderr.contains("container none is not valid for pod p"), "{name}");
-        assert_terminal(&world, &name, &program);
+        assert_commands(&world, &name, &program);
     }
+}
+
+fn assert_commands(world: &World, name: &str, program: &Path) {
+    let script = "echo $WHO; echo bad >&2; exit 7";
+    let ran = world.run(&program, &["exec", "p", "-c", "main", "--", "sh", "-c", script]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(7), "container\n"), "{name}");
+    assert_eq!(ran.stderr, "bad\ncommand terminated with exit code 7\n", "{name}");
+    let quiet = world.run(&program, &["exec", "p", "-c", "main", "--", "true"]);
+    assert_eq!(quiet, Ran { code: Some(0), stdout: String::new(), stderr: String::new() }, "{name}");
+    let many: Vec<u8> = (0..MANY as u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let (code, got, errors) = world.feed(&program, &["exec", "-i", "p", "-c", "main", "--", "cat"], many.clone());
+    assert!(code == Some(0) && got == many, "{name}: {code:?}, {} bytes of {MANY}: {errors}", got.len());
+    let refused = world.run(&program, &["exec", "p", "-c", "none", "--", "true"]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("container none is not valid for pod p"), "{name}");
+    assert_terminal(world, name, program);
 }
 
 /// On a terminal, as somebody who sits at one: `script` has a pseudo terminal.
@@ -131,25 +152,29 @@ fn clients_attach_and_follow_logs() {
     let world = World::start();
     for (name, program) in programs() {
         println!("{name}");
-        let word = name.replace(' ', "-");
-        let expected = format!("got {word}\n");
-        let mut following = world.client(&program, &["logs", "-f", "p", "-c", "main"]);
-        let mut following = following.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
-        let mut attached = world.client(&program, &["attach", "-i", "p", "-c", "main"]);
-        attached.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut attached = attached.spawn().expect("it starts");
-        let mut stdin = attached.stdin.take().expect("a pipe");
-        stdin.write_all(format!("{word}\n").as_bytes()).expect("it listens");
-        for (what, child) in [("logs", &mut following), ("attach", &mut attached)] {
-            let seen = read_until(child.stdout.as_mut().expect("a pipe"), &expected);
-            assert!(seen.ends_with(&expected), "{name} {what}: {seen:?}");
-            // It would go on for ever.
-            let _ = child.kill();
-            child.wait().expect("it ends");
-        }
-        let last = world.run(&program, &["logs", "p", "-c", "main", "--tail=1"]).ok();
-        assert_eq!(last, expected, "{name}");
+        assert_attached(&world, &name, &program);
     }
+}
+
+fn assert_attached(world: &World, name: &str, program: &Path) {
+    let word = name.replace(' ', "-");
+    let expected = format!("got {word}\n");
+    let mut following = world.client(&program, &["logs", "-f", "p", "-c", "main"]);
+    let mut following = following.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut attached = world.client(&program, &["attach", "-i", "p", "-c", "main"]);
+    attached.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut attached = attached.spawn().expect("it starts");
+    let mut stdin = attached.stdin.take().expect("a pipe");
+    stdin.write_all(format!("{word}\n").as_bytes()).expect("it listens");
+    for (what, child) in [("logs", &mut following), ("attach", &mut attached)] {
+        let seen = read_until(child.stdout.as_mut().expect("a pipe"), &expected);
+        assert!(seen.ends_with(&expected), "{name} {what}: {seen:?}");
+        // It would go on for ever.
+        let _ = child.kill();
+        child.wait().expect("it ends");
+    }
+    let last = world.run(&program, &["logs", "p", "-c", "main", "--tail=1"]).ok();
+    assert_eq!(last, expected, "{name}");
 }
 
 fn read_until(from: &mut impl Read, end: &str) -> String {
@@ -166,25 +191,29 @@ fn clients_forward_ports() {
     let target = echo();
     for (name, program) in programs() {
         println!("{name}");
-        let mut forwarding = world.client(&program, &["port-forward", "pod/p", &format!(":{target}")]);
-        let mut child = forwarding.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
-        let mut stdout = child.stdout.take().expect("a pipe");
-        let line = read_until(&mut stdout, "\n");
-        let local = line.strip_prefix("Forwarding from 127.0.0.1:").and_then(|rest| rest.split(' ').next());
-        let local: u16 = local.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("{name}: {line:?}"));
-        // Nobody reads on, and it must not wait for that.
-        let rest = thread::spawn(move || drop(std::io::copy(&mut stdout, &mut std::io::sink())));
-        let connections = (0..30_u8).map(|number| thread::spawn(move || round_trip(local, &[number; 200_000])));
-        for connection in connections.collect::<Vec<_>>() {
-            assert!(connection.join().expect("no panic"), "{name}");
-        }
-        // The target closes; the next connection is a new one.
-        assert!(round_trip(local, b"close"), "{name}");
-        assert!(round_trip(local, b"again"), "{name}");
-        let _ = child.kill();
-        child.wait().expect("it ends");
-        rest.join().expect("no panic");
+        assert_forwarded(&world, &name, &program, target);
     }
+}
+
+fn assert_forwarded(world: &World, name: &str, program: &Path, target: u16) {
+    let mut forwarding = world.client(&program, &["port-forward", "pod/p", &format!(":{target}")]);
+    let mut child = forwarding.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut stdout = child.stdout.take().expect("a pipe");
+    let line = read_until(&mut stdout, "\n");
+    let local = line.strip_prefix("Forwarding from 127.0.0.1:").and_then(|rest| rest.split(' ').next());
+    let local: u16 = local.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("{name}: {line:?}"));
+    // Nobody reads on, and it must not wait for that.
+    let rest = thread::spawn(move || drop(std::io::copy(&mut stdout, &mut std::io::sink())));
+    let connections = (0..30_u8).map(|number| thread::spawn(move || round_trip(local, &[number; 200_000])));
+    for connection in connections.collect::<Vec<_>>() {
+        assert!(connection.join().expect("no panic"), "{name}");
+    }
+    // The target closes; the next connection is a new one.
+    assert!(round_trip(local, b"close"), "{name}");
+    assert!(round_trip(local, b"again"), "{name}");
+    let _ = child.kill();
+    child.wait().expect("it ends");
+    rest.join().expect("no panic");
 }
 
 /// Sends back what comes, and closes right after `close`. Returns its port.
@@ -240,6 +269,29 @@ fn kubectl_copies_files() {
         std::fs::remove_file(there).expect("removed");
         std::fs::remove_file(back).expect("removed");
     }
+}
+
+/// The same through a tunnel; and what becomes of it when the network breaks.
+#[test]
+fn a_node_behind_its_tunnel_is_like_any_other() {
+    let world = World::remote();
+    let target = echo();
+    let all = programs();
+    let (first, last) = (all.first(), all.len().checked_sub(2).and_then(|index| all.get(index)));
+    for (name, program) in [first, last].into_iter().flatten() {
+        println!("{name}");
+        assert_commands(&world, name, program);
+        assert_attached(&world, name, program);
+        assert_forwarded(&world, name, program, target);
+    }
+    let network = &world.agent.as_ref().expect("an agent").network;
+    let exec = || world.server.backstay(&["exec", "p", "-c", "main", "--", "echo", "there"]);
+    network.refuse(true);
+    network.cut();
+    wait_for("the loss", || exec().stderr.contains("node \"far\" cannot be reached").then_some(()));
+    network.refuse(false);
+    wait_for("a new tunnel", || (exec().code == Some(0)).then_some(()));
+    assert_eq!(exec().ok(), "there\n");
 }
 
 #[test]
