@@ -152,6 +152,14 @@ async fn commands_run_beside_the_container() {
         let session = world.exec(script, |_| {}).await.unwrap();
         assert_eq!(texts(all(session).await), expected, "{script}");
     }
+    for (program, message, code) in [
+        ("/no/such", "exec: \"/no/such\": stat /no/such: no such file or directory\n", 127),
+        ("none", "exec: \"none\": executable file not found in $PATH\n", 127),
+        ("/", "exec: \"/\": Permission denied (os error 13)\n", 126),
+    ] {
+        let session = world.exec("", |request| request.command = vec![program.into()]).await.unwrap();
+        assert_eq!(texts(all(session).await), row("", message, code));
+    }
     // What is not asked for is not sent.
     let session = world.exec("echo a; echo b >&2", |request| request.stdout = false).await.unwrap();
     assert!(session.stdout.is_none() && session.stdin.is_none());

@@ -1,4 +1,4 @@
-//! The client's side of a remote command over WebSocket: a session, as if the command ran here.
+//! The client's side of a remote command, over WebSocket or SPDY: a session, as if the command ran here.
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt as _;
@@ -10,27 +10,26 @@ use super::Wanted;
 use super::websocket::{CLOSE, ERROR, Encoding, RESIZE, STDERR, STDIN, STDOUT};
 use crate::events::CHUNK_BYTES;
 use crate::session::{BoxDuplex, BoxRead, BoxWrite, Reason, Session, StreamError, TerminalSize};
+use crate::spdy::{self, Stream};
 use crate::websocket::frame::Sender;
 use crate::websocket::{self, Receiver, Transmitter};
 
 /// What to ask for, best first. Only the first can end standard input.
 pub const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 
-/// The session of a connection that has been upgraded.
+/// The version to ask for over SPDY, where standard input ends with its stream.
+pub const SPDY_PROTOCOL: &str = "v4.channel.k8s.io";
+
+/// The session of a connection that has been turned into a WebSocket.
 pub fn session(io: BoxDuplex, protocol: &str, wanted: Wanted) -> Session {
     let (transmitter, receiver) = websocket::connection(io, Sender::Server);
-    let pipe = |open: bool| open.then(|| tokio::io::duplex(2 * CHUNK_BYTES)).unzip();
-    let (stdin, stdin_end) = pipe(wanted.stdin);
-    let (stdout, stdout_end) = pipe(wanted.stdout);
-    let (stderr, stderr_end) = pipe(wanted.stderr);
-    let (resize, sizes) = wanted.tty.then(|| mpsc::channel(4)).unzip();
-    let (mut exit, exited) = oneshot::channel();
+    let (session, Ends { stdin, stdout, stderr, sizes, mut exit }) = pipes(wanted);
     let closes = protocol == PROTOCOLS[0];
     tokio::spawn(async move {
         let talk = async {
             tokio::select! {
-                ended = receive(receiver, stdout_end, stderr_end) => ended,
-                () = feed(&transmitter, stdin_end, sizes, closes) => Err(lost()),
+                ended = receive(receiver, stdout, stderr) => ended,
+                () = feed(&transmitter, stdin, sizes, closes) => Err(lost()),
             }
         };
         tokio::select! {
@@ -39,12 +38,113 @@ pub fn session(io: BoxDuplex, protocol: &str, wanted: Wanted) -> Session {
         }
         transmitter.close().await;
     });
-    Session {
+    session
+}
+
+/// The session of a connection that has been turned into SPDY, with [`SPDY_PROTOCOL`].
+///
+/// # Errors
+/// The connection breaks before the streams are open.
+pub async fn spdy_session(io: BoxDuplex, wanted: Wanted) -> std::io::Result<Session> {
+    let (connection, _incoming) = spdy::client(io);
+    let open = async |asked: bool, kind: &str| match asked {
+        true => connection.open(vec![("streamtype".into(), kind.into())]).await.map(Some),
+        false => Ok(None),
+    };
+    let errors = open(true, "error").await?;
+    let input = open(wanted.stdin, "stdin").await?;
+    let output = open(wanted.stdout, "stdout").await?;
+    let error_output = open(wanted.stderr, "stderr").await?;
+    let resize = open(wanted.tty, "resize").await?;
+    let (session, Ends { stdin, stdout, stderr, sizes, mut exit }) = pipes(wanted);
+    tokio::spawn(async move {
+        let talk = async {
+            let shown = async { tokio::join!(show(output, stdout), show(error_output, stderr)) };
+            let (_, ended) = tokio::join!(shown, last_words(errors));
+            ended
+        };
+        tokio::select! {
+            ended = talk => drop(exit.send(ended)),
+            () = feed_streams(input, stdin, resize, sizes) => {}
+            () = exit.closed() => {}
+        }
+        connection.close().await;
+    });
+    Ok(session)
+}
+
+/// The other ends of a session's streams.
+struct Ends {
+    stdin: Option<DuplexStream>,
+    stdout: Option<DuplexStream>,
+    stderr: Option<DuplexStream>,
+    sizes: Option<mpsc::Receiver<TerminalSize>>,
+    exit: oneshot::Sender<Result<i32, StreamError>>,
+}
+
+fn pipes(wanted: Wanted) -> (Session, Ends) {
+    let pipe = |open: bool| open.then(|| tokio::io::duplex(2 * CHUNK_BYTES)).unzip();
+    let (stdin, stdin_end) = pipe(wanted.stdin);
+    let (stdout, stdout_end) = pipe(wanted.stdout);
+    let (stderr, stderr_end) = pipe(wanted.stderr);
+    let (resize, sizes) = wanted.tty.then(|| mpsc::channel(4)).unzip();
+    let (exit, exited) = oneshot::channel();
+    let session = Session {
         stdin: stdin.map(|stdin| Box::new(stdin) as BoxWrite),
         stdout: stdout.map(|stdout| Box::new(stdout) as BoxRead),
         stderr: stderr.map(|stderr| Box::new(stderr) as BoxRead),
         resize,
-        exit: Some(exited.map(|ended| ended.unwrap_or_else(|_| Err(lost()))).boxed()),
+        exit: Some(exited.map(|ended: Result<_, _>| ended.unwrap_or_else(|_| Err(lost()))).boxed()),
+    };
+    (session, Ends { stdin: stdin_end, stdout: stdout_end, stderr: stderr_end, sizes, exit })
+}
+
+async fn show(from: Option<Stream>, mut to: Option<DuplexStream>) {
+    let Some(mut from) = from else { return };
+    while let Some(piece) = from.receiver.next().await {
+        deliver(&mut to, &piece).await;
+    }
+}
+
+/// What the error stream says at the end.
+async fn last_words(errors: Option<Stream>) -> Result<i32, StreamError> {
+    let mut status = Vec::new();
+    if let Some(mut errors) = errors {
+        while let Some(piece) = errors.receiver.next().await {
+            status.extend_from_slice(&piece);
+        }
+    }
+    if status.is_empty() { Err(lost()) } else { ending(&status.into()) }
+}
+
+/// Never ends: input may, long before the command does.
+async fn feed_streams(
+    input: Option<Stream>,
+    mut stdin: Option<DuplexStream>,
+    resize: Option<Stream>,
+    mut sizes: Option<mpsc::Receiver<TerminalSize>>,
+) {
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(CHUNK_BYTES);
+        tokio::select! {
+            size = next(&mut sizes) => {
+                let size = serde_json::to_vec(&size).unwrap_or_default();
+                if let Some(resize) = &resize {
+                    // A broken connection is seen by who reads from it.
+                    let _ = resize.transmitter.send(size.into()).await;
+                }
+            }
+            count = read(&mut stdin, &mut buffer) => {
+                let Some(input) = &input else { continue };
+                if count == 0 {
+                    stdin = None;
+                    input.transmitter.end().await;
+                } else if input.transmitter.send(buffer.split().freeze()).await.is_err() {
+                    stdin = None;
+                }
+            }
+        }
     }
 }
 
@@ -164,10 +264,8 @@ mod tests {
         assert_eq!(ending(&"text".into()).unwrap_err().message, "text");
     }
 
-    /// Both sides of the protocol: a command that echoes, until its input ends.
-    #[tokio::test]
-    async fn a_session_at_both_ends() {
-        let (here, there) = tokio::io::duplex(4096);
+    /// A command that echoes, until its input ends.
+    fn echo() -> Session {
         let (input, mut typed) = tokio::io::duplex(4096);
         let (mut printed, output) = tokio::io::duplex(4096);
         let command = tokio::spawn(async move {
@@ -176,10 +274,26 @@ mod tests {
         });
         let exit = async move { Ok(command.await.unwrap()) }.boxed();
         let (stdin, stdout): (BoxWrite, BoxRead) = (Box::new(input), Box::new(output));
-        let served = Session { stdin: Some(stdin), stdout: Some(stdout), stderr: None, resize: None, exit: Some(exit) };
-        let wanted = Wanted { stdin: true, stdout: true, ..Wanted::default() };
-        tokio::spawn(remote::websocket::serve(Box::new(there), PROTOCOLS[0], wanted, served));
-        let mut session = session(Box::new(here), PROTOCOLS[0], wanted);
+        Session { stdin: Some(stdin), stdout: Some(stdout), stderr: None, resize: None, exit: Some(exit) }
+    }
+
+    #[tokio::test]
+    async fn both_ends_of_a_websocket() {
+        let (here, there) = tokio::io::duplex(4096);
+        tokio::spawn(remote::websocket::serve(Box::new(there), PROTOCOLS[0], WANTED, echo()));
+        check(session(Box::new(here), PROTOCOLS[0], WANTED)).await;
+    }
+
+    #[tokio::test]
+    async fn both_ends_of_spdy() {
+        let (here, there) = tokio::io::duplex(4096);
+        tokio::spawn(remote::spdy::serve(Box::new(there), SPDY_PROTOCOL, WANTED, echo()));
+        check(spdy_session(Box::new(here), WANTED).await.unwrap()).await;
+    }
+
+    const WANTED: Wanted = Wanted { stdin: true, stdout: true, stderr: false, tty: false };
+
+    async fn check(mut session: Session) {
         let mut stdin = session.stdin.take().unwrap();
         stdin.write_all(b"hello").await.unwrap();
         stdin.shutdown().await.unwrap();

@@ -1,6 +1,7 @@
 //! A command run inside a container that runs already: in its mounts and cgroup, with its environment.
 
 use std::ffi::OsString;
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -8,21 +9,22 @@ use std::process::Command;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::supervise::start_error;
 use crate::process::layout::{self, CgroupSeat, ShimSpec, ShimState};
 
 /// Becomes the command. Returns only if that fails.
-pub(super) fn run(dir: &Path, command: &[OsString]) -> Result<(), String> {
+pub(super) fn run(dir: &Path, command: &[OsString]) -> Result<(), NotStarted> {
     become_command(dir, command, &[])
 }
 
 /// The same, as the leader of a session on the terminal that is our standard input.
-pub(super) fn run_on_terminal(dir: &Path, command: &[OsString]) -> Result<(), String> {
+pub(super) fn run_on_terminal(dir: &Path, command: &[OsString]) -> Result<(), NotStarted> {
     rustix::process::setsid().map_err(|error| format!("a session for the terminal: {error}"))?;
     rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).map_err(|error| format!("the terminal: {error}"))?;
     become_command(dir, command, &[("TERM", "xterm")])
 }
 
-fn become_command(dir: &Path, command: &[OsString], defaults: &[(&str, &str)]) -> Result<(), String> {
+fn become_command(dir: &Path, command: &[OsString], defaults: &[(&str, &str)]) -> Result<(), NotStarted> {
     let spec: ShimSpec = layout::read(&dir.join("spec.json")).ok_or("spec.json: missing or broken")?;
     let state: ShimState = layout::read(&dir.join("state.json")).ok_or("the container is not running")?;
     if !spec.mounts.is_empty() {
@@ -42,6 +44,31 @@ fn become_command(dir: &Path, command: &[OsString], defaults: &[(&str, &str)]) -
     if let Some(uid) = spec.uid {
         program.uid(uid);
     }
-    let error = program.exec();
-    Err(format!("exec: \"{}\": {error}", command[0].display()))
+    Err(NotStarted::of(&command[0], &program.exec()))
+}
+
+/// A command that could not be started, with the exit code that shells have for it.
+pub(super) struct NotStarted {
+    pub(super) exit_code: i32,
+    pub(super) message: String,
+}
+
+impl NotStarted {
+    fn of(program: &OsString, error: &io::Error) -> Self {
+        let program = program.to_string_lossy();
+        let exit_code = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
+        Self { exit_code, message: start_error(&program, error) }
+    }
+}
+
+impl From<String> for NotStarted {
+    fn from(message: String) -> Self {
+        Self { exit_code: 126, message }
+    }
+}
+
+impl From<&str> for NotStarted {
+    fn from(message: &str) -> Self {
+        message.to_string().into()
+    }
 }

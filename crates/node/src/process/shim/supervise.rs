@@ -169,7 +169,7 @@ fn isolate(command: &mut Command, tty: bool) {
     unsafe { command.pre_exec(before_exec) };
 }
 
-fn start_error(program: &str, error: &io::Error) -> String {
+pub(super) fn start_error(program: &str, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound if program.contains('/') => {
             format!("exec: \"{program}\": stat {program}: no such file or directory")
