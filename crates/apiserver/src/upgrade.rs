@@ -10,6 +10,7 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::answer::send;
 use crate::listen::Place;
@@ -110,7 +111,13 @@ impl Upgrade {
         tokio::spawn(async move {
             let _place = place;
             match on_upgrade.await {
-                Ok(upgraded) => work(Box::new(TokioIo::new(upgraded))).await,
+                Ok(upgraded) => {
+                    let mut connection = TokioIo::new(upgraded);
+                    // The client may wait for the answer before it says anything, and we for the client: what is still
+                    // held back on the way must go out. Should that fail, the work finds it out.
+                    let _ = connection.flush().await;
+                    work(Box::new(connection)).await;
+                }
                 Err(error) => tracing::debug!(%error, "a client left before its connection was upgraded"),
             }
         });

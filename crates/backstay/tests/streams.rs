@@ -13,7 +13,7 @@ use std::thread;
 
 use agent::Agent;
 use support::clients::{self, Kubectl};
-use support::{Ran, Server, wait_for};
+use support::{Ran, Server, program, wait_for};
 use tempfile::TempDir;
 
 const POD: &str = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"tolerations":[{"operator":"Exists"}],
@@ -269,6 +269,21 @@ fn kubectl_copies_files() {
         std::fs::remove_file(there).expect("removed");
         std::fs::remove_file(back).expect("removed");
     }
+}
+
+#[test]
+fn the_python_client_does_as_kubectl() {
+    let python = clients::folder().join("python/bin/python3");
+    assert!(python.exists() || !clients::is_required("python"), "not there: {}", python.display());
+    if !python.exists() {
+        return clients::say("SKIPPED: the client for python is not installed; run `cargo xtask clients`");
+    }
+    let world = World::start();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/python/streams.py");
+    let mut program = world.client(&python, &["-B"]);
+    program.arg(source).args(["p", "main", &echo().to_string()]);
+    let passed = program::play(&mut program, |word| panic!("the program asks for {word:?}"));
+    assert!(passed.len() >= 7, "{passed:?}");
 }
 
 /// The same through a tunnel; and what becomes of it when the network breaks.
