@@ -18,9 +18,9 @@ use crate::session::BoxDuplex;
 /// Frames that wait for a slow peer.
 const OUTGOING_MAX: usize = 16;
 /// Pieces that wait for a slow reader of a stream; beyond them the whole connection waits.
-const PIECES_MAX: usize = 16;
-/// A port-forward has two streams for each of its connections.
-const STREAMS_MAX: usize = 4096;
+const PIECES_MAX: usize = 4;
+/// A port-forward has two streams for each of its connections. With all of them full, a quarter of a GB waits.
+const STREAMS_MAX: usize = 2048;
 /// A peer that heeds windows begins with 64 KiB, so it is told of half of that.
 const WINDOW_STEP_BYTES: u32 = 32 * 1024;
 /// Looks whether the peer is still there, and keeps those between us from forgetting the connection.
@@ -283,10 +283,13 @@ impl Link {
     async fn deliver(&self, id: StreamId, fin: bool, bytes: Bytes) {
         let streams = || self.shared.streams.lock().expect("never poisoned");
         let stream = streams().get(&id).map(|open| open.pieces.clone());
-        if let Some(stream) = stream
-            && !bytes.is_empty()
-        {
-            let _ = stream.send(bytes).await;
+        if let Some(stream) = stream {
+            // A frame may be far longer than what is to wait in here; its pieces do not keep all of it.
+            let is_long = bytes.len() > CHUNK_BYTES;
+            for piece in bytes.chunks(CHUNK_BYTES) {
+                let piece = if is_long { Bytes::copy_from_slice(piece) } else { bytes.clone() };
+                let _ = stream.send(piece).await;
+            }
         }
         if fin {
             self.forget(id);
@@ -432,9 +435,11 @@ mod tests {
                 let headers = vec![("streamtype".to_string(), "data".to_string())];
                 let Stream { mut receiver, transmitter, .. } = client.open(headers).await.unwrap();
                 let sent = tokio::spawn(async move {
-                    for _ in 0..100 {
+                    for _ in 0..50 {
                         transmitter.send(vec![number; 1_000].into()).await.unwrap();
                     }
+                    // Longer than what may wait.
+                    transmitter.send(vec![number; 450_000].into()).await.unwrap();
                     transmitter.finish().await;
                 });
                 let mut count = 0;
@@ -446,7 +451,7 @@ mod tests {
                 count
             }
         });
-        assert_eq!(futures::future::join_all(streams).await, [100_000; 20]);
+        assert_eq!(futures::future::join_all(streams).await, [500_000; 20]);
         client.close().await;
         echo.await.unwrap();
     }
