@@ -246,6 +246,36 @@ async fn a_command_ends_with_its_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_command_ends_with_its_container() {
+    let world = World::start().await;
+    world.run("sleep 1000", |_| {}).await;
+    let session = world.exec("trap '' TERM; while true; do sleep 1; done", |_| {}).await.unwrap();
+    let key = ContainerKey { pod_uid: "u".into(), name: "main".into(), attempt: 0 };
+    world.runtime.stop(&key, Duration::ZERO).await.unwrap();
+    assert_eq!(texts(all(session).await), row("", "", 137));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_reads_on_for_who_has_left() {
+    let world = World::start().await;
+    world.run("echo line; sleep 1000", |_| {}).await;
+    let log = world.dir.path().canonicalize().unwrap().join("pods/u/logs/main/0.log");
+    let is_open = || {
+        let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        descriptors.filter_map(|entry| entry.path().read_link().ok()).any(|target| target == log)
+    };
+    let request = LogRequest { target: target(), follow: true, ..LogRequest::default() };
+    let mut session = world.open(StreamRequest::Logs(request)).await.unwrap();
+    let mut line = [0; 5];
+    session.stdout.as_mut().unwrap().read_exact(&mut line).await.unwrap();
+    assert!(is_open());
+    drop(session);
+    wait_until("the log to be closed", || !is_open()).await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn logs_are_followed_to_the_end() {
     let world = World::start().await;
     world.run("echo one; echo two >&2; read word; echo three", |request| request.stdin = true).await;
