@@ -24,12 +24,14 @@ pub fn run() -> Result<()> {
 }
 
 /// What the tests use besides Rust and client programs: the program that shows it is there, and its package.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("kubectl", "kubernetes-client"),
     ("python3", "python3"),
     ("curl", "curl"),
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
+    ("script", "bsdutils"),
+    ("tar", "tar"),
     ("nft", "nftables"),
     ("busybox", "busybox-static"),
     ("etcd", "etcd-server"),

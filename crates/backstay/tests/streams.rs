@@ -13,7 +13,7 @@ use std::thread;
 
 use agent::Agent;
 use support::clients::{self, Kubectl};
-use support::{Ran, Server, program, wait_for};
+use support::{Ran, Server, needs, program, wait_for};
 use tempfile::TempDir;
 
 const POD: &str = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"tolerations":[{"operator":"Exists"}],
@@ -138,6 +138,9 @@ fn assert_commands(world: &World, name: &str, program: &Path) {
 
 /// On a terminal, as somebody who sits at one: `script` has a pseudo terminal.
 fn assert_terminal(world: &World, name: &str, program: &Path) {
+    if !needs::are_met("a command on a terminal", false, &[("script", "bsdutils")]) {
+        return;
+    }
     let inner = "test -t 0 && test -t 1 && echo on a $TERM terminal of $(stty size); exit 5";
     let line = format!("stty rows 31 cols 97; {} exec -it p -c main -- sh -c '{inner}'", program.display());
     let mut command = world.server.client("script");
@@ -256,6 +259,9 @@ fn round_trip(port: u16, sent: &[u8]) -> bool {
 
 #[test]
 fn kubectl_copies_files() {
+    if !needs::are_met("kubectl_copies_files", false, &[("tar", "tar")]) {
+        return;
+    }
     let world = World::start();
     let many: Vec<u8> = (0..MANY as u32).map(|number| (number.wrapping_mul(2_246_822_519) >> 24) as u8).collect();
     let original = world.file("original", &many);
