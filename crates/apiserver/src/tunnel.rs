@@ -158,7 +158,35 @@ fn is_node(user: &UserInfo, node: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt as _;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_newer_tunnel_takes_the_place_of_an_older() {
+        let tunnels = Arc::new(Tunnels::default());
+        let open = || {
+            let (ours, theirs) = tokio::io::duplex(4096);
+            let serving = tokio::spawn({
+                let tunnels = tunnels.clone();
+                async move { tunnels.serve("n1".into(), Box::new(ours)).await }
+            });
+            (theirs, serving)
+        };
+        let (mut old, old_serving) = open();
+        // It has begun to speak: so it is there.
+        old.read_u8().await.unwrap();
+        // A session that is about to be opened keeps no tunnel alive.
+        let _opening = tunnels.sender("n1").unwrap();
+        let (mut new, new_serving) = open();
+        new.read_u8().await.unwrap();
+        old_serving.await.unwrap();
+        old.read_to_end(&mut Vec::new()).await.unwrap();
+        assert!(tunnels.is_connected("n1") && !tunnels.is_connected("n2"));
+        drop(new);
+        new_serving.await.unwrap();
+        assert!(!tunnels.is_connected("n1"));
+    }
 
     #[test]
     fn paths_of_tunnels() {
