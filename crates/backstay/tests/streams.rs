@@ -123,15 +123,15 @@ fn clients_run_commands() {
 
 fn assert_commands(world: &World, name: &str, program: &Path) {
     let script = "echo $WHO; echo bad >&2; exit 7";
-    let ran = world.run(&program, &["exec", "p", "-c", "main", "--", "sh", "-c", script]);
+    let ran = world.run(program, &["exec", "p", "-c", "main", "--", "sh", "-c", script]);
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(7), "container\n"), "{name}");
     assert_eq!(ran.stderr, "bad\ncommand terminated with exit code 7\n", "{name}");
-    let quiet = world.run(&program, &["exec", "p", "-c", "main", "--", "true"]);
+    let quiet = world.run(program, &["exec", "p", "-c", "main", "--", "true"]);
     assert_eq!(quiet, Ran { code: Some(0), stdout: String::new(), stderr: String::new() }, "{name}");
     let many: Vec<u8> = (0..MANY as u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    let (code, got, errors) = world.feed(&program, &["exec", "-i", "p", "-c", "main", "--", "cat"], many.clone());
+    let (code, got, errors) = world.feed(program, &["exec", "-i", "p", "-c", "main", "--", "cat"], many.clone());
     assert!(code == Some(0) && got == many, "{name}: {code:?}, {} bytes of {MANY}: {errors}", got.len());
-    let refused = world.run(&program, &["exec", "p", "-c", "none", "--", "true"]);
+    let refused = world.run(program, &["exec", "p", "-c", "none", "--", "true"]);
     assert!(refused.code == Some(1) && refused.stderr.contains("container none is not valid for pod p"), "{name}");
     assert_terminal(world, name, program);
 }
@@ -162,9 +162,9 @@ fn clients_attach_and_follow_logs() {
 fn assert_attached(world: &World, name: &str, program: &Path) {
     let word = name.replace(' ', "-");
     let expected = format!("got {word}\n");
-    let mut following = world.client(&program, &["logs", "-f", "p", "-c", "main"]);
+    let mut following = world.client(program, &["logs", "-f", "p", "-c", "main"]);
     let mut following = following.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
-    let mut attached = world.client(&program, &["attach", "-i", "p", "-c", "main"]);
+    let mut attached = world.client(program, &["attach", "-i", "p", "-c", "main"]);
     attached.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut attached = attached.spawn().expect("it starts");
     let mut stdin = attached.stdin.take().expect("a pipe");
@@ -176,7 +176,7 @@ fn assert_attached(world: &World, name: &str, program: &Path) {
         let _ = child.kill();
         child.wait().expect("it ends");
     }
-    let last = world.run(&program, &["logs", "p", "-c", "main", "--tail=1"]).ok();
+    let last = world.run(program, &["logs", "p", "-c", "main", "--tail=1"]).ok();
     assert_eq!(last, expected, "{name}");
 }
 
@@ -199,7 +199,7 @@ fn clients_forward_ports() {
 }
 
 fn assert_forwarded(world: &World, name: &str, program: &Path, target: u16) {
-    let mut forwarding = world.client(&program, &["port-forward", "pod/p", &format!(":{target}")]);
+    let mut forwarding = world.client(program, &["port-forward", "pod/p", &format!(":{target}")]);
     let mut child = forwarding.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
     let mut stdout = child.stdout.take().expect("a pipe");
     let line = read_until(&mut stdout, "\n");

@@ -235,14 +235,23 @@ async fn a_command_ends_with_its_session() {
     for tty in [false, true] {
         let script = "echo $$; trap '' HUP; while true; do sleep 1; done";
         let mut session = world.exec(script, |request| (request.tty, request.stderr) = (tty, !tty)).await.unwrap();
-        let mut line = [0; 32];
-        let count = session.stdout.as_mut().unwrap().read(&mut line).await.unwrap();
-        let pid: i32 = std::str::from_utf8(&line[..count]).unwrap().trim().parse().unwrap();
+        let pid = read_pid(&mut session).await;
         drop(session);
-        let process = std::path::PathBuf::from(format!("/proc/{pid}/cwd"));
-        wait_until("the command to end", || process.read_link().is_err()).await;
+        wait_until("the command to end", || !is_there(pid)).await;
     }
     world.end().await;
+}
+
+/// What `echo $$` has printed.
+async fn read_pid(session: &mut Session) -> i32 {
+    let mut line = [0; 32];
+    let count = session.stdout.as_mut().unwrap().read(&mut line).await.unwrap();
+    std::str::from_utf8(&line[..count]).unwrap().trim().parse().unwrap()
+}
+
+/// A process that has ended, and is only waited for, has no directory any more.
+fn is_there(pid: i32) -> bool {
+    std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -373,10 +382,13 @@ async fn ports_are_reached() {
 async fn a_tunnel_that_is_cut_is_opened_again() {
     let world = World::start().await;
     world.run("sleep 1000", |_| {}).await;
-    let waiting = world.exec("sleep 1000", |_| {}).await.unwrap();
+    let mut waiting = world.exec("echo $$; while true; do sleep 1; done", |_| {}).await.unwrap();
+    let pid = read_pid(&mut waiting).await;
     world.network.cut();
     let (_, _, lost) = all(waiting).await;
     assert!(lost.unwrap_err().message.starts_with("lost the connection to the node: "));
+    // Nobody will ever hear of what it does.
+    wait_until("the command to end", || !is_there(pid)).await;
     world.wait_for_tunnel(true).await;
     assert_eq!(texts(all(world.exec_at_last("echo again").await).await), row("again\n", "", 0));
     world.end().await;

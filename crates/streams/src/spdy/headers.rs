@@ -170,7 +170,8 @@ mod tests {
     /// Compressed with the dictionary by zlib, as every client of Kubernetes does.
     #[test]
     fn blocks_of_other_people() {
-        let blocks: &[(&[u8], &[(&str, &str)])] = &[
+        type Row = (&'static [u8], &'static [(&'static str, &'static str)]);
+        let blocks: &[Row] = &[
             (
                 &[
                     0x78, 0xbb, 0xe3, 0xc6, 0xa7, 0xc2, 2, 0x25, 0x3a, 0x70, 0x3a, 0x2b, 0x29, 0x4a, 0x4d, 0xcc, 0x85,
