@@ -17,7 +17,7 @@ use support::{Ran, Server, needs, program, wait_for};
 use tempfile::TempDir;
 
 const POD: &str = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"tolerations":[{"operator":"Exists"}],
-"terminationGracePeriodSeconds":0,"containers":[{"name":"main","image":"none","command":["/bin/sh","-c",
+"terminationGracePeriodSeconds":1,"containers":[{"name":"main","image":"none","command":["/bin/sh","-c",
 "echo begun; while read word; do echo got $word; done; exec sleep 100000"],"stdin":true,
 "env":[{"name":"PATH","value":"/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"},{"name":"WHO","value":"container"}]},
 {"name":"other","image":"none","command":["/bin/sleep","100000"]}]}}"#;
@@ -92,7 +92,8 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        // Pods outlive their server by design; a test must not leave them behind.
+        // Pods outlive their server by design; a test must not leave them behind. They have time to end, so that the
+        // object is there until its node has seen to it.
         let _ = self.server.backstay(&["delete", "pod", "p", "--timeout=60s"]);
     }
 }
