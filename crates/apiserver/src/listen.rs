@@ -80,7 +80,9 @@ pub fn tls(pki: &Pki) -> Result<Tls, TlsError> {
     let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .allow_unauthenticated()
         .build()?;
-    let (chain, key) = chain_and_key(&pki.server)?;
+    let (mut chain, key) = chain_and_key(&pki.server)?;
+    // The authority goes along: a machine that joins knows it by the hash of its key.
+    chain.push(CertificateDer::from_pem_slice(pki.authority.pair().certificate_pem.as_bytes())?);
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(Arc::new(Later(clients.clone())))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
+use backstay_api::selector::FieldSelector;
 use backstay_api::{Reason, Status, duration};
 use futures::FutureExt;
 use http::header::{ACCEPT, CACHE_CONTROL, HeaderName, RETRY_AFTER, USER_AGENT};
@@ -215,8 +216,15 @@ fn authorize(asked: &Asked) -> Result<(), Status> {
     }
 }
 
+/// The node whose pods are asked for, by a field selector.
+fn selected_node(asked: &Asked) -> Option<String> {
+    let selector = FieldSelector::parse(asked.query.text("fieldSelector")).ok()?;
+    let mut terms = selector.terms.into_iter();
+    terms.find(|term| term.equal && term.field == "spec.nodeName").map(|term| term.value)
+}
+
 fn check(asked: &Asked, verb: &str, action: Action<'_>) -> Result<(), Status> {
     let attributes = Attributes { user: &asked.user, verb, action };
-    let decision = asked.core.authorizer.authorize(&attributes);
+    let decision = asked.core.authorizer.authorize_selecting(&attributes, selected_node(asked).as_deref());
     if decision.allowed { Ok(()) } else { Err(forbidden(&attributes, &decision.reason)) }
 }

@@ -72,6 +72,10 @@ pub struct ControlPlaneArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub simulated_nodes: u32,
 
+    /// More names and addresses under which clients reach this server, for its certificate
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub tls_san: Vec<String>,
+
     /// How long a node may be silent before it is given up, such as 50s or 2m
     #[arg(long, value_name = "DURATION", default_value = "50s", value_parser = duration)]
     pub node_monitor_grace_period: SignedDuration,

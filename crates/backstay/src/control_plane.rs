@@ -11,7 +11,7 @@ use axum::Router;
 use backstay_api::validation::Policy;
 use backstay_api::{Clock, Entropy};
 use backstay_apiserver::pki::Pki;
-use backstay_apiserver::tokens::Signer;
+use backstay_apiserver::tokens;
 use backstay_apiserver::{ApiServer, Config, UserInfo, as_user, kubeconfig, listen};
 use backstay_manager::{LeaseConfig, while_leading};
 use backstay_store::Store;
@@ -24,6 +24,7 @@ use tracing::info;
 
 use crate::args::ControlPlaneArgs;
 use crate::reach::Reach;
+use crate::signer::Signer;
 use crate::{data_dir, store};
 
 /// What stopping may take altogether; the contract promises 5 s.
@@ -38,6 +39,7 @@ pub struct ControlPlane {
     pub entropy: Entropy,
     router: Router,
     store: Arc<dyn Store>,
+    pki: Arc<Pki>,
     /// How nodes are reached; knows this machine's once its agent has begun.
     pub reach: Arc<Reach>,
     stop: watch::Sender<bool>,
@@ -54,15 +56,19 @@ impl ControlPlane {
         let address = reachable(listener.local_addr()?);
         let (clock, entropy) = (Clock::new(Timestamp::now), Entropy::new(rand::random));
         let store = store::open(args, &data_dir, entropy.clone(), clock.now()).await?;
-        let hosts = backstay_apiserver::pki::server_hosts(args.listen.ip(), &host_name());
-        let pki = Pki::open(&data_dir.join("pki"), &hosts, clock.now())?;
+        let mut hosts = backstay_apiserver::pki::server_hosts(args.listen.ip(), &host_name());
+        hosts.extend(args.tls_san.iter().cloned());
+        if args.listen.ip().is_unspecified() {
+            hosts.push(backstay_node::own_address());
+        }
+        let pki = Arc::new(Pki::open(&data_dir.join("pki"), &hosts, clock.now())?);
 
         let mut config = Config::new(store.clone());
         let reach = Arc::new(Reach::new(store.clone(), config.tunnels.clone()));
         (config.clock, config.entropy) = (clock.clone(), entropy.clone());
         config.pod_access = reach.clone();
         config.root_ca = Some(pki.authority.pair().certificate_pem.clone());
-        config.tokens = Some(Arc::new(Signer::open(&data_dir.join("pki"), clock.now())?));
+        config.tokens = Some(Arc::new(tokens::Signer::open(&data_dir.join("pki"), clock.now())?));
         config.disabled_admission_plugins = args.disable_admission_plugins.clone();
         config.policy = Policy { allow_privileged: args.allow_privileged };
         let server = ApiServer::new(config)?;
@@ -77,6 +83,7 @@ impl ControlPlane {
             entropy,
             router: server.router(),
             store,
+            pki: pki.clone(),
             reach,
             stop,
             tasks: JoinSet::new(),
@@ -118,6 +125,7 @@ impl ControlPlane {
         let mut config = backstay_manager::Config::new(self.clock.clone(), self.entropy.clone());
         config.node_grace = node_grace;
         config.lease = self.lease("backstay-controllers");
+        config.authority = Some(Arc::new(Signer(self.pki.clone())));
         self.tasks.spawn(backstay_manager::run(client, config, self.stopping()));
     }
 

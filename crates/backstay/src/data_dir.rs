@@ -7,6 +7,11 @@ pub fn default() -> PathBuf {
     choose(rustix::process::geteuid().is_root(), |name| std::env::var_os(name).map(PathBuf::from))
 }
 
+/// Where an agent keeps its state: beside that of a server.
+pub fn agent() -> PathBuf {
+    default().with_file_name("backstay-agent")
+}
+
 fn choose(root: bool, variable: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
     if root {
         return PathBuf::from("/var/lib/backstay");
@@ -34,5 +39,6 @@ mod tests {
         check(false, Some("/s"), Some("/h"), "/s/backstay");
         check(false, Some("relative"), Some("/h"), "/h/.local/state/backstay");
         check(false, None, Some("/h"), "/h/.local/state/backstay");
+        assert_eq!(agent().parent(), default().parent());
     }
 }

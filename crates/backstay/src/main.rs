@@ -1,5 +1,6 @@
 //! The binary: reads the command line, chooses clock, store and runtime, and wires the parts together.
 
+mod agent;
 mod args;
 mod control_plane;
 mod data_dir;
@@ -7,6 +8,7 @@ mod logging;
 mod node;
 mod reach;
 mod serve;
+mod signer;
 mod store;
 mod tour;
 
@@ -33,6 +35,7 @@ struct CommandLine {
 enum Command {
     Up(args::UpArgs),
     Server(args::ServerArgs),
+    Agent(agent::AgentArgs),
     Tour(tour::Args),
     #[command(flatten)]
     Client(Box<backstay_cli::Command>),
@@ -63,6 +66,7 @@ fn run(command: Command, globals: backstay_cli::Globals) -> anyhow::Result<ExitC
         Command::Client(command) => Ok(backstay_cli::run(*command, globals)),
         Command::Up(args) => serving(serve::up(args)),
         Command::Server(args) => serving(serve::server(args)),
+        Command::Agent(args) => serving(agent::run(args)),
         Command::Tour(args) => runtime()?.block_on(tour::run(args)),
     }
 }

@@ -1,8 +1,10 @@
 //! This machine as a node.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use backstay_api::Clock;
 use backstay_node::process::{ProcessRuntime, ShimCommand};
 use backstay_node::runtime::Runtimes;
 use backstay_node::streams::NodeStreams;
@@ -17,16 +19,23 @@ pub fn name(args: &UpArgs) -> Option<String> {
     (args.runtime != Runtime::None).then(named)
 }
 
-/// Starts the agent of this machine in the control plane's process.
-pub fn start(plane: &mut ControlPlane, name: String) -> Result<()> {
-    let data_dir = plane.data_dir.join("node");
-    let pods = pods_dir(&data_dir);
+/// What runs the pods of this machine.
+pub fn runtimes(kind: Runtime, data_dir: &Path, clock: &Clock) -> Result<Runtimes> {
+    let pods = pods_dir(data_dir);
     let program = std::env::current_exe().context("cannot tell where this program is")?;
     let shim = ShimCommand(vec![program.into(), "shim".into()]);
-    let runtime = ProcessRuntime::new(pods.clone(), shim, plane.clock.clone())
+    let process = ProcessRuntime::new(pods.clone(), shim, clock.clone())
         .with_context(|| format!("cannot use {} for the pods of this machine", pods.display()))?;
-    let runtimes = Runtimes::new(Arc::new(runtime));
-    plane.reach.set_local(name.clone(), NodeStreams::new(runtimes.clone(), pods));
+    match kind {
+        Runtime::Auto | Runtime::Process | Runtime::None => Ok(Runtimes::new(Arc::new(process))),
+    }
+}
+
+/// Starts the agent of this machine in the control plane's process.
+pub fn start(plane: &mut ControlPlane, name: String, kind: Runtime) -> Result<()> {
+    let data_dir = plane.data_dir.join("node");
+    let runtimes = runtimes(kind, &data_dir, &plane.clock)?;
+    plane.reach.set_local(name.clone(), NodeStreams::new(runtimes.clone(), pods_dir(&data_dir)));
     let config = NodeConfig {
         name: name.clone(),
         runtimes,
@@ -38,7 +47,7 @@ pub fn start(plane: &mut ControlPlane, name: String) -> Result<()> {
         labels: Vec::new(),
         server_url: Some(plane.url.clone()),
     };
-    let client = plane.client(&format!("system:node:{name}"), &["system:nodes", "system:masters"]);
+    let client = plane.client(&format!("system:node:{name}"), &["system:nodes"]);
     plane.spawn(backstay_node::run(client, config, plane.stopping()));
     Ok(())
 }

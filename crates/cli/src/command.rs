@@ -39,6 +39,9 @@ enum Verb {
     Exec(exec::ExecArgs),
     Attach(exec::AttachArgs),
     PortForward(port_forward::Args),
+    /// Tokens by which machines join
+    #[command(subcommand, arg_required_else_help = true)]
+    Token(token::Token),
     Wait(wait::Args),
     Events(events::Args),
     ApiResources(api_resources::Args),
@@ -115,6 +118,7 @@ pub async fn dispatch(app: &App, command: Command) -> Outcome {
         Verb::Exec(args) => exec::exec(app, args).await,
         Verb::Attach(args) => exec::attach(app, args).await,
         Verb::PortForward(args) => port_forward::run(app, args).await,
+        Verb::Token(verb) => token::run(app, verb).await,
         Verb::Wait(args) => wait::run(app, args).await,
         Verb::Events(args) => events::run(app, args).await,
         Verb::ApiResources(args) => api_resources::run(app, args).await,

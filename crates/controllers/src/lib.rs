@@ -4,6 +4,7 @@
 //! large fleets need, decoded once at the border; [`scheduling`] the rules about nodes that several of them share.
 
 pub mod binding;
+pub mod certificates;
 pub mod check;
 pub mod cluster_roles;
 pub mod daemonset;

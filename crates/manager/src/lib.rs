@@ -10,6 +10,7 @@
 
 pub mod api;
 pub mod binding;
+pub mod certificates;
 mod cluster_roles;
 pub mod context;
 pub mod daemonset;
@@ -62,12 +63,14 @@ pub struct Config {
     pub lease: Option<LeaseConfig>,
     /// A node is given up after so long without a sign of life.
     pub node_grace: SignedDuration,
+    /// Signs certificates of nodes; without it nobody does.
+    pub authority: Option<Arc<dyn certificates::Authority>>,
 }
 
 impl Config {
     pub fn new(clock: Clock, entropy: Entropy) -> Self {
         let (controllers, metrics) = (Controllers::All, Arc::default());
-        Self { controllers, clock, entropy, metrics, lease: None, node_grace: node_lifecycle::GRACE }
+        Self { controllers, clock, entropy, metrics, lease: None, node_grace: node_lifecycle::GRACE, authority: None }
     }
 }
 
@@ -123,7 +126,7 @@ async fn work(api: &Api, config: &Config, tasks: &mut JoinSet<()>) {
     let stop = CancellationToken::new();
     let _stop_when_dropped = stop.clone().drop_guard();
     let context = Context { api: api.clone(), clock, entropy, recorder, metrics, node_grace, shutdown: stop };
-    start(tasks, &context, config.controllers);
+    start(tasks, &context, config);
     tasks.spawn(write_events);
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {
@@ -134,11 +137,15 @@ async fn work(api: &Api, config: &Config, tasks: &mut JoinSet<()>) {
     }
 }
 
-fn start(tasks: &mut JoinSet<()>, context: &Context, controllers: Controllers) {
+fn start(tasks: &mut JoinSet<()>, context: &Context, config: &Config) {
     let mut hub = Hub::default();
     tasks.spawn(daemonset::run(context.clone(), daemonset::Inputs::of(&mut hub)));
     tasks.spawn(binding::run(context.clone(), binding::Inputs::of(&mut hub)));
-    if controllers == Controllers::All {
+    if let Some(authority) = config.authority.clone() {
+        let inputs = certificates::Inputs::of(&mut hub);
+        tasks.spawn(certificates::run(context.clone(), authority, inputs));
+    }
+    if config.controllers == Controllers::All {
         tasks.spawn(garbage::run(context.clone()));
         tasks.spawn(cluster_roles::run(context.clone(), cluster_roles::Inputs::of(&mut hub)));
         tasks.spawn(namespaces::run(context.clone(), namespaces::Inputs::of(&mut hub)));

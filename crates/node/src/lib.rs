@@ -7,6 +7,7 @@
 mod agent;
 mod client;
 mod image_gc;
+pub mod join;
 pub mod lifecycle;
 pub mod logs;
 mod machine;
@@ -20,4 +21,4 @@ pub mod streams;
 mod watch;
 
 pub use agent::{NodeConfig, pods_dir, run};
-pub use machine::Machine;
+pub use machine::{Machine, own_address};

@@ -208,7 +208,7 @@ fn meminfo(field: &str) -> u64 {
 }
 
 /// The address from which this machine would speak to the world; nothing is sent. The loopback address without a route.
-fn own_address() -> String {
+pub fn own_address() -> String {
     let find = || {
         let socket = UdpSocket::bind("0.0.0.0:0")?;
         socket.connect("192.0.2.1:9")?;

@@ -33,6 +33,7 @@ pub fn prepare_for_update(resource: &Resource, subresource: Option<&str>, object
     match subresource {
         None => prepare::update(resource, object, old),
         Some("status") => prepare::update_status(resource, object, old),
+        Some("approval") => prepare::update_approval(object, old),
         Some("finalize") => prepare::update_finalizers(object, old),
         Some("ephemeralcontainers") => prepare::update_ephemeral_containers(object, old),
         Some(_) => {}

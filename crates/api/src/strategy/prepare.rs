@@ -125,8 +125,21 @@ pub(super) fn update(resource: &Resource, object: &mut Value, old: &Value) {
         }
         ("", "Service") => keep_addresses(object, old),
         ("", "ServiceAccount") => keep_names_of_secrets(object),
+        ("certificates.k8s.io", "CertificateSigningRequest") => take_back(object, old, "spec"),
         _ => {}
     }
+}
+
+/// Of a request for a certificate, only what has been decided may change.
+pub(super) fn update_approval(object: &mut Value, old: &Value) {
+    let conditions = object.pointer("/status/conditions").cloned();
+    *object = old.clone();
+    set(meta::map_mut(object, &["status"]), "conditions", conditions);
+}
+
+/// Whether a condition says what has been decided about a request, which is not for its signer to say.
+fn is_decision(condition: &Value) -> bool {
+    matches!(meta::str_at(condition, &["type"]), "Approved" | "Denied")
 }
 
 /// What an update keeps whatever the client sent: creation and deletion times, and the uid where it named none.
@@ -186,6 +199,13 @@ pub(super) fn update_status(resource: &Resource, object: &mut Value, old: &Value
                 let qos = old.pointer("/status/qosClass").cloned();
                 set(meta::map_mut(object, &["status"]), "qosClass", qos);
             }
+        }
+        ("certificates.k8s.io", "CertificateSigningRequest") => {
+            let decided = meta::list_at(old, &["status", "conditions"]).iter().filter(|it| is_decision(it));
+            let written = meta::list_at(object, &["status", "conditions"]).iter().filter(|it| !is_decision(it));
+            let conditions: Vec<Value> = decided.chain(written).cloned().collect();
+            let conditions = Some(Value::from(conditions)).filter(|it| it.as_array().is_some_and(|it| !it.is_empty()));
+            set(meta::map_mut(object, &["status"]), "conditions", conditions);
         }
         ("apps", "Deployment") => take_back(&mut metadata, &old["metadata"], "labels"),
         _ if resets_metadata(resource) => {

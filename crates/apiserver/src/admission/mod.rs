@@ -3,7 +3,9 @@
 //! Each plugin is a small function over the object and the state of the store. They run in Kubernetes' order, can be
 //! switched off by name, and see objects in the served form, before defaults of the strategy.
 
+mod certificates;
 mod namespace_lifecycle;
+mod node_restriction;
 mod node_taint;
 mod priority;
 mod runtime_class;
@@ -49,23 +51,24 @@ impl<'a> Admission<'a> {
 type Plugin = fn(&mut Admission<'_>) -> Result<(), Status>;
 
 /// All plugins, in the order in which they run. Source: `pkg/kubeapiserver/options/plugins.go`.
-const PLUGINS: [(&str, Plugin); 6] = [
+const PLUGINS: [(&str, Plugin); 10] = [
     ("NamespaceLifecycle", namespace_lifecycle::admit),
     ("ServiceAccount", service_account::admit),
+    ("NodeRestriction", node_restriction::admit),
     ("TaintNodesByCondition", node_taint::admit),
     ("Priority", priority::admit),
     ("DefaultTolerationSeconds", tolerations::admit),
     ("RuntimeClass", runtime_class::admit),
+    ("CertificateApproval", certificates::approval),
+    ("CertificateSigning", certificates::signing),
+    ("CertificateSubjectRestriction", certificates::subject),
 ];
 
 /// Plugins of Kubernetes that this server does without; naming them to switch them off is no mistake.
-const ABSENT: [&str; 31] = [
+const ABSENT: [&str; 27] = [
     "AlwaysAdmit",
     "AlwaysDeny",
     "AlwaysPullImages",
-    "CertificateApproval",
-    "CertificateSigning",
-    "CertificateSubjectRestriction",
     "ClusterTrustBundleAttest",
     "DefaultIngressClass",
     "DefaultStorageClass",
@@ -80,7 +83,6 @@ const ABSENT: [&str; 31] = [
     "NamespaceAutoProvision",
     "NamespaceExists",
     "NodeDeclaredFeatureValidator",
-    "NodeRestriction",
     "OwnerReferencesPermissionEnforcement",
     "PersistentVolumeClaimResize",
     "PodNodeSelector",
@@ -111,6 +113,7 @@ impl Plugins {
     }
 
     pub fn admit(&self, admission: &mut Admission<'_>) -> Result<(), Status> {
+        certificates::sign_for_sender(admission);
         self.0.iter().try_for_each(|plugin| plugin(admission))
     }
 }

@@ -1,9 +1,10 @@
 //! Who sends a request: whoever the listener's owner says, else the holder of a client certificate, else the bearer of
-//! a token, else nobody. Credentials that are shown and do not hold are refused, never ignored.
+//! a token (of a service account, or one to join with), else nobody. Credentials that are shown and do not hold are refused, never ignored.
 //!
 //! Source: `k8s.io/apiserver` `pkg/authentication/request/{union,x509,bearertoken}`.
 
 pub mod bearer;
+pub mod bootstrap_token;
 
 use backstay_api::{Reason, Status};
 use http::header::AUTHORIZATION;
@@ -38,6 +39,9 @@ pub fn authenticate(core: &Core, head: &Parts) -> Result<UserInfo, Status> {
     };
     let header = head.headers.get(AUTHORIZATION).map(|value| value.as_bytes()).unwrap_or_default();
     match token_of(header) {
+        Some(token) if bootstrap_token::parts(token).is_some() => {
+            bootstrap_token::user(core, token).ok_or_else(unauthorized)
+        }
         Some(token) => bearer::user(core, token, &[]).map(|(user, _)| user).map_err(|error| {
             tracing::debug!(error = %error.chain(), "a bearer token was refused");
             unauthorized()

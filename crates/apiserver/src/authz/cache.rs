@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use backstay_store::{Range, Store, Watch};
 
+use super::node::NodeAuthorizer;
 use super::objects::range;
 use super::{Attributes, Decision, RuleIndex};
 
@@ -13,6 +14,7 @@ const KINDS: [&str; 4] = ["Role", "ClusterRole", "RoleBinding", "ClusterRoleBind
 pub struct Authorizer {
     store: Arc<dyn Store>,
     ranges: [Range; 4],
+    nodes: NodeAuthorizer,
     current: Mutex<Option<Current>>,
 }
 
@@ -24,10 +26,19 @@ struct Current {
 
 impl Authorizer {
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, ranges: KINDS.map(range), current: Mutex::new(None) }
+        let nodes = NodeAuthorizer::new(store.clone());
+        Self { store, ranges: KINDS.map(range), nodes, current: Mutex::new(None) }
     }
 
     pub fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
+        self.authorize_selecting(attributes, None)
+    }
+
+    /// As [`Authorizer::authorize`], for a list or watch of the pods of one node.
+    pub fn authorize_selecting(&self, attributes: &Attributes<'_>, node: Option<&str>) -> Decision {
+        if self.nodes.allows(attributes, node) {
+            return Decision { allowed: true, reason: String::new() };
+        }
         self.rules().authorize(attributes)
     }
 

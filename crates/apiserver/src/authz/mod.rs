@@ -15,6 +15,7 @@ pub mod cache;
 pub mod escalation;
 pub mod impersonation;
 mod index;
+pub mod node;
 mod objects;
 pub mod reviews;
 mod rules;

@@ -48,7 +48,8 @@ impl Subject {
 }
 
 /// Both mean "organization". The library keeps one value for each way to say it, and a second would replace the first.
-const ORGANIZATIONS: [fn() -> DnType; 2] = [|| DnType::OrganizationName, || DnType::CustomDnType(vec![2, 5, 4, 10])];
+pub(super) const ORGANIZATIONS: [fn() -> DnType; 2] =
+    [|| DnType::OrganizationName, || DnType::CustomDnType(vec![2, 5, 4, 10])];
 
 /// A certificate authority with its key.
 pub struct Authority {
@@ -73,6 +74,10 @@ impl Authority {
         let key = KeyPair::from_pem(&pair.key_pem)?;
         let issuer = Issuer::from_ca_cert_pem(&pair.certificate_pem, key)?;
         Ok(Self { pair, issuer })
+    }
+
+    pub(super) fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
     }
 
     pub fn pair(&self) -> &Pair {
@@ -139,16 +144,16 @@ fn set_validity(params: &mut CertificateParams, now: Timestamp, days: i64) {
     params.not_after = date(now + (days * 24).hours());
 }
 
-fn date(at: Timestamp) -> time::OffsetDateTime {
+pub(super) fn date(at: Timestamp) -> time::OffsetDateTime {
     time::OffsetDateTime::from_unix_timestamp(at.as_second()).unwrap_or(time::OffsetDateTime::UNIX_EPOCH)
 }
 
-fn der(pem: &str) -> Result<Vec<u8>, String> {
+pub(super) fn der(pem: &str) -> Result<Vec<u8>, String> {
     let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|error| error.to_string())?;
     Ok(pem.contents)
 }
 
-fn parse(der: &[u8]) -> Result<X509Certificate<'_>, String> {
+pub(super) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, String> {
     X509Certificate::from_der(der).map(|(_, certificate)| certificate).map_err(|error| error.to_string())
 }
 
@@ -157,7 +162,7 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     extension.value.general_names.iter().filter_map(name_text).collect()
 }
 
-fn name_text(name: &GeneralName<'_>) -> Option<String> {
+pub(super) fn name_text(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(dns) => Some(dns.to_string()),
         GeneralName::IPAddress(bytes) => match bytes.len() {

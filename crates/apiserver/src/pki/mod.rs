@@ -6,6 +6,7 @@
 
 mod files;
 mod issue;
+pub mod request;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{body_of, create_options};
 use crate::answer::{self, Payload};
+use crate::authz::node;
 use crate::call::Call;
 use crate::registry::metadata;
 use crate::tokens::{Binding, Claims, LIFETIME_DEFAULT, LIFETIME_MAX, LIFETIME_MIN, Reference};
@@ -70,7 +71,11 @@ fn check_place(call: &Call, request: &Value) -> Result<(), Status> {
 
 /// What the token shall be bound to, if it is still there.
 fn bind(call: &Call, request: &Value, binding: &mut Binding) -> Result<(), Status> {
-    let Some(wanted) = meta::value_at(request, &["spec", "boundObjectRef"]) else { return Ok(()) };
+    let node = node::name_of(&call.user);
+    let refuse = |why: &str| Err(Status::forbidden("", "serviceaccounts", call.name(), why));
+    let Some(wanted) = meta::value_at(request, &["spec", "boundObjectRef"]) else {
+        return if node.is_some() { refuse("node requested token not bound to a pod") } else { Ok(()) };
+    };
     let (kind, name, uid) =
         (meta::str_at(wanted, &["kind"]), meta::str_at(wanted, &["name"]), meta::str_at(wanted, &["uid"]));
     let (group, version) = match meta::str_at(wanted, &["apiVersion"]).split_once('/') {
@@ -86,8 +91,14 @@ fn bind(call: &Call, request: &Value, binding: &mut Binding) -> Result<(), Statu
             return Err(Status::bad_request(what));
         }
     };
+    if node.is_some() && plural != "pods" {
+        return refuse("node requested token not bound to a pod");
+    }
     let entry = call.core.store.snapshot().get(&Key::new(plural, namespace, name));
     let bound = encode::parse(&*entry.ok_or_else(|| Status::not_found("", plural, name))?);
+    if node.is_some_and(|node| meta::str_at(&bound, &["spec", "nodeName"]) != node) {
+        return refuse("node requested token bound to a pod scheduled on a different node");
+    }
     if plural == "pods" && meta::str_at(&bound, &["spec", "serviceAccountName"]) != call.name() {
         return Err(Status::bad_request(format!(
             "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",

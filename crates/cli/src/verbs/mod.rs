@@ -17,5 +17,6 @@ pub mod patch;
 pub mod port_forward;
 pub mod rollout;
 pub mod set;
+pub mod token;
 pub mod version;
 pub mod wait;

@@ -9,7 +9,8 @@ mod resource;
 pub use discovery::{Discovered, Served, discover};
 pub use error::{ApiError, chain};
 pub use resource::{
-    CLUSTER_ROLES, CONTROLLER_REVISIONS, DAEMON_SETS, EVENTS, LEASES, NAMESPACES, NODES, PODS, Resource, escape,
+    CERTIFICATE_REQUESTS, CLUSTER_ROLES, CONTROLLER_REVISIONS, DAEMON_SETS, EVENTS, LEASES, NAMESPACES, NODES, PODS,
+    Resource, SECRETS, escape,
 };
 
 use std::time::Duration;

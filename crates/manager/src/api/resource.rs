@@ -17,6 +17,8 @@ pub const EVENTS: Resource = Resource::of("/api/v1", "events");
 pub const DAEMON_SETS: Resource = Resource::of("/apis/apps/v1", "daemonsets");
 pub const CLUSTER_ROLES: Resource = Resource::of("/apis/rbac.authorization.k8s.io/v1", "clusterroles");
 pub const CONTROLLER_REVISIONS: Resource = Resource::of("/apis/apps/v1", "controllerrevisions");
+pub const CERTIFICATE_REQUESTS: Resource = Resource::of("/apis/certificates.k8s.io/v1", "certificatesigningrequests");
+pub const SECRETS: Resource = Resource::of("/api/v1", "secrets");
 pub const LEASES: Resource = Resource::of("/apis/coordination.k8s.io/v1", "leases");
 
 impl Resource {

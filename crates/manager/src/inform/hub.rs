@@ -11,7 +11,10 @@ use tokio::task::JoinSet;
 
 use super::Batch;
 use super::reflector::{Listener, Reflector};
-use crate::api::{Api, CLUSTER_ROLES, CONTROLLER_REVISIONS, DAEMON_SETS, LEASES, NAMESPACES, NODES, PODS, Resource};
+use crate::api::{
+    Api, CERTIFICATE_REQUESTS, CLUSTER_ROLES, CONTROLLER_REVISIONS, DAEMON_SETS, LEASES, NAMESPACES, NODES, PODS,
+    Resource,
+};
 use crate::metrics::Metrics;
 
 /// Batches that may wait for a controller. A full queue makes the watch wait, and in the end resume or list again.
@@ -49,6 +52,8 @@ impl<T: Object> Topic<T> {
 /// The resources that several controllers share.
 pub struct Hub {
     /// Their metadata only.
+    pub certificate_requests: Topic<Partial>,
+    /// Their metadata only.
     pub cluster_roles: Topic<Partial>,
     pub daemon_sets: Topic<DaemonSet>,
     pub controller_revisions: Topic<ControllerRevision>,
@@ -65,6 +70,7 @@ pub struct Hub {
 impl Default for Hub {
     fn default() -> Self {
         Self {
+            certificate_requests: Topic::new(CERTIFICATE_REQUESTS),
             cluster_roles: Topic::new(CLUSTER_ROLES),
             daemon_sets: Topic::new(DAEMON_SETS),
             controller_revisions: Topic::new(CONTROLLER_REVISIONS),
@@ -79,6 +85,7 @@ impl Default for Hub {
 
 impl Hub {
     pub fn start(self, tasks: &mut JoinSet<()>, api: &Api, entropy: &Entropy, metrics: &Arc<Metrics>) {
+        self.certificate_requests.start(tasks, &api.metadata_only(), entropy, metrics);
         self.cluster_roles.start(tasks, &api.metadata_only(), entropy, metrics);
         self.daemon_sets.start(tasks, api, entropy, metrics);
         self.controller_revisions.start(tasks, api, entropy, metrics);

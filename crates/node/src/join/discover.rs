@@ -1,0 +1,169 @@
+//! Finds out who a server's authority is, from the server itself, and believes it only if its key has the right hash.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use sha2::{Digest, Sha256};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::JoinError;
+
+/// A server that does not answer within this time is not there.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Of the public key of an authority, with its algorithm (`SubjectPublicKeyInfo`), as kubeadm has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hash([u8; 32]);
+
+impl std::str::FromStr for Hash {
+    type Err = JoinError;
+
+    fn from_str(text: &str) -> Result<Self, JoinError> {
+        let wrong = || JoinError::Hash(text.to_string());
+        let digits =
+            text.strip_prefix("sha256:").filter(|digits| digits.len() == 64 && digits.is_ascii()).ok_or_else(wrong)?;
+        let mut hash = [0; 32];
+        for (at, byte) in hash.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).map_err(|_| wrong())?;
+        }
+        Ok(Self(hash))
+    }
+}
+
+impl Hash {
+    fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+        Some(Self(Sha256::digest(parsed.tbs_certificate.subject_pki.raw).into()))
+    }
+}
+
+/// The authority of a server, PEM: the one of these hashes that the server shows, and that vouches for it.
+///
+/// # Errors
+/// `Stranger` if there is none such; `Unreachable`.
+pub async fn discover(server: &str, hashes: &[Hash]) -> Result<String, JoinError> {
+    let address: http::Uri = server.parse().map_err(|_| JoinError::Address(server.to_string()))?;
+    let host = address.host().filter(|_| address.scheme_str() == Some("https"));
+    let host = host.ok_or_else(|| JoinError::Address(server.to_string()))?.trim_matches(['[', ']']).to_string();
+    let port = address.port_u16().unwrap_or(443);
+    let name = ServerName::try_from(host.clone()).map_err(|_| JoinError::Address(server.to_string()))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let known = Arc::new(Known { hashes: hashes.to_vec(), provider: provider.clone(), found: Mutex::default() });
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| JoinError::Authority(error.to_string()))?
+        .dangerous()
+        .with_custom_certificate_verifier(known.clone())
+        .with_no_client_auth();
+    let unreachable = |source: std::io::Error| JoinError::Unreachable { server: server.to_string(), source };
+    let connecting = tokio::time::timeout(PATIENCE, TcpStream::connect((host.as_str(), port)));
+    let late = |_| Err(std::io::ErrorKind::TimedOut.into());
+    let stream = connecting.await.unwrap_or_else(late).map_err(unreachable)?;
+    let shaking = tokio::time::timeout(PATIENCE, TlsConnector::from(Arc::new(config)).connect(name, stream));
+    match shaking.await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => {
+            return Err(JoinError::Stranger { server: server.to_string(), why: error.to_string() });
+        }
+        Err(_) => return Err(unreachable(std::io::ErrorKind::TimedOut.into())),
+    }
+    let found = known.found.lock().unwrap_or_else(PoisonError::into_inner).take();
+    found
+        .map(|authority| pem(&authority))
+        .ok_or_else(|| JoinError::Stranger { server: server.to_string(), why: "it has shown no authority".to_string() })
+}
+
+fn pem(certificate: &CertificateDer<'_>) -> String {
+    let body = base64::engine::general_purpose::STANDARD.encode(certificate);
+    // Base64 is ASCII.
+    let lines = body.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line).into_owned() + "\n");
+    format!("-----BEGIN CERTIFICATE-----\n{}-----END CERTIFICATE-----\n", lines.collect::<String>())
+}
+
+/// Trusts an authority whose key has one of the hashes, and nobody else.
+#[derive(Debug)]
+struct Known {
+    hashes: Vec<Hash>,
+    provider: Arc<CryptoProvider>,
+    found: Mutex<Option<CertificateDer<'static>>>,
+}
+
+impl ServerCertVerifier for Known {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let is_known =
+            |certificate: &&CertificateDer<'_>| Hash::of(certificate).is_some_and(|it| self.hashes.contains(&it));
+        let Some(authority) = intermediates.iter().find(is_known) else {
+            return Err(Error::General(
+                "its certificate authority has another hash than --ca-cert-hash says".to_string(),
+            ));
+        };
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.clone().into_owned())?;
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone()).build();
+        let verifier = verifier.map_err(|error| Error::General(error.to_string()))?;
+        let verified = verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp, now)?;
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(authority.clone().into_owned());
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_hash_looks_like() {
+        let check = |text: &str, expected: bool| assert_eq!(text.parse::<Hash>().is_ok(), expected, "{text}");
+        check(&format!("sha256:{}", "0f".repeat(32)), true);
+        check(&format!("sha256:{}", "0F".repeat(32)), true);
+        check(&"0f".repeat(32), false);
+        check(&format!("sha256:{}", "0f".repeat(31)), false);
+        check(&format!("sha256:{}", "zz".repeat(32)), false);
+        check(&format!("sha512:{}", "0f".repeat(32)), false);
+    }
+
+    #[tokio::test]
+    async fn addresses_that_are_none() {
+        for server in ["10.0.0.1:6443", "http://10.0.0.1:6443", "https://", ""] {
+            assert!(matches!(discover(server, &[]).await, Err(JoinError::Address(_))), "{server}");
+        }
+    }
+}
