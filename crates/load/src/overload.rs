@@ -1,0 +1,255 @@
+//! As much as the server can do, then twice as much from one busy client, while nodes renew their leases.
+//!
+//! The first half finds the rate: so many requests in flight that the server is never idle. The second half sends
+//! twice that rate, whatever comes back.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use http::{Method, StatusCode, header};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::client::{Connection, connections};
+use crate::figure::{print, rounded};
+use crate::objects::{CONFIG_MAPS, LEASES, config_map, create_all, lease, renewal};
+use crate::server::Server;
+
+/// In flight while the rate is found: enough for full batches of commits.
+const IN_FLIGHT: usize = 256;
+/// Connections of the busy client.
+const CONNECTIONS: usize = 16;
+/// Between two renewals of one node.
+const RENEWED_EVERY: Duration = Duration::from_secs(10);
+/// Every so often one asks whether the server is alive.
+const HEALTH_EVERY: Duration = Duration::from_millis(200);
+const MAPS: usize = 500;
+
+/// What became of requests.
+#[derive(Default)]
+struct Outcomes {
+    served: AtomicUsize,
+    refused: AtomicUsize,
+    /// Refused without saying when to come back.
+    without_retry_after: AtomicUsize,
+    failed: AtomicUsize,
+}
+
+pub async fn measure(program: &Path, nodes: usize, lasts: Duration) -> Result<()> {
+    let server = Server::start(program, &[]).await?;
+    let mut admin = server.target.connect(&server.target.tls("h2")?).await?;
+    create_all(&admin, CONFIG_MAPS, (0..MAPS).map(|number| config_map(&map(number), 2_048))).await?;
+    create_all(&admin, LEASES, (0..nodes).map(|number| lease(&node(number)))).await?;
+    let busy = somebody(&mut admin, &server).await?;
+    let memory_before = server.memory()?;
+
+    let once = Arc::new(Outcomes::default());
+    let signs = Signs::watch(&server, nodes).await?;
+    saturate(&busy, &once, lasts).await?;
+    let signs_once = signs.end().await;
+    let rate = once.served.load(Ordering::Relaxed) as f64 / lasts.as_secs_f64();
+
+    let twice = Arc::new(Outcomes::default());
+    let signs = Signs::watch(&server, nodes).await?;
+    offer(&busy, &twice, rate * 2.0, lasts).await?;
+    let signs_twice = signs.end().await;
+    let served = twice.served.load(Ordering::Relaxed) as f64 / lasts.as_secs_f64();
+
+    let measured = json!({
+        "served_per_second": rounded(rate), "offered_per_second_at_twice": rounded(rate * 2.0),
+        "served_per_second_at_twice": rounded(served), "kept": rounded(served / rate),
+        "refused_at_twice": twice.refused.load(Ordering::Relaxed),
+        "refused_without_retry_after": twice.without_retry_after.load(Ordering::Relaxed),
+        "failed_at_twice": twice.failed.load(Ordering::Relaxed),
+        "nodes": nodes, "signs": signs_once, "signs_at_twice": signs_twice,
+        "memory_before": memory_before, "memory_peak": server.memory_peak()?,
+    });
+    print("overload", measured);
+    server.stop().await
+}
+
+/// Connections of a service account that may do everything: not the administrator who stands for the nodes here.
+async fn somebody(admin: &mut Connection, server: &Server) -> Result<Vec<Connection>> {
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    admin.create(accounts, json!({ "metadata": { "name": "busy" } }).to_string()).await?;
+    let binding = json!({
+        "metadata": { "name": "busy" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
+        "subjects": [{ "kind": "ServiceAccount", "name": "busy", "namespace": "default" }],
+    });
+    let bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+    admin.create(bindings, binding.to_string()).await?;
+    let answer = admin.create(&format!("{accounts}/busy/token"), json!({ "spec": {} }).to_string()).await?;
+    let answer: Value = serde_json::from_slice(&answer)?;
+    let token = answer["status"]["token"].as_str().context("no token")?;
+    let connections = connections(&server.target, CONNECTIONS, 1).await?;
+    Ok(connections.iter().map(|connection| connection.with_token(token)).collect())
+}
+
+/// Keeps so many requests in flight.
+async fn saturate(busy: &[Connection], outcomes: &Arc<Outcomes>, lasts: Duration) -> Result<()> {
+    let end = Instant::now() + lasts;
+    let workers = (0..IN_FLIGHT).map(|worker| {
+        let (mut connection, outcomes) = (busy[worker % busy.len()].clone(), outcomes.clone());
+        tokio::spawn(async move {
+            let mut number = worker;
+            while Instant::now() < end {
+                ask(&mut connection, number, &outcomes, end).await;
+                number += IN_FLIGHT;
+            }
+        })
+    });
+    futures::future::try_join_all(workers).await?;
+    Ok(())
+}
+
+/// Sends at a rate, whatever comes back.
+async fn offer(busy: &[Connection], outcomes: &Arc<Outcomes>, rate: f64, lasts: Duration) -> Result<()> {
+    /// A client that waits for more answers than this has lost them.
+    const WAITING_MAX: usize = 12_000;
+    let (begun, waiting) = (Instant::now(), Arc::new(Semaphore::new(WAITING_MAX)));
+    let end = begun + lasts;
+    let mut number = 0;
+    let mut ticks = tokio::time::interval(Duration::from_millis(5));
+    while ticks.tick().await < end {
+        let due = (begun.elapsed().as_secs_f64() * rate) as usize;
+        for number in number..due {
+            let Ok(permit) = waiting.clone().try_acquire_owned() else { break };
+            let (mut connection, outcomes) = (busy[number % busy.len()].clone(), outcomes.clone());
+            tokio::spawn(async move {
+                ask(&mut connection, number, &outcomes, end).await;
+                drop(permit);
+            });
+        }
+        number = due;
+    }
+    Ok(())
+}
+
+/// One request of a mix: one in four writes. Counted if it ends in time.
+async fn ask(connection: &mut Connection, number: usize, outcomes: &Outcomes, end: Instant) {
+    let path = format!("{CONFIG_MAPS}/{}", map(number / 4 % MAPS));
+    let answer = async {
+        let answer = match number % 4 {
+            0 => {
+                let body = json!({ "data": { "number": number.to_string() } }).to_string();
+                connection.ask(Method::PATCH, &path, "application/merge-patch+json", body).await?
+            }
+            _ => connection.ask(Method::GET, &path, "", String::new()).await?,
+        };
+        let (status, can_retry) = (answer.status(), answer.headers().contains_key(header::RETRY_AFTER));
+        answer.into_body().collect().await?;
+        anyhow::Ok((status, can_retry))
+    };
+    let answer = answer.await;
+    if Instant::now() > end {
+        return;
+    }
+    let count = match answer {
+        Ok((status, _)) if status.is_success() => &outcomes.served,
+        Ok((StatusCode::TOO_MANY_REQUESTS, can_retry)) => {
+            outcomes.without_retry_after.fetch_add(usize::from(!can_retry), Ordering::Relaxed);
+            &outcomes.refused
+        }
+        _ => &outcomes.failed,
+    };
+    count.fetch_add(1, Ordering::Relaxed);
+}
+
+/// The signs of life that the load must not drown: leases renewed, health asked for.
+struct Signs {
+    leases: tokio::task::JoinHandle<Times>,
+    health: tokio::task::JoinHandle<Times>,
+    stop: tokio::sync::watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct Times {
+    milliseconds: Vec<f64>,
+    failed: usize,
+}
+
+impl Signs {
+    async fn watch(server: &Server, nodes: usize) -> Result<Self> {
+        let tls = server.target.tls("h2")?;
+        let (leases, health) = (server.target.connect(&tls).await?, server.target.connect(&tls).await?);
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let renewals = every(RENEWED_EVERY / nodes.max(1) as u32, stopped.clone(), move |number| {
+            let mut connection = leases.clone();
+            async move {
+                let path = format!("{LEASES}/{}", node(number % nodes));
+                connection.merge(&path, renewal(number)).await.map(drop)
+            }
+        });
+        let asking = every(HEALTH_EVERY, stopped, move |_| {
+            let mut connection = health.clone();
+            async move { connection.get("/readyz").await.map(drop) }
+        });
+        Ok(Self { leases: tokio::spawn(renewals), health: tokio::spawn(asking), stop })
+    }
+
+    async fn end(self) -> Value {
+        // Both have a receiver until they end.
+        let _ = self.stop.send(true);
+        let (leases, health) = (self.leases.await.unwrap_or_default(), self.health.await.unwrap_or_default());
+        json!({ "leases": leases.told(), "health": health.told() })
+    }
+}
+
+impl Times {
+    fn told(mut self) -> Value {
+        self.milliseconds.sort_by(f64::total_cmp);
+        let at = |share: f64| {
+            let last = self.milliseconds.len().saturating_sub(1);
+            self.milliseconds.get((last as f64 * share) as usize).copied().map(rounded)
+        };
+        json!({
+            "done": self.milliseconds.len(), "failed": self.failed,
+            "milliseconds_median": at(0.5), "milliseconds_99": at(0.99), "milliseconds_longest": at(1.0),
+        })
+    }
+}
+
+/// Starts one task after the other, and waits for all of them in the end.
+async fn every<F>(
+    pause: Duration,
+    mut stopped: tokio::sync::watch::Receiver<bool>,
+    task: impl Fn(usize) -> F + Send,
+) -> Times
+where
+    F: Future<Output = Result<()>> + Send + 'static,
+{
+    let mut ticks = tokio::time::interval(pause);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let (mut running, mut number) = (tokio::task::JoinSet::new(), 0);
+    loop {
+        tokio::select! {
+            _ = stopped.changed() => break,
+            _ = ticks.tick() => {}
+        }
+        let (work, begun) = (task(number), Instant::now());
+        running.spawn(async move { work.await.map(|()| begun.elapsed().as_secs_f64() * 1e3) });
+        number += 1;
+    }
+    let mut times = Times::default();
+    while let Some(done) = running.join_next().await {
+        match done {
+            Ok(Ok(milliseconds)) => times.milliseconds.push(milliseconds),
+            _ => times.failed += 1,
+        }
+    }
+    times
+}
+
+fn map(number: usize) -> String {
+    format!("map-{number:04}")
+}
+
+fn node(number: usize) -> String {
+    format!("node-{number:05}")
+}
