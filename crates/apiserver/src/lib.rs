@@ -18,6 +18,7 @@ mod custom;
 mod dispatch;
 mod encode;
 mod gate;
+mod gather;
 pub mod identity;
 pub mod kubeconfig;
 mod leftover;

@@ -32,6 +32,7 @@ use tracing::{debug, warn};
 
 use crate::authn::Peer;
 use crate::callers::{Caller, Callers};
+use crate::gather::{Turns, gathered};
 use crate::identity::{CREDENTIAL_ID, UserInfo};
 use crate::pki::{Pair, Pki};
 
@@ -229,8 +230,10 @@ async fn connection(
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
     builder.http2().max_header_list_size(HEADERS_BYTES_MAX);
     builder.http2().keep_alive_interval(Duration::from_secs(30)).keep_alive_timeout(Duration::from_secs(20));
+    let is_shared = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let (stream, handle) = gathered(stream);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    watcher.watch(connection.into_owned()).await
+    Turns::run(handle, Box::pin(watcher.watch(connection.into_owned())), is_shared).await
 }
 
 /// Whom a certificate names: the common name is the user, each organization a group.
