@@ -33,6 +33,6 @@ pub mod validation;
 mod testing;
 
 pub use ident::{GroupVersionKind, ObjectKey};
-pub use index::Index;
+pub use index::{Index, Pairs};
 pub use inputs::{Clock, Entropy};
 pub use status::{Reason, Status};

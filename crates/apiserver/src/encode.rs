@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use backstay_api::resources::Resource;
-use backstay_api::{Index, canonical, meta, strategy};
+use backstay_api::{Index, Pairs, canonical, meta, strategy};
 use backstay_store::{Encoded, Entry, Revision};
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -101,7 +101,12 @@ pub fn with_revision(entry: &Entry, revision: Revision) -> Bytes {
 
 fn index(object: &Value, fields: Vec<(String, String)>) -> Index {
     let owners = meta::owner_references(object).iter().map(|owner| meta::str_at(owner, &["uid"]).to_string());
-    Index { uid: meta::uid(object).to_string(), labels: meta::labels(object), fields, owners: owners.collect() }
+    Index {
+        uid: meta::uid(object).to_string(),
+        labels: Pairs::from(&meta::labels(object)),
+        fields: Pairs::from(&*fields),
+        owners: owners.collect(),
+    }
 }
 
 /// A usual object. Most of it stands behind the resource version.

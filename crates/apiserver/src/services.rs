@@ -52,12 +52,7 @@ fn is(entry: &Entry, service: &Value) -> bool {
 }
 
 fn address(others: &[&Entry], service: &mut Value, entropy: &Entropy) -> Result<(), Status> {
-    let taken: BTreeSet<&str> = others
-        .iter()
-        .filter_map(|entry| {
-            entry.index.fields.iter().find(|(field, _)| field == "spec.clusterIP").map(|(_, address)| address.as_str())
-        })
-        .collect();
+    let taken: BTreeSet<&str> = others.iter().filter_map(|entry| entry.index.fields.get("spec.clusterIP")).collect();
     let address = match meta::str_at(service, &["spec", "clusterIP"]) {
         "None" => return Ok(()),
         "" => choose(FIRST_CHOSEN, LAST_CHOSEN, entropy, |offset| !taken.contains(&*of_offset(offset)))

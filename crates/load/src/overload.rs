@@ -28,7 +28,8 @@ const CONNECTIONS: usize = 16;
 const RENEWED_EVERY: Duration = Duration::from_secs(10);
 /// Every so often one asks whether the server is alive.
 const HEALTH_EVERY: Duration = Duration::from_millis(200);
-const MAPS: usize = 500;
+/// Enough that those who write at once write different ones.
+const MAPS: usize = 5_000;
 
 /// What became of requests.
 #[derive(Default)]
@@ -50,18 +51,25 @@ pub async fn measure(program: &Path, nodes: usize, lasts: Duration) -> Result<()
 
     let once = Arc::new(Outcomes::default());
     let signs = Signs::watch(&server, nodes).await?;
+    let cpu_before = server.cpu()?;
     saturate(&busy, &once, lasts).await?;
+    let cpu_once = server.cpu()? - cpu_before;
     let signs_once = signs.end().await;
     let rate = once.served.load(Ordering::Relaxed) as f64 / lasts.as_secs_f64();
 
     let twice = Arc::new(Outcomes::default());
     let signs = Signs::watch(&server, nodes).await?;
-    offer(&busy, &twice, rate * 2.0, lasts).await?;
+    let cpu_before = server.cpu()?;
+    let offered = offer(&busy, &twice, rate * 2.0, lasts).await? as f64 / lasts.as_secs_f64();
+    let cpu_twice = server.cpu()? - cpu_before;
     let signs_twice = signs.end().await;
     let served = twice.served.load(Ordering::Relaxed) as f64 / lasts.as_secs_f64();
+    let per_cpu_second = |served: f64, cpu: f64| rounded(served * lasts.as_secs_f64() / cpu);
 
     let measured = json!({
-        "served_per_second": rounded(rate), "offered_per_second_at_twice": rounded(rate * 2.0),
+        "served_per_second": rounded(rate), "offered_per_second_at_twice": rounded(offered),
+        "served_per_cpu_second": per_cpu_second(rate, cpu_once),
+        "served_per_cpu_second_at_twice": per_cpu_second(served, cpu_twice),
         "served_per_second_at_twice": rounded(served), "kept": rounded(served / rate),
         "refused_at_twice": twice.refused.load(Ordering::Relaxed),
         "refused_without_retry_after": twice.without_retry_after.load(Ordering::Relaxed),
@@ -108,19 +116,20 @@ async fn saturate(busy: &[Connection], outcomes: &Arc<Outcomes>, lasts: Duration
     Ok(())
 }
 
-/// Sends at a rate, whatever comes back.
-async fn offer(busy: &[Connection], outcomes: &Arc<Outcomes>, rate: f64, lasts: Duration) -> Result<()> {
-    /// A client that waits for more answers than this has lost them.
+/// Sends at a rate, whatever comes back, and tells how many requests that were.
+async fn offer(busy: &[Connection], outcomes: &Arc<Outcomes>, rate: f64, lasts: Duration) -> Result<usize> {
+    /// Whoever waits for more answers than this waits for some to come first.
     const WAITING_MAX: usize = 12_000;
     let (begun, waiting) = (Instant::now(), Arc::new(Semaphore::new(WAITING_MAX)));
     let end = begun + lasts;
-    let mut number = 0;
+    let (mut number, mut sent) = (0, 0);
     let mut ticks = tokio::time::interval(Duration::from_millis(5));
     while ticks.tick().await < end {
         let due = (begun.elapsed().as_secs_f64() * rate) as usize;
         for number in number..due {
             let Ok(permit) = waiting.clone().try_acquire_owned() else { break };
             let (mut connection, outcomes) = (busy[number % busy.len()].clone(), outcomes.clone());
+            sent += 1;
             tokio::spawn(async move {
                 ask(&mut connection, number, &outcomes, end).await;
                 drop(permit);
@@ -128,7 +137,7 @@ async fn offer(busy: &[Connection], outcomes: &Arc<Outcomes>, rate: f64, lasts: 
         }
         number = due;
     }
-    Ok(())
+    Ok(sent)
 }
 
 /// One request of a mix: one in four writes. Counted if it ends in time.

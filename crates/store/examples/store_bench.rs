@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backstay_api::Index;
+use backstay_api::{Index, Pairs};
 use backstay_store::{EmbeddedStore, Encoded, Key, MemoryStore, Operation, Range, Store};
 use bytes::Bytes;
 
@@ -95,10 +95,10 @@ async fn write<S: Store>(store: &S, writer: usize, commits: usize, load: Load) -
 fn encoded(bytes: usize) -> Encoded {
     let index = Index {
         uid: "0f5c0f5c-0f5c-4f5c-8f5c-0f5c0f5c0f5c".into(),
-        labels: [("app", "agent"), ("controller-revision-hash", "5c8d7f9b4"), ("pod-template-generation", "1")]
-            .map(|(name, value)| (name.to_string(), value.to_string()))
-            .into(),
-        fields: vec![("spec.nodeName".into(), "node-00001".into()), ("status.phase".into(), "Running".into())],
+        labels: Pairs::of(
+            [("app", "agent"), ("controller-revision-hash", "5c8d7f9b4"), ("pod-template-generation", "1")].into_iter(),
+        ),
+        fields: Pairs::of([("spec.nodeName", "node-00001"), ("status.phase", "Running")].into_iter()),
         owners: vec!["0f5c0f5c-0f5c-4f5c-8f5c-0f5c0f5c0f5c".into()],
     };
     Encoded {

@@ -52,7 +52,9 @@ impl Committer {
     fn put(&mut self, kind: EventKind, key: Key, value: &Encoded, previous: Option<Arc<Entry>>) -> Arc<Event> {
         self.given += 1;
         let revision = self.given;
-        let (value, index) = (value.at(revision), value.index.clone());
+        // Most changes are none to the index: then all states share it.
+        let known = previous.as_ref().map(|previous| &previous.index).filter(|known| **known == value.index);
+        let (value, index) = (value.at(revision), known.unwrap_or(&value.index).clone());
         let entry = Arc::new(Entry { key, revision, value, index, messages: OnceLock::new() });
         match kind {
             EventKind::Deleted => self.pending.remove(&entry.key),

@@ -1,23 +1,23 @@
 //! An object's index as bytes. Strings are preceded by their length, and lists by their count, as variable-length
 //! numbers.
 
-use backstay_api::Index;
+use backstay_api::{Index, Pairs};
 
 /// Appends an index.
 pub fn put(index: &Index, out: &mut Vec<u8>) {
     put_text(&index.uid, out);
-    put_number(index.labels.len(), out);
-    for (name, value) in &index.labels {
-        put_text(name, out);
-        put_text(value, out);
-    }
-    put_number(index.fields.len(), out);
-    for (name, value) in &index.fields {
-        put_text(name, out);
-        put_text(value, out);
-    }
+    put_pairs(&index.labels, out);
+    put_pairs(&index.fields, out);
     put_number(index.owners.len(), out);
     index.owners.iter().for_each(|owner| put_text(owner, out));
+}
+
+fn put_pairs(pairs: &Pairs, out: &mut Vec<u8>) {
+    put_number(pairs.iter().count(), out);
+    for (name, value) in pairs.iter() {
+        put_text(name, out);
+        put_text(value, out);
+    }
 }
 
 fn put_text(text: &str, out: &mut Vec<u8>) {
@@ -46,16 +46,20 @@ impl<'a> Reader<'a> {
     /// An index and nothing after it.
     fn index(mut self) -> Option<Index> {
         let mut index = Index { uid: self.text()?.to_string(), ..Index::default() };
-        for _ in 0..self.number()? {
-            index.labels.insert(self.text()?.to_string(), self.text()?.to_string());
-        }
-        for _ in 0..self.number()? {
-            index.fields.push((self.text()?.to_string(), self.text()?.to_string()));
-        }
+        index.labels = self.pairs()?;
+        index.fields = self.pairs()?;
         for _ in 0..self.number()? {
             index.owners.push(self.text()?.to_string());
         }
         self.0.is_empty().then_some(index)
+    }
+
+    fn pairs(&mut self) -> Option<Pairs> {
+        let mut pairs = Vec::new();
+        for _ in 0..self.number()? {
+            pairs.push((self.text()?, self.text()?));
+        }
+        Some(Pairs::of(pairs.into_iter()))
     }
 
     fn text(&mut self) -> Option<&'a str> {

@@ -196,9 +196,9 @@ impl Window {
     }
 }
 
-/// What an event costs to keep: its value, and the small things around it.
+/// What an event costs to keep: its value, and the small things around it (index, key, allocations).
 fn weight(event: &Event) -> usize {
-    event.entry.value.len() + 512
+    event.entry.value.len() + 768
 }
 
 fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::meta;
+use crate::{Pairs, meta};
 use crate::validation::names;
 
 /// A label selector: every requirement must hold. Requirements are sorted by key.
@@ -75,8 +75,8 @@ impl LabelSelector {
         Self { requirements: requirements.collect() }
     }
 
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.requirements.iter().all(|requirement| requirement.matches(labels.get(&requirement.key)))
+    pub fn matches(&self, labels: &impl Labels) -> bool {
+        self.requirements.iter().all(|requirement| requirement.matches(labels.value(&requirement.key)))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -86,6 +86,23 @@ impl LabelSelector {
     pub(super) fn sorted(mut requirements: Vec<Requirement>) -> Self {
         requirements.sort_by(|left, right| left.key.cmp(&right.key));
         Self { requirements }
+    }
+}
+
+/// Labels, however they are kept.
+pub trait Labels {
+    fn value(&self, name: &str) -> Option<&str>;
+}
+
+impl Labels for BTreeMap<String, String> {
+    fn value(&self, name: &str) -> Option<&str> {
+        self.get(name).map(String::as_str)
+    }
+}
+
+impl Labels for Pairs {
+    fn value(&self, name: &str) -> Option<&str> {
+        self.get(name)
     }
 }
 
@@ -114,8 +131,8 @@ impl Requirement {
         }
     }
 
-    fn matches(&self, label: Option<&String>) -> bool {
-        let listed = |label: &String| self.values.iter().any(|value| value == label);
+    fn matches(&self, label: Option<&str>) -> bool {
+        let listed = |label: &str| self.values.iter().any(|value| value == label);
         match self.operator {
             Operator::Equals | Operator::In => label.is_some_and(listed),
             Operator::NotEquals | Operator::NotIn => !label.is_some_and(listed),
@@ -127,7 +144,7 @@ impl Requirement {
     }
 
     /// The label and the bound as integers.
-    fn compare(&self, label: Option<&String>) -> Option<(i64, i64)> {
+    fn compare(&self, label: Option<&str>) -> Option<(i64, i64)> {
         Some((label?.parse().ok()?, self.values.first()?.parse().ok()?))
     }
 }

@@ -5,4 +5,4 @@ mod labels;
 mod parse;
 
 pub use fields::{FieldSelector, FieldTerm};
-pub use labels::{LabelSelector, Operator, Requirement, object_text};
+pub use labels::{LabelSelector, Labels, Operator, Requirement, object_text};

@@ -1,7 +1,7 @@
 //! Secrets of type `kubernetes.io/service-account-token`: filled with a token that has no end, and gone together with
 //! their service account. Source: `k8s.io/kubernetes/pkg/controller/serviceaccount` `TokensController`.
 
-use backstay_api::{Status, decode, meta};
+use backstay_api::{Pairs, Status, decode, meta};
 use backstay_store::{Key, Range};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -36,8 +36,8 @@ async fn fill_within(core: &Core, range: &Range) -> Result<(), Status> {
 }
 
 /// Whether an entry is of the type; its fields tell, so that others need not be parsed.
-fn is_ours(fields: &[(String, String)]) -> bool {
-    fields.iter().any(|(field, value)| field == "type" && value == TYPE)
+fn is_ours(fields: &Pairs) -> bool {
+    fields.get("type") == Some(TYPE)
 }
 
 /// Completes a secret if it is to hold a token; deletes it if there is no such account.

@@ -1,10 +1,9 @@
 //! The RBAC objects as far as decisions need them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use backstay_api::selector::LabelSelector;
-use backstay_api::{GroupVersionKind, resources};
+use backstay_api::{GroupVersionKind, Pairs, resources};
 use backstay_store::{Entry, Range, Snapshot};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -53,7 +52,7 @@ pub struct Subject {
 }
 
 impl Aggregation {
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub fn matches(&self, labels: &Pairs) -> bool {
         self.selectors.iter().any(|selector| {
             // A selector that cannot be read selects nothing: rights are never given by mistake.
             LabelSelector::from_object(selector).is_ok_and(|selector| selector.matches(labels))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use backstay_api::{Clock, Entropy, Index, meta, resources};
+use backstay_api::{Clock, Entropy, Index, Pairs, meta, resources};
 use backstay_store::{Encoded, Key, MemoryStore, Operation, Store};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ pub fn encoded(object: &Value) -> Encoded {
     meta::set_meta(&mut object, "resourceVersion", MARK);
     let text = object.to_string();
     let (head, tail) = text.split_once(MARK).expect("just set");
-    let index = Index { labels: meta::labels(&object), ..Index::default() };
+    let index = Index { labels: Pairs::from(&meta::labels(&object)), ..Index::default() };
     Encoded { head: Bytes::from(head.to_string()), tail: Bytes::from(tail.to_string()), index: Arc::new(index) }
 }
 

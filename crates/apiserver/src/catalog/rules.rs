@@ -4,7 +4,7 @@ use backstay_api::crd::Findings;
 use backstay_api::status::Cause;
 use backstay_api::table::{self, Column};
 use backstay_api::validation::Policy;
-use backstay_api::{defaults, strategy, validation};
+use backstay_api::{Pairs, defaults, strategy, validation};
 use backstay_store::{Encoded, Entry};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -70,9 +70,9 @@ impl Served {
     }
 
     /// The selectable fields of a custom object as it is in the store; none for built-in kinds.
-    pub fn own_fields(&self, entry: &Entry) -> Option<Vec<(String, String)>> {
+    pub fn own_fields(&self, entry: &Entry) -> Option<Pairs> {
         let custom = self.custom.as_ref()?;
-        Some(custom.selectable_fields(&convert::to_served(self, encode::parse(entry))))
+        Some(Pairs::from(&*custom.selectable_fields(&convert::to_served(self, encode::parse(entry)))))
     }
 
     /// The form for the store.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backstay_api::Status;
+use backstay_api::{Pairs, Status};
 use backstay_api::patch::json_error;
 use backstay_api::selector::{FieldSelector, LabelSelector};
 use backstay_store::{Entry, Key, Range, Revision, Snapshot, StoreError};
@@ -83,11 +83,11 @@ impl Selection {
     }
 }
 
-fn field<'a>(entry: &'a Entry, fields: &'a [(String, String)], label: &str) -> &'a str {
+fn field<'a>(entry: &'a Entry, fields: &'a Pairs, label: &str) -> &'a str {
     match label {
         "metadata.name" => &entry.key.name,
         "metadata.namespace" => &entry.key.namespace,
-        label => fields.iter().find(|(name, _)| name == label).map_or("", |(_, value)| value),
+        label => fields.get(label).unwrap_or_default(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use backstay_api::Index;
+use backstay_api::{Index, Pairs};
 
 use super::{Scene, encoded, pod, value};
 use crate::{Operation, Store, StoreError};
@@ -84,8 +84,8 @@ pub async fn values_carry_their_revision<S: Store>(scene: &Scene<S>) {
 pub async fn index_is_kept<S: Store>(scene: &Scene<S>) {
     let index = Index {
         uid: "u-1".into(),
-        labels: [("app".to_string(), "x".to_string()), ("empty".to_string(), String::new())].into(),
-        fields: vec![("spec.nodeName".into(), "n1".into())],
+        labels: Pairs::of([("app", "x"), ("empty", "")].into_iter()),
+        fields: Pairs::of([("spec.nodeName", "n1")].into_iter()),
         owners: vec!["o-1".into(), "o-2".into()],
     };
     let mut with_index = encoded("x");

@@ -50,13 +50,14 @@ pub fn decode(key: Key, bytes: &[u8]) -> Option<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use backstay_api::Index;
+    use backstay_api::{Index, Pairs};
 
     fn entry(labels: usize, text: &str) -> Entry {
+        let names: Vec<String> = (0..labels).map(|n| format!("label-{n}")).collect();
         let index = Index {
             uid: "0f5c".into(),
-            labels: (0..labels).map(|n| (format!("label-{n}"), text.to_string())).collect(),
-            fields: vec![("spec.nodeName".into(), "n1".into()), ("status.phase".into(), String::new())],
+            labels: Pairs::of(names.iter().map(|name| (name.as_str(), text))),
+            fields: Pairs::of([("spec.nodeName", "n1"), ("status.phase", "")].into_iter()),
             owners: vec!["aa".into()],
         };
         let key = Key::new("pods", "default", "a");
