@@ -10,6 +10,7 @@ use backstay_api::validation::Policy;
 use backstay_api::{Clock, Entropy, Status};
 use backstay_store::Store;
 use http::Request;
+use jiff::SignedDuration;
 
 use crate::UserInfo;
 use crate::accounts::{self, Accounts};
@@ -46,6 +47,8 @@ pub struct Config {
     pub disabled_admission_plugins: Vec<String>,
     /// What the objects of this server may ask for.
     pub policy: Policy,
+    /// How long an event is kept after it was last written. Source: `--event-ttl`.
+    pub event_ttl: SignedDuration,
     pub limits: Limits,
 }
 
@@ -100,6 +103,7 @@ impl Config {
             root_ca: None,
             disabled_admission_plugins: Vec::new(),
             policy: Policy::default(),
+            event_ttl: SignedDuration::from_hours(1),
             limits: Limits::default(),
         }
     }
@@ -125,6 +129,7 @@ pub struct Core {
     pub tokens: Option<Arc<Signer>>,
     pub admission: Plugins,
     pub policy: Policy,
+    pub event_ttl: SignedDuration,
     /// None if the `ServiceAccount` admission is switched off.
     pub accounts: Option<Accounts>,
     pub catalog: Catalog,
@@ -153,6 +158,7 @@ impl ApiServer {
             accounts: with_accounts.then_some(Accounts { root_ca: config.root_ca }),
             admission: Plugins::without(&config.disabled_admission_plugins)?,
             policy: config.policy,
+            event_ttl: config.event_ttl,
             authorizer: Authorizer::new(config.store.clone()),
             clock: config.clock,
             entropy: config.entropy,

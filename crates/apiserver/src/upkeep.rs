@@ -1,4 +1,4 @@
-//! What a running server does without being asked: events are forgotten after an hour, definitions of custom resources
+//! What a running server does without being asked: events are forgotten in time, definitions of custom resources
 //! looked after.
 
 use std::future::Future;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use backstay_api::{Status, meta};
 use backstay_store::{Operation, Range, StoreError};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::custom::follow;
@@ -15,19 +15,19 @@ use crate::encode;
 use crate::registry::store_failure;
 use crate::server::Core;
 
-/// How long an event is kept after it was last written. Source: `--event-ttl`.
-const EVENTS_LAST: SignedDuration = SignedDuration::from_hours(1);
+/// Between two looks for old events, or half of their time if that is shorter.
 const EVERY: Duration = Duration::from_secs(60);
 
 /// Runs until `stop`.
 pub async fn run(core: &Arc<Core>, stop: impl Future<Output = ()>) {
     let (mut stop, mut definitions) = (std::pin::pin!(stop), std::pin::pin!(follow::run(core)));
+    let every = core.event_ttl.unsigned_abs().div_f64(2.0).min(EVERY);
     loop {
         tokio::select! {
             biased;
             () = &mut stop => return,
             () = &mut definitions => return,
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(every) => {}
         }
         if let Err(status) = forget_events(core).await {
             tracing::warn!(error = status.message(), "old events are not forgotten; will try again");
@@ -38,7 +38,7 @@ pub async fn run(core: &Arc<Core>, stop: impl Future<Output = ()>) {
 /// Deletes events whose time is over.
 pub async fn forget_events(core: &Core) -> Result<(), Status> {
     let Some(served) = core.catalog.find("", "v1", "events") else { return Ok(()) };
-    let before = core.clock.now() - EVENTS_LAST;
+    let before = core.clock.now() - core.event_ttl;
     for entry in core.store.snapshot().list(&Range::all(served.storage()), None, 0) {
         let event = encode::parse(&entry);
         if last_seen(&event).is_none_or(|seen| seen > before) {

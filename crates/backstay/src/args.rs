@@ -80,6 +80,10 @@ pub struct ControlPlaneArgs {
     #[arg(long, value_name = "DURATION", default_value = "50s", value_parser = duration)]
     pub node_monitor_grace_period: SignedDuration,
 
+    /// How long events are kept, as in Kubernetes
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    pub event_ttl: SignedDuration,
+
     /// Admission plugins to leave out, as in Kubernetes
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub disable_admission_plugins: Vec<String>,

@@ -70,6 +70,7 @@ impl ControlPlane {
         config.root_ca = Some(pki.authority.pair().certificate_pem.clone());
         config.tokens = Some(Arc::new(tokens::Signer::open(&data_dir.join("pki"), clock.now())?));
         config.disabled_admission_plugins = args.disable_admission_plugins.clone();
+        config.event_ttl = args.event_ttl;
         config.policy = Policy { allow_privileged: args.allow_privileged };
         let server = ApiServer::new(config)?;
         server.bootstrap().await?;

@@ -155,7 +155,14 @@ async fn services_get_addresses_of_their_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_are_forgotten_after_an_hour() {
+async fn events_are_forgotten_in_time() {
+    check_events(jiff::SignedDuration::from_hours(1), r#"["young"]"#).await;
+    check_events(jiff::SignedDuration::from_hours(2), r#"["old","young"]"#).await;
+    check_events(jiff::SignedDuration::from_mins(1), "[]").await;
+}
+
+/// Of two events, 4,000 and 1,000 seconds old, these are left after a minute.
+async fn check_events(ttl: jiff::SignedDuration, left: &str) {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -164,7 +171,7 @@ async fn events_are_forgotten_after_an_hour() {
     let now = Arc::new(AtomicI64::new(1_000_000));
     let hands = now.clone();
     let clock = Clock::new(move || jiff::Timestamp::from_second(hands.load(Ordering::Relaxed)).expect("in range"));
-    let mut world = World::with(|config| config.clock = clock).await;
+    let mut world = World::with(|config| (config.clock, config.event_ttl) = (clock, ttl)).await;
     let post = |name: &str| {
         format!(
             "> POST /api/v1/namespaces/default/events {{\"metadata\":{{\"name\":\"{name}\"}},\"involvedObject\":{{\"namespace\":\"default\"}}}}\n< 201"
@@ -176,5 +183,5 @@ async fn events_are_forgotten_after_an_hour() {
     now.fetch_add(1_000, Ordering::Relaxed);
     let minutes = tokio::time::sleep(std::time::Duration::from_secs(61));
     world.server.upkeep(minutes).await;
-    world.run("> GET /api/v1/namespaces/default/events\n< 200 items.*.metadata.name=[\"young\"]").await;
+    world.run(&format!("> GET /api/v1/namespaces/default/events\n< 200 items.*.metadata.name={left}")).await;
 }
