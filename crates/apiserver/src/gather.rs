@@ -15,6 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// What is gathered at most: four TLS records, as many as the library takes at a time. More is written through.
 const GATHERED_BYTES_MAX: usize = 64 << 10;
 
+/// A connection that others had nothing to add to is not made to wait again for so many turns: it may carry one stream.
+const UNSHARED_TURNS: u8 = 15;
+
 /// A stream that gathers while its connection has a turn; outside of one (after an upgrade) it hides nothing.
 pub struct Gathered<S>(Arc<Mutex<Gathering<S>>>);
 
@@ -24,7 +27,10 @@ pub struct Turns<S, C> {
     connection: C,
     /// Whether others may add to what a turn has gathered before it is sent.
     shared: bool,
-    has_waited: bool,
+    /// What had been gathered when others were let go first.
+    waited_at: Option<usize>,
+    /// Turns to come in which nobody is waited for, since nobody has come.
+    unshared_turns: u8,
 }
 
 struct Gathering<S> {
@@ -40,14 +46,7 @@ struct Gathering<S> {
 
 /// The stream to give to a connection, and what is needed to run it by [`Turns::run`].
 pub fn gathered<S>(stream: S) -> (Gathered<S>, Gathered<S>) {
-    let gathering = Gathering {
-        stream,
-        bytes: Vec::new(),
-        sent: 0,
-        in_turn: false,
-        is_unflushed: false,
-        failed: None,
-    };
+    let gathering = Gathering { stream, bytes: Vec::new(), sent: 0, in_turn: false, is_unflushed: false, failed: None };
     let gathering = Arc::new(Mutex::new(gathering));
     (Gathered(gathering.clone()), Gathered(gathering))
 }
@@ -55,7 +54,7 @@ pub fn gathered<S>(stream: S) -> (Gathered<S>, Gathered<S>) {
 impl<S, C> Turns<S, C> {
     /// `shared`: the connection carries several streams.
     pub fn run(stream: Gathered<S>, connection: C, shared: bool) -> Self {
-        Self { gathering: stream.0, connection, shared, has_waited: false }
+        Self { gathering: stream.0, connection, shared, waited_at: None, unshared_turns: 0 }
     }
 }
 
@@ -72,13 +71,18 @@ impl<S: AsyncWrite + Unpin, C: Future + Unpin> Future for Turns<S, C> {
             // A connection that ends has shut its stream down, and with that sent everything.
             return polled;
         }
-        if self.shared && !self.has_waited && gathering.bytes.len() < GATHERED_BYTES_MAX / 2 {
-            // Whoever is ready to run comes before us now.
-            self.has_waited = true;
-            context.waker().wake_by_ref();
-            return Poll::Pending;
+        let gathered = gathering.bytes.len();
+        match self.waited_at.take() {
+            None if self.shared && self.unshared_turns == 0 && gathered < GATHERED_BYTES_MAX / 2 => {
+                // Whoever is ready to run comes before us now.
+                self.waited_at = Some(gathered);
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            None => self.unshared_turns = self.unshared_turns.saturating_sub(1),
+            Some(before) if before == gathered => self.unshared_turns = UNSHARED_TURNS,
+            Some(_) => {}
         }
-        self.has_waited = false;
         if let Poll::Ready(Err(error)) = gathering.send(context) {
             // For the connection to find, at once.
             gathering.failed = Some(error.kind());
