@@ -92,6 +92,13 @@ impl Call {
         }
     }
 
+    /// The same for a stream, which may last for days: without what only its start needs.
+    pub fn lasting(mut self) -> Self {
+        (self.user, self.query, self.warnings) = (UserInfo::default(), Query::default(), Arc::default());
+        (self.content_type, self.user_agent) = (String::new(), String::new());
+        self
+    }
+
     /// The namespace part of keys: empty for cluster-scoped resources.
     pub fn namespace(&self) -> &str {
         if self.served.resource.namespaced { self.target.namespace.as_deref().unwrap_or_default() } else { "" }

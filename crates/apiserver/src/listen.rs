@@ -216,7 +216,9 @@ async fn connection(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
     notice_the_end(&stream)?;
-    let stream = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls.config.clone()).accept(stream)).await??;
+    // Apart, since the state of a handshake is large, and would be held as long as the connection.
+    let handshake = Box::pin(TlsAcceptor::from(tls.config.clone()).accept(stream));
+    let stream = tokio::time::timeout(HANDSHAKE, handshake).await??;
     let peer = tls.peer(stream.get_ref().1.peer_certificates());
     let service = service_fn(move |mut request: Request<Incoming>| {
         if let Some(peer) = &peer {

@@ -100,7 +100,7 @@ impl Watcher {
             bookmark_at,
             timer,
             _counted: call.core.metrics.watch(),
-            call,
+            call: call.lasting(),
         }
     }
 
