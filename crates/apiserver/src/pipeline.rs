@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use backstay_api::selector::FieldSelector;
+use backstay_api::status::Details;
 use backstay_api::{Reason, Status, duration};
 use futures::FutureExt;
-use http::header::{ACCEPT, CACHE_CONTROL, HeaderName, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, CACHE_CONTROL, HeaderName, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, Request, Response};
 
@@ -152,7 +153,7 @@ async fn in_turn(
             asked.held = Some(Arc::new(held));
             answer(asked, body, warnings).await
         }
-        Err(TooMany) => Ok(too_many()),
+        Err(TooMany) => Err(too_many()),
     }
 }
 
@@ -175,10 +176,9 @@ async fn catch_up(asked: &mut Asked, nature: Nature) -> Result<(), Status> {
     Ok(())
 }
 
-fn too_many() -> Response<Body> {
-    let mut response = send::text(429, "Too many requests, please try again later.\n");
-    send::set(response.headers_mut(), RETRY_AFTER, "1");
-    response
+fn too_many() -> Status {
+    let details = Details { retry_after_seconds: Some(1), ..Details::default() };
+    Status::new(Reason::TooManyRequests, "Too many requests, please try again later.").details(details)
 }
 
 async fn answer(mut asked: Asked, body: Body, warnings: Arc<Warnings>) -> Result<Response<Body>, Status> {

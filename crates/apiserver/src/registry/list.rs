@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backstay_api::{Pairs, Status};
 use backstay_api::patch::json_error;
 use backstay_api::selector::{FieldSelector, LabelSelector};
+use backstay_api::{Pairs, Status};
 use backstay_store::{Entry, Key, Range, Revision, Snapshot, StoreError};
 use base64::Engine;
 use base64::alphabet::URL_SAFE;

@@ -110,6 +110,46 @@ async fn signs_of_life_do_not_wait_behind_writes() {
     assert_eq!(answer.headers["retry-after"], "1");
 }
 
+/// One client fills its seats and its half of the queue, and asks for more. It is sent away; nobody else is.
+#[tokio::test(start_paused = true)]
+async fn a_greedy_client_keeps_nobody_else_out() {
+    let limits = Limits { reads_max: 4, writes_max: 4, waiting_max: 8, ..Limits::default() };
+    let world = World::with(|config| config.limits = limits).await;
+    world.let_read(&["greedy", "modest"]).await;
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+    let lease = r#"{"metadata":{"name":"n"},"spec":{"holderIdentity":"n","leaseDurationSeconds":40}}"#;
+    assert_eq!(world.send(&format!("POST {leases} {lease}")).await.code, 201);
+    let begun = tokio::time::Instant::now();
+    let timed = |line: String| {
+        let world = &world;
+        async move {
+            let answer = world.send(&line).await;
+            (answer, begun.elapsed())
+        }
+    };
+    // Each is served for three seconds: it waits for a version that does not come.
+    let slow = "GET /api/v1/configmaps?resourceVersion=9999";
+    let greedy = futures::future::join_all((0..20).map(|_| timed(format!("@greedy {slow}"))));
+    let modest = timed("@modest GET /api/v1/configmaps".to_string());
+    let renewal = timed(format!(r#"PATCH {leases}/n [merge]{{"spec":{{"renewTime":"2026-11-23T17:08:18.250000Z"}}}}"#));
+    let health = futures::future::join_all(["livez", "readyz", "healthz"].map(|path| timed(format!("GET /{path}"))));
+    let (greedy, modest, renewal, health) = futures::join!(greedy, modest, renewal, health);
+
+    let soon = Duration::from_secs(1);
+    assert_eq!((modest.0.code, modest.1 < soon), (200, true), "a seat is left for others");
+    assert_eq!((renewal.0.code, renewal.1 < soon), (200, true));
+    assert!(health.iter().all(|(answer, took)| answer.code == 200 && *took < soon));
+    let refused: Vec<_> = greedy.iter().filter(|(answer, _)| answer.code == 429).collect();
+    assert_eq!(refused.len(), 20 - 3 - 4, "three of four seats, and half of the queue, are for one user");
+    for (answer, took) in refused {
+        assert!(*took < soon, "whoever is refused hears of it at once");
+        assert_eq!(answer.headers["retry-after"], "1");
+        let status: serde_json::Value = serde_json::from_str(&answer.body).expect("a Status");
+        let told = (&status["kind"], &status["reason"], &status["details"]["retryAfterSeconds"]);
+        assert_eq!(told, (&"Status".into(), &"TooManyRequests".into(), &1.into()), "{status}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_user_cannot_have_all_the_watches() {
     let limits = Limits { streams_per_user_max: 2, ..Limits::default() };
