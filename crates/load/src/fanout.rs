@@ -32,8 +32,7 @@ pub async fn measure(program: &Path, shape: Shape) -> Result<()> {
     let created = writer.create(CONFIG_MAPS, config_map(NAME, shape.bytes)).await?;
     let created: Value = serde_json::from_slice(&created)?;
     let version = created["metadata"]["resourceVersion"].as_str().context("an object without a version")?;
-    let path =
-        format!("{CONFIG_MAPS}?watch=true&resourceVersion={version}&fieldSelector=metadata.name%3D{NAME}");
+    let path = format!("{CONFIG_MAPS}?watch=true&resourceVersion={version}&fieldSelector=metadata.name%3D{NAME}");
     let watchers = watches(&server, &path, shape.watchers, shape.per_connection).await?;
     // Each by a connection of its own: what it does not read stops nobody else.
     let slow = watches(&server, &path, shape.slow, 1).await?;

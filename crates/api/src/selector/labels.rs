@@ -5,8 +5,8 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::{Pairs, meta};
 use crate::validation::names;
+use crate::{Pairs, meta};
 
 /// A label selector: every requirement must hold. Requirements are sorted by key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
