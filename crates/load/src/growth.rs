@@ -40,8 +40,8 @@ pub async fn measure(program: &Path, nodes: usize, lasts: Duration, event_ttl: &
         writes = write(&connection, nodes, writes, until).await?;
         samples.push(Sample { writes, memory: server.memory()?, disk: server.disk()? });
     }
-    // The first third warms up: windows fill, the file finds its size.
-    let settled = &samples[samples.len() / 3..];
+    // The first half warms up: windows fill, the file finds its size.
+    let settled = &samples[samples.len() / 2..];
     let hours = writes as f64 / (nodes as f64 / RENEWED_EVERY_SECONDS) / 3600.0;
     let line = |size: fn(&Sample) -> u64| {
         settled.iter().map(|sample| json!([sample.writes, size(sample)])).collect::<Vec<_>>()

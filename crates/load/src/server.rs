@@ -60,8 +60,17 @@ impl Server {
 
     /// All files in its data directory, in bytes.
     pub fn disk(&self) -> Result<u64> {
-        let files = std::fs::read_dir(self.directory.path())?;
-        files.map(|file| Ok(file?.metadata()?.len())).sum()
+        let (mut folders, mut bytes) = (vec![self.directory.path().to_path_buf()], 0);
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder)? {
+                let entry = entry?;
+                match entry.file_type()?.is_dir() {
+                    true => folders.push(entry.path()),
+                    false => bytes += entry.metadata()?.len(),
+                }
+            }
+        }
+        Ok(bytes)
     }
 
     pub async fn stop(mut self) -> Result<()> {
