@@ -175,7 +175,7 @@ pub fn selector(data: &[u8]) {
     if let Ok(selector) = LabelSelector::parse(&text) {
         let again = LabelSelector::parse(&selector.to_string());
         assert_eq!(again.as_ref(), Ok(&selector), "{selector}");
-        let _ = selector.matches(&Default::default());
+        let _ = selector.matches(&std::collections::BTreeMap::<String, String>::new());
     }
     let _ = FieldSelector::parse(&text);
     let _ = LabelSelector::from_object(&object(data));

@@ -170,8 +170,7 @@ impl PodsByNode {
 }
 
 fn node_of(entry: &backstay_store::Entry) -> Option<&str> {
-    let field = entry.index.fields.iter().find(|(name, _)| name == "spec.nodeName");
-    field.map(|(_, node)| node.as_str()).filter(|node| !node.is_empty())
+    entry.index.fields.get("spec.nodeName").filter(|node| !node.is_empty())
 }
 
 fn words(list: &str, word: &str) -> bool {

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 #[path = "../../../backstay/tests/support/needs.rs"]
+#[allow(clippy::duplicate_mod, reason = "tests of the binary use it beside their own")]
 pub mod needs;
 pub mod proxy;
 
