@@ -13,15 +13,15 @@ use backstay_api::managed::{self, Manager};
 use backstay_api::resources::Resource;
 use backstay_api::schema::Type;
 use backstay_api::{Reason, Status, meta};
-use backstay_store::{Entry, Key, Operation, Range, StoreError};
+use backstay_store::{Entry, Key, Operation, Range, Snapshot, StoreError};
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::Mutex;
 
 use crate::call::Call;
 use crate::catalog::{SchemaSource, Served};
 use crate::encode;
-use crate::registry::{delete, store_failure};
+use crate::registry::{Beside, delete, store_failure};
 use crate::request::options::DeleteOptions;
 use crate::server::Core;
 
@@ -37,19 +37,20 @@ pub fn is_definition(served: &Served) -> bool {
 
 /// Gives a definition the status that it has beside the others, as a write of the server's own. To be held until it
 /// is written.
-pub async fn settle<'a>(core: &'a Core, served: &Served, definition: &mut Value) -> Option<MutexGuard<'a, ()>> {
+pub async fn settle<'a>(core: &'a Core, served: &Served, definition: &mut Value) -> Option<Beside<'a>> {
     if !is_definition(served) {
         return None;
     }
-    let guard = core.definitions.lock().await;
-    let others = others(core, definition);
+    let turn = core.definitions.lock().await;
+    let snapshot = core.store.snapshot();
+    let others = others(&*snapshot, definition);
     let (before, now) = (definition.clone(), core.clock.now());
     let status = crd::status(definition, others.iter(), now);
     if definition.get("status") != Some(&status) {
         meta::map_mut(definition, &[]).insert("status".into(), status);
         track(served, &before, definition, now);
     }
-    Some(guard)
+    Some(Beside { seen: snapshot.revision(), _turn: turn })
 }
 
 fn track(served: &Served, before: &Value, definition: &mut Value, now: Timestamp) {
@@ -125,9 +126,9 @@ fn kind(definitions: &Served, definition: &Value) -> Served {
 }
 
 /// The definitions that share a group, and so the space of names, with this one.
-fn others(core: &Core, definition: &Value) -> Vec<Value> {
+fn others(snapshot: &dyn Snapshot, definition: &Value) -> Vec<Value> {
     let suffix = format!(".{}", meta::str_at(definition, &["spec", "group"]));
-    let entries = core.store.snapshot().list(&Range::all(DEFINITIONS), None, 0);
+    let entries = snapshot.list(&Range::all(DEFINITIONS), None, 0);
     let entries = entries.iter().filter(|entry| entry.key.name.ends_with(&suffix));
     entries.map(|entry| encode::parse(entry)).collect()
 }
@@ -169,9 +170,13 @@ async fn release(core: &Core, served: &Served, entry: &Entry, mut definition: Va
 }
 
 async fn commit(core: &Core, entry: &Entry, operation: Operation) -> Result<(), Status> {
-    match core.store.commit(entry.key.clone(), operation).await {
-        // Whoever changed it meanwhile comes by here as well.
-        Ok(_) | Err(StoreError::Conflict { .. } | StoreError::NotFound { .. }) => Ok(()),
+    written(core.store.commit(entry.key.clone(), operation).await)
+}
+
+fn written(result: Result<Arc<Entry>, StoreError>) -> Result<(), Status> {
+    match result {
+        // Whoever changed it, or another, meanwhile comes by here as well.
+        Ok(_) | Err(StoreError::Conflict { .. } | StoreError::NotFound { .. } | StoreError::Overtaken { .. }) => Ok(()),
         Err(error) => Err(store_failure(&error)),
     }
 }

@@ -1,7 +1,8 @@
 //! Addresses of services: every service that wants one gets a cluster address, and node ports where its type has them.
 //!
 //! Nothing here routes traffic; the addresses are kept apart, so that clients that rely on them being there and unique
-//! can. Addresses are chosen and written under one lock: one server at a time hands them out.
+//! can. Addresses are chosen and written under one lock; where another server has written a service meanwhile, they are
+//! chosen anew.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -11,12 +12,13 @@ use backstay_api::validation::invalid_kind;
 use backstay_api::{Entropy, Status, meta};
 use backstay_store::{Entry, Range};
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::Mutex;
 
 use crate::call::Call;
 use crate::catalog::Served;
 use crate::encode;
 use crate::problem;
+use crate::registry::Beside;
 
 /// The range of cluster addresses, `10.96.0.0/16`, by its first two bytes.
 const RANGE: [u8; 2] = [10, 96];
@@ -31,20 +33,17 @@ const LAST_PORT: u16 = 32_767;
 pub type Lock = Mutex<()>;
 
 /// Completes a service with what it lacks; the guard is to be held until it is written. None for other kinds.
-pub async fn reserve<'a>(
-    call: &'a Call,
-    served: &Served,
-    service: &mut Value,
-) -> Result<Option<MutexGuard<'a, ()>>, Status> {
+pub async fn reserve<'a>(call: &'a Call, served: &Served, service: &mut Value) -> Result<Option<Beside<'a>>, Status> {
     if !served.is("", "services") || meta::str_at(service, &["spec", "type"]) == "ExternalName" {
         return Ok(None);
     }
-    let guard = call.core.addresses.lock().await;
-    let others: Vec<_> = call.core.store.snapshot().list(&Range::all("services"), None, 0);
+    let turn = call.core.addresses.lock().await;
+    let snapshot = call.core.store.snapshot();
+    let others: Vec<_> = snapshot.list(&Range::all("services"), None, 0);
     let others: Vec<&Entry> = others.iter().map(|entry| &**entry).filter(|entry| !is(entry, service)).collect();
     address(&others, service, &call.core.entropy)?;
     ports(&others, service, &call.core.entropy)?;
-    Ok(Some(guard))
+    Ok(Some(Beside { seen: snapshot.revision(), _turn: turn }))
 }
 
 fn is(entry: &Entry, service: &Value) -> bool {

@@ -46,6 +46,12 @@ pub struct EtcdArgs {
     pub key: Option<PathBuf>,
 }
 
+impl EtcdArgs {
+    pub fn is_empty(&self) -> bool {
+        self.endpoints.is_empty() && self.ca.is_none() && self.cert.is_none() && self.key.is_none()
+    }
+}
+
 /// Where a control plane keeps its state, and where it is reached.
 #[derive(Clone, Debug, Args)]
 pub struct ControlPlaneArgs {
@@ -63,6 +69,11 @@ pub struct ControlPlaneArgs {
 
     #[command(flatten)]
     pub etcd: EtcdArgs,
+
+    /// Whether controllers and simulated nodes run under a Lease, on one of several servers at a time [default: true
+    /// with --store etcd, else false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub leader_elect: Option<bool>,
 
     /// Where to write the admin kubeconfig (mode 0600) [default: DATA_DIR/admin.kubeconfig]
     #[arg(long, value_name = "FILE")]

@@ -40,6 +40,7 @@ pub struct ControlPlane {
     router: Router,
     store: Arc<dyn Store>,
     pki: Arc<Pki>,
+    leader_elect: bool,
     /// How nodes are reached; knows this machine's once its agent has begun.
     pub reach: Arc<Reach>,
     stop: watch::Sender<bool>,
@@ -83,6 +84,7 @@ impl ControlPlane {
             clock,
             entropy,
             router: server.router(),
+            leader_elect: args.leader_elect.unwrap_or_else(|| store.is_shared()),
             store,
             pki: pki.clone(),
             reach,
@@ -149,10 +151,10 @@ impl ControlPlane {
         self.tasks.spawn(while_leading(electing, clock, entropy, lease, run, self.stopping()));
     }
 
-    /// Of several servers over one store, one does what must be done once. `None`: there are no others.
+    /// Of several servers over one store, one does what must be done once. `None`: whoever is asked does it.
     fn lease(&self, name: &str) -> Option<LeaseConfig> {
         let identity = format!("{}_{}", host_name(), self.entropy.uuid());
-        self.store.is_shared().then(|| LeaseConfig::new("kube-system", name, &identity))
+        self.leader_elect.then(|| LeaseConfig::new("kube-system", name, &identity))
     }
 
     async fn ready(&self) -> Result<()> {

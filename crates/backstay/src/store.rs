@@ -20,8 +20,8 @@ pub async fn open(
     now: Timestamp,
 ) -> Result<Arc<dyn Store>> {
     match args.store {
-        StoreKind::Embedded if !args.etcd.endpoints.is_empty() => {
-            bail!("--etcd-endpoints is of no use to the embedded store: add --store etcd")
+        StoreKind::Embedded if !args.etcd.is_empty() => {
+            bail!("--etcd-endpoints and its like are of no use to the embedded store: add --store etcd")
         }
         StoreKind::Embedded => embedded(data_dir.join("store")).await,
         StoreKind::Etcd => {

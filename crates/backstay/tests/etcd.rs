@@ -1,6 +1,6 @@
 //! Several servers over one etcd: each serves what the others have written, one works, and another takes over.
 
-#[path = "../../store-etcd/tests/support/mod.rs"]
+#[path = "../../store-etcd/tests/support/etcd.rs"]
 mod etcd;
 mod support;
 
@@ -57,7 +57,7 @@ fn another_server_finishes_what_the_first_has_begun() {
         (ran.code == Some(0) && !ran.stdout.is_empty()).then_some(ran.stdout)
     };
     let first = wait_for("the first server works", || holder(&one));
-    let two = server(&etcd, dirs[1].path());
+    let mut two = server(&etcd, dirs[1].path());
 
     // What one acknowledges, the other shows at once.
     let manifest = dirs[0].path().join("agent.yaml");
@@ -118,10 +118,32 @@ fn another_server_finishes_what_the_first_has_begun() {
     assert_eq!(asked("/livez").ok(), "ok");
     assert_ne!(asked("/readyz").code, Some(0));
     let refused = two.backstay(&["get", "ds"]).fails();
-    assert!(refused.contains("etcd does not answer"), "{refused}");
+    assert!(refused.contains("(ServiceUnavailable)") && refused.contains("etcd does not answer"), "{refused}");
     assert!(etcd.resume());
     wait_for("it is ready again", || (asked("/readyz").code == Some(0)).then_some(()));
     two.backstay(&["get", "ds", "agent"]).ok();
+
+    // Whoever stops in order leaves the work to the next at once.
+    let three = server(&etcd, dirs[0].path());
+    let second = wait_for("the second server works again", || holder(&two));
+    assert!(two.stop("TERM").0.success());
+    assert_ne!(holder(&three), Some(second));
+}
+
+#[test]
+fn leases_are_for_several() {
+    let leases = |arguments: &[&str]| {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start(dir.path(), &[&["server", "--simulated-nodes", "1"], arguments].concat());
+        wait_for("the node is there", || {
+            (server.backstay(&["get", "node", "sim-00000"]).code == Some(0)).then_some(())
+        });
+        server.backstay(&["get", "leases", "-n", "kube-system", "-o", "name"]).ok()
+    };
+    assert_eq!(leases(&[]), "");
+    let held = leases(&["--leader-elect"]);
+    assert!(held.contains("lease.coordination.k8s.io/backstay-simulated-nodes"), "{held}");
+    assert_eq!(leases(&["--leader-elect=false"]), "");
 }
 
 #[test]
@@ -141,4 +163,7 @@ fn what_does_not_go_together() {
     );
     check(&["--store", "etcd", "--etcd-endpoints", "https://h:1", "--etcd-ca", "/nowhere"], "cannot read /nowhere");
     check(&["--etcd-cert", "/nowhere"], "--etcd-key");
+    check(&["--etcd-ca", "/nowhere"], "add --store etcd");
+    check(&["--store", "etcd", "--etcd-endpoints", "https://127.0.0.1:1"], "--etcd-ca");
+    check(&["--store", "etcd", "--etcd-endpoints", "http://127.0.0.1:1", "--etcd-ca", "/dev/null"], "https://");
 }

@@ -168,15 +168,18 @@ async fn watch_once(
     let prefix = keys.everything();
     let start_revision = i64::try_from(front.state().revision()).unwrap_or(i64::MAX).saturating_add(1);
     let request = WatchCreateRequest { range_end: end_of(&prefix), key: prefix, start_revision };
-    let mut stream = match client.watch(request).await {
-        Ok(stream) => stream,
+    let (mut stream, turn) = match client.watch(request).await {
+        Ok(told) => told,
         Err(error) => return Ended::Fault(error.to_string()),
     };
     loop {
         let answer = match stream.message().await {
             Ok(Some(answer)) => answer,
-            Ok(None) => return Ended::Fault("etcd has closed it".to_string()),
-            Err(error) => return Ended::Fault(error.to_string()),
+            ended => {
+                client.failed(turn);
+                let why = ended.err().map_or("etcd has closed it".to_string(), |status| status.to_string());
+                return Ended::Fault(why);
+            }
         };
         *pause = PAUSE_FIRST;
         let WatchResponse { canceled, compact_revision, cancel_reason, events, .. } = answer;
@@ -184,6 +187,7 @@ async fn watch_once(
             return Ended::Compacted;
         }
         if canceled {
+            client.failed(turn);
             return Ended::Fault(cancel_reason);
         }
         if events.is_empty() {

@@ -43,6 +43,11 @@ impl Keys {
         format!("{}/private/{name}", self.prefix).into()
     }
 
+    /// All objects of a resource.
+    pub fn resource(&self, resource: &str) -> Bytes {
+        format!("{}/objects/{}/", self.prefix, resource.replace('/', "~")).into()
+    }
+
     pub fn object(&self, key: &Key) -> Bytes {
         format!("{}/objects/{}/{}/{}", self.prefix, key.resource.replace('/', "~"), key.namespace, key.name).into()
     }

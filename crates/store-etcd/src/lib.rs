@@ -21,17 +21,22 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
 
 use feed::{committed, number};
 use keys::{Keys, Stored, last_words};
-use wire::{Client, CompactionRequest, Compare, DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest};
+use wire::{
+    Client, CompactionRequest, Compare, DeleteRangeRequest, PutRequest, RangeRequest, RangeResponse, TxnRequest,
+};
 
 /// Where everything of ours lies.
 const PREFIX: &str = "/backstay";
 /// How long etcd may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often to look for what became of a commit whose answer was lost.
+const OUTCOME_EVERY: Duration = Duration::from_millis(100);
 /// How long a server may take to hear of what has been committed.
 const HEAR_PATIENCE: Duration = Duration::from_secs(10);
 /// What has happened longer ago than this is forgotten, as in Kubernetes (`--etcd-compaction-interval`).
@@ -57,6 +62,10 @@ pub enum EtcdError {
     NoEndpoints,
     #[error("{endpoint:?} is not an address of etcd: write it as https://HOST:2379")]
     Endpoint { endpoint: String, source: tonic::transport::Error },
+    #[error("{endpoint} is reached without TLS, so that certificates are of no use: write it with https://")]
+    NotSecure { endpoint: String },
+    #[error("{endpoint} is reached by TLS: say which authority vouches for it (--etcd-ca)")]
+    NoAuthority { endpoint: String },
     #[error("the certificates for etcd cannot be used")]
     Tls { source: tonic::transport::Error },
     #[error("cannot read from etcd at {}: {status}", .endpoints.join(", "))]
@@ -101,7 +110,7 @@ impl EtcdStore {
         limits: LogLimits,
         entropy: Entropy,
     ) -> Result<Self, EtcdError> {
-        let (client, keys) = (Client::new(channel(config)?), Keys::new(prefix));
+        let (client, keys) = (Client::new(members(config)?), Keys::new(prefix));
         let state = feed::load(&client, &keys)
             .await
             .map_err(|status| EtcdError::Read { endpoints: config.endpoints.clone(), status: Box::new(status) })?;
@@ -166,19 +175,16 @@ impl EtcdStore {
 
     /// Finds out whether a commit has happened whose answer was lost.
     async fn outcome(&self, key: &Key, written: &Written, lost: &Status) -> Result<Revision, StoreError> {
-        let unknown = |why: &str| StoreError::Unavailable {
-            reason: format!(
-                "{}: whether {key:?} was written is not known ({why}); read it before you go on",
-                explain(lost)
-            ),
+        let unknown = |why: &str| StoreError::Uncertain {
+            reason: format!("{}, {why}; read {key:?} before you go on", explain(lost)),
         };
         let place = match written {
             Written::Object(_) => self.keys.object(key),
             Written::Last(_) => self.keys.head(),
         };
         let request = RangeRequest { key: place, ..RangeRequest::default() };
-        let answer = self.client.range(request, PATIENCE).await.map_err(|status| unknown(&explain(&status)))?;
-        let held = answer.kvs.first().ok_or_else(|| unknown("it is not there"))?;
+        let answer = self.read_at_last(request).await.map_err(|_| unknown("and did not answer later"))?;
+        let held = answer.kvs.first().ok_or_else(|| unknown("and has nothing of it so far"))?;
         let tag = match written {
             Written::Object(_) => Stored::parse(&held.value).map(|stored| stored.tag),
             Written::Last(_) => keys::parse_last_words(&held.value).map(|(_, stored)| stored.tag),
@@ -186,7 +192,18 @@ impl EtcdStore {
         let (Written::Object(stored) | Written::Last(stored)) = written;
         match tag {
             Some(tag) if tag == stored.tag => Ok(number(held.mod_revision)),
-            _ => Err(unknown("somebody else's is there")),
+            _ => Err(unknown("and has something else by now")),
+        }
+    }
+
+    /// Reads once etcd answers again, if that is soon.
+    async fn read_at_last(&self, request: RangeRequest) -> Result<RangeResponse, Status> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.client.range(request.clone(), PATIENCE).await {
+                Err(_) if Instant::now() < deadline => tokio::time::sleep(OUTCOME_EVERY).await,
+                answer => return answer,
+            }
         }
     }
 }
@@ -229,44 +246,11 @@ impl Asking {
 #[async_trait]
 impl Store for EtcdStore {
     async fn commit(&self, key: Key, operation: Operation) -> Result<Arc<Entry>, StoreError> {
-        if self.applied.has_changed().is_err() {
-            return Err(closed());
-        }
-        let (place, head) = (self.keys.object(&key), self.keys.head());
-        let tag = self.entropy.next_u64();
-        let stored = |encoded: Encoded| Stored { tag, encoded };
-        let (compare, written, is_create) = match operation {
-            Operation::Create { value } => (vec![Compare::is_absent(&place)], Written::Object(stored(value)), true),
-            Operation::Update { value, expected } => (at(&place, expected), Written::Object(stored(value)), false),
-            Operation::Delete { last, expected } => (at(&place, expected), Written::Last(stored(last)), false),
-        };
-        let success = match &written {
-            Written::Object(stored) => [
-                wire::Operation::Put(PutRequest { key: head, value: Bytes::new() }),
-                wire::Operation::Put(PutRequest { key: place.clone(), value: stored.to_bytes() }),
-            ],
-            Written::Last(stored) => [
-                wire::Operation::Put(PutRequest { key: head, value: last_words(&place, stored) }),
-                wire::Operation::Delete(DeleteRangeRequest { key: place.clone() }),
-            ],
-        };
-        let failure = vec![wire::Operation::Range(RangeRequest { key: place, ..RangeRequest::default() }).into()];
-        let request = TxnRequest { compare, success: success.map(Into::into).to_vec(), failure };
-        let revision = match self.client.txn(request, PATIENCE).await {
-            Ok(answer) if answer.succeeded => answer.header.map_or(0, |header| number(header.revision)),
-            Ok(answer) => {
-                let current = answer.responses.into_iter().find_map(|one| one.range?.kvs.into_iter().next());
-                return Err(self.refusal(key, current, is_create).await);
-            }
-            Err(status) if is_certain(&status) => return Err(unavailable(&status)),
-            Err(status) => self.outcome(&key, &written, &status).await?,
-        };
-        // It is durable: that this server is slow to hear of it takes nothing away. Readers ask how far etcd is.
-        if let Err(error) = self.heard(revision).await {
-            tracing::warn!(%error, "committed, but not heard of yet");
-        }
-        let (Written::Object(stored) | Written::Last(stored)) = &written;
-        Ok(Arc::new(committed(key, revision, stored)))
+        self.commit_if(key, operation, None).await
+    }
+
+    async fn commit_beside(&self, key: Key, operation: Operation, seen: Revision) -> Result<Arc<Entry>, StoreError> {
+        self.commit_if(key, operation, Some(seen)).await
     }
 
     fn snapshot(&self) -> Arc<dyn Snapshot> {
@@ -305,7 +289,7 @@ impl Store for EtcdStore {
 
     async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
         self.front.compact(revision);
-        let revision = i64::try_from(revision.min(self.front.state().revision())).unwrap_or(i64::MAX);
+        let revision = signed(revision.min(self.front.state().revision()));
         match self.client.compact(CompactionRequest { revision }, PATIENCE).await {
             // Compacted already, by another server.
             Err(status) if status.code() == Code::OutOfRange => Ok(()),
@@ -333,9 +317,67 @@ impl Drop for EtcdStore {
 }
 
 impl EtcdStore {
+    /// `beside`: nothing of this resource may have been written after that revision.
+    async fn commit_if(
+        &self,
+        key: Key,
+        operation: Operation,
+        beside: Option<Revision>,
+    ) -> Result<Arc<Entry>, StoreError> {
+        if self.applied.has_changed().is_err() {
+            return Err(closed());
+        }
+        let (place, head) = (self.keys.object(&key), self.keys.head());
+        let tag = self.entropy.next_u64();
+        let stored = |encoded: Encoded| Stored { tag, encoded };
+        let (mut compare, written, expected) = match operation {
+            Operation::Create { value } => (vec![Compare::is_absent(&place)], Written::Object(stored(value)), None),
+            Operation::Update { value, expected } => {
+                (at(&place, expected), Written::Object(stored(value)), Some(expected))
+            }
+            Operation::Delete { last, expected } => (at(&place, expected), Written::Last(stored(last)), Some(expected)),
+        };
+        if let Some(seen) = beside {
+            compare.push(Compare::is_unwritten_since(&self.keys.resource(&key.resource), signed(seen)));
+        }
+        let success = match &written {
+            Written::Object(stored) => [
+                wire::Operation::Put(PutRequest { key: head, value: Bytes::new() }),
+                wire::Operation::Put(PutRequest { key: place.clone(), value: stored.to_bytes() }),
+            ],
+            Written::Last(stored) => [
+                wire::Operation::Put(PutRequest { key: head, value: last_words(&place, stored) }),
+                wire::Operation::Delete(DeleteRangeRequest { key: place.clone() }),
+            ],
+        };
+        let failure = vec![wire::Operation::Range(RangeRequest { key: place, ..RangeRequest::default() }).into()];
+        let request = TxnRequest { compare, success: success.map(Into::into).to_vec(), failure };
+        let revision = match self.client.txn(request, PATIENCE).await {
+            Ok(answer) if answer.succeeded => answer.header.map_or(0, |header| number(header.revision)),
+            Ok(answer) => {
+                let current = answer.responses.into_iter().find_map(|one| one.range?.kvs.into_iter().next());
+                return Err(self.refusal(key, current, expected).await);
+            }
+            Err(status) if is_certain(&status) || wire::is_unsent(&status) => return Err(unavailable(&status)),
+            Err(status) => self.outcome(&key, &written, &status).await?,
+        };
+        // It is durable: that this server is slow to hear of it takes nothing away. Readers ask how far etcd is.
+        if let Err(error) = self.heard(revision).await {
+            tracing::warn!(%error, "committed, but not heard of yet");
+        }
+        let (Written::Object(stored) | Written::Last(stored)) = &written;
+        Ok(Arc::new(committed(key, revision, stored)))
+    }
+
     /// Why a commit whose condition does not hold is refused. Whoever reads next sees what stood in the way.
-    async fn refusal(&self, key: Key, current: Option<wire::KeyValue>, is_create: bool) -> StoreError {
-        let Some(kv) = current else { return StoreError::NotFound { key } };
+    /// `expected`: the revision that it was to replace; `None` for a new one.
+    async fn refusal(&self, key: Key, current: Option<wire::KeyValue>, expected: Option<Revision>) -> StoreError {
+        let Some(kv) = current else {
+            return match expected {
+                Some(_) => StoreError::NotFound { key },
+                None => self.overtaken(key).await,
+            };
+        };
         let Some(stored) = Stored::parse(&kv.value) else {
             return StoreError::Unavailable { reason: format!("what lies in etcd for {key:?} is not an object") };
         };
@@ -343,12 +385,28 @@ impl EtcdStore {
         if let Err(error) = self.heard(current.revision).await {
             return error;
         }
-        if is_create { StoreError::Exists { key, current } } else { StoreError::Conflict { key, current } }
+        match expected {
+            None => StoreError::Exists { key, current },
+            Some(expected) if expected == current.revision => self.overtaken(key).await,
+            Some(_) => StoreError::Conflict { key, current },
+        }
+    }
+
+    /// The object is as it should be, so it is another of its resource.
+    async fn overtaken(&self, key: Key) -> StoreError {
+        match self.catch_up().await {
+            Ok(()) => StoreError::Overtaken { resource: key.resource },
+            Err(error) => error,
+        }
     }
 }
 
+fn signed(revision: Revision) -> i64 {
+    i64::try_from(revision).unwrap_or(i64::MAX)
+}
+
 fn at(place: &Bytes, expected: Revision) -> Vec<Compare> {
-    Compare::is_at(place, i64::try_from(expected).unwrap_or(i64::MAX)).to_vec()
+    Compare::is_at(place, signed(expected)).to_vec()
 }
 
 /// etcd has looked at the request and refused it: nothing has happened.
@@ -387,14 +445,11 @@ fn closed() -> StoreError {
     StoreError::Unavailable { reason: "the store is closed".into() }
 }
 
-fn channel(config: &EtcdConfig) -> Result<Channel, EtcdError> {
-    let endpoints: Result<Vec<Endpoint>, EtcdError> = config.endpoints.iter().map(|it| endpoint(it, config)).collect();
-    let endpoints = endpoints?;
-    match endpoints.as_slice() {
-        [] => Err(EtcdError::NoEndpoints),
-        [one] => Ok(one.connect_lazy()),
-        _ => Ok(Channel::balance_list(endpoints.into_iter())),
+fn members(config: &EtcdConfig) -> Result<Vec<Channel>, EtcdError> {
+    if config.endpoints.is_empty() {
+        return Err(EtcdError::NoEndpoints);
     }
+    config.endpoints.iter().map(|address| Ok(endpoint(address, config)?.connect_lazy())).collect()
 }
 
 fn endpoint(address: &str, config: &EtcdConfig) -> Result<Endpoint, EtcdError> {
@@ -407,8 +462,12 @@ fn endpoint(address: &str, config: &EtcdConfig) -> Result<Endpoint, EtcdError> {
         .keep_alive_timeout(KEEP_ALIVE_PATIENCE)
         .keep_alive_while_idle(true)
         .http2_adaptive_window(true);
-    if endpoint.uri().scheme_str() != Some("https") {
-        return Ok(endpoint);
+    let is_secure = endpoint.uri().scheme_str() == Some("https");
+    match (is_secure, &config.ca, &config.identity) {
+        (false, None, None) => return Ok(endpoint),
+        (false, ..) => return Err(EtcdError::NotSecure { endpoint: address.to_string() }),
+        (true, None, _) => return Err(EtcdError::NoAuthority { endpoint: address.to_string() }),
+        (true, Some(_), _) => {}
     }
     let mut tls = ClientTlsConfig::new();
     if let Some(ca) = &config.ca {
@@ -425,7 +484,7 @@ async fn compact(client: Client, front: Arc<Front>) {
     let mut before = front.state().revision();
     loop {
         tokio::time::sleep(COMPACT_EVERY).await;
-        let revision = i64::try_from(before).unwrap_or(i64::MAX);
+        let revision = signed(before);
         if let Err(status) = client.compact(CompactionRequest { revision }, PATIENCE).await
             && status.code() != Code::OutOfRange
         {

@@ -2,6 +2,8 @@
 //!
 //! Written by hand, since there are few: `etcdserverpb` and `mvccpb` of etcd 3.4. Revisions are signed there.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,8 +12,14 @@ use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
-use tonic::{Request, Status, Streaming};
+use tonic::{Code, ConnectError, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
+
+/// Asks a member that has lost its cluster to say so, instead of staying silent.
+const HAS_LEADER: &str = "hasleader";
+
+/// Before a read is tried again. Together shorter than what people notice.
+const READ_PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(50), Duration::from_millis(100)];
 
 #[derive(Clone, PartialEq, Message)]
 pub struct ResponseHeader {
@@ -96,7 +104,7 @@ pub struct ResponseOp {
 
 #[derive(Clone, PartialEq, Message)]
 pub struct Compare {
-    /// 0: equal, 1: greater.
+    /// 0: equal, 1: greater, 2: less.
     #[prost(int32, tag = "1")]
     pub result: i32,
     /// 1: the revision of its creation, 2: of its last change.
@@ -106,6 +114,9 @@ pub struct Compare {
     pub key: Bytes,
     #[prost(oneof = "Compared", tags = "5, 6")]
     pub with: Option<Compared>,
+    /// Not empty: it must hold for all keys up to here.
+    #[prost(bytes = "bytes", tag = "64")]
+    pub range_end: Bytes,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]
@@ -189,14 +200,26 @@ pub struct Event {
 
 impl Compare {
     pub fn is_absent(key: &Bytes) -> Self {
-        Self { result: 0, target: 1, key: key.clone(), with: Some(Compared::CreateRevision(0)) }
+        Self { result: 0, target: 1, key: key.clone(), with: Some(Compared::CreateRevision(0)), ..Self::default() }
+    }
+
+    /// That nothing under the prefix was written after a revision.
+    pub fn is_unwritten_since(prefix: &Bytes, revision: i64) -> Self {
+        let with = Some(Compared::ModRevision(revision.saturating_add(1)));
+        Self { result: 2, target: 2, key: prefix.clone(), with, range_end: end_of(prefix) }
     }
 
     /// Also that it is there: a key that is not has the revision 0.
     pub fn is_at(key: &Bytes, revision: i64) -> [Self; 2] {
         [
-            Self { result: 0, target: 2, key: key.clone(), with: Some(Compared::ModRevision(revision)) },
-            Self { result: 1, target: 1, key: key.clone(), with: Some(Compared::CreateRevision(0)) },
+            Self {
+                result: 0,
+                target: 2,
+                key: key.clone(),
+                with: Some(Compared::ModRevision(revision)),
+                ..Self::default()
+            },
+            Self { result: 1, target: 1, key: key.clone(), with: Some(Compared::CreateRevision(0)), ..Self::default() },
         ]
     }
 }
@@ -205,6 +228,18 @@ impl From<Operation> for RequestOp {
     fn from(operation: Operation) -> Self {
         Self { request: Some(operation) }
     }
+}
+
+/// Whether a call has failed before anything of it was sent.
+pub fn is_unsent(status: &Status) -> bool {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if error.is::<ConnectError>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }
 
 /// The key after all keys that begin with `prefix`.
@@ -219,23 +254,47 @@ pub fn end_of(prefix: &[u8]) -> Bytes {
     end.into()
 }
 
-/// The servers of one etcd cluster.
+/// The members of one etcd cluster. All calls go to one of them, until it fails: then to the next.
 #[derive(Clone)]
 pub struct Client {
-    channel: Channel,
+    members: Arc<[Channel]>,
+    /// Counts failures: the member in use, modulo their number.
+    turn: Arc<AtomicUsize>,
 }
 
+/// What tells of changes, and the turn it belongs to.
+pub type Told = (Streaming<WatchResponse>, usize);
+
 impl Client {
-    pub fn new(channel: Channel) -> Self {
-        Self { channel }
+    /// At least one.
+    pub fn new(members: Vec<Channel>) -> Self {
+        Self { members: members.into(), turn: Arc::default() }
     }
 
+    /// A read does no harm twice: where a member fails, it is tried again with the next.
     pub async fn range(&self, request: RangeRequest, patience: Duration) -> Result<RangeResponse, Status> {
-        self.unary("/etcdserverpb.KV/Range", request, patience).await
+        let path = "/etcdserverpb.KV/Range";
+        let mut pauses = self.members[1..].iter().map(|_| Duration::ZERO).chain(READ_PAUSES);
+        loop {
+            match self.unary(path, request.clone(), patience).await {
+                Err(status) if is_fault(&status) => match pauses.next() {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return Err(status),
+                },
+                answer => return answer,
+            }
+        }
     }
 
+    /// Tried with each member, as long as it is certain that none has seen it.
     pub async fn txn(&self, request: TxnRequest, patience: Duration) -> Result<TxnResponse, Status> {
-        self.unary("/etcdserverpb.KV/Txn", request, patience).await
+        let mut others = self.members.len() - 1;
+        loop {
+            match self.unary("/etcdserverpb.KV/Txn", request.clone(), patience).await {
+                Err(status) if is_unsent(&status) && others > 0 => others -= 1,
+                answer => return answer,
+            }
+        }
     }
 
     pub async fn compact(&self, request: CompactionRequest, patience: Duration) -> Result<CompactionResponse, Status> {
@@ -243,19 +302,23 @@ impl Client {
     }
 
     /// A watch that ends when its stream does.
-    pub async fn watch(&self, request: WatchCreateRequest) -> Result<Streaming<WatchResponse>, Status> {
+    pub async fn watch(&self, request: WatchCreateRequest) -> Result<Told, Status> {
+        let turn = self.turn.load(Ordering::Relaxed);
+        let told = self.watch_one(turn, request).await;
+        told.map(|stream| (stream, turn)).inspect_err(|_| self.failed(turn))
+    }
+
+    async fn watch_one(&self, turn: usize, request: WatchCreateRequest) -> Result<Streaming<WatchResponse>, Status> {
         // The stream of requests stays open, since the watch ends with it.
         let asked = tokio_stream::StreamExt::chain(
             tokio_stream::once(WatchRequest { create: Some(request) }),
             tokio_stream::pending(),
         );
         let mut request = Request::new(asked);
-        // A member that has lost its cluster says so, instead of staying silent.
-        request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
-        let mut grpc = self.ready().await?;
+        request.metadata_mut().insert(HAS_LEADER, MetadataValue::from_static("true"));
         let path = PathAndQuery::from_static("/etcdserverpb.Watch/Watch");
         let codec: ProstCodec<WatchRequest, WatchResponse> = ProstCodec::default();
-        Ok(grpc.streaming(request, path, codec).await?.into_inner())
+        Ok(self.member(turn).await?.streaming(request, path, codec).await?.into_inner())
     }
 
     async fn unary<Q, A>(&self, path: &'static str, request: Q, patience: Duration) -> Result<A, Status>
@@ -263,21 +326,40 @@ impl Client {
         Q: Message + Send + Sync + 'static,
         A: Message + Default + Send + Sync + 'static,
     {
+        let turn = self.turn.load(Ordering::Relaxed);
         let asked = async {
             let codec: ProstCodec<Q, A> = ProstCodec::default();
             let path = PathAndQuery::from_static(path);
-            Ok(self.ready().await?.unary(Request::new(request), path, codec).await?.into_inner())
+            let mut request = Request::new(request);
+            request.metadata_mut().insert(HAS_LEADER, MetadataValue::from_static("true"));
+            Ok(self.member(turn).await?.unary(request, path, codec).await?.into_inner())
         };
         let answer = tokio::time::timeout(patience, asked).await;
-        answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")))
+        let answer = answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
+        answer.inspect_err(|status| {
+            if is_fault(status) || status.code() == Code::DeadlineExceeded {
+                self.failed(turn);
+            }
+        })
     }
 
-    async fn ready(&self) -> Result<Grpc<Channel>, Status> {
+    /// The member of this turn has failed. Those who notice together move on once.
+    pub fn failed(&self, turn: usize) {
+        let _ = self.turn.compare_exchange(turn, turn.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    async fn member(&self, turn: usize) -> Result<Grpc<Channel>, Status> {
+        let channel = self.members[turn % self.members.len()].clone();
         // Everything may come at once, when a server starts.
-        let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(usize::MAX);
-        grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        let mut grpc = Grpc::new(channel).max_decoding_message_size(usize::MAX);
+        grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
         Ok(grpc)
     }
+}
+
+/// Not what etcd thinks of the request, but that it cannot be reached or has no quorum.
+fn is_fault(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled)
 }
 
 #[cfg(test)]

@@ -3,53 +3,14 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use backstay_api::{Entropy, Index};
-use backstay_store::front::LogLimits;
-use backstay_store::{Encoded, Key, Operation, Range, Store, StoreError, conformance};
-use backstay_store_etcd::{EtcdConfig, EtcdStore};
+use backstay_store::{Key, Operation, Range, Store, StoreError, conformance};
 use bytes::Bytes;
 use support::Etcd;
 use support::proxy::Proxy;
-
-/// Long enough for whatever a test waits for; a limit against hanging, never a measure.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn entropy() -> Entropy {
-    static COUNT: AtomicU64 = AtomicU64::new(1);
-    Entropy::new(|| COUNT.fetch_add(1, Ordering::Relaxed))
-}
-
-async fn open(etcd: &Etcd, prefix: &str) -> EtcdStore {
-    let config = EtcdConfig { endpoints: vec![etcd.endpoint()], ..EtcdConfig::default() };
-    // It listens before it is ready.
-    let opening = async {
-        loop {
-            match EtcdStore::open_at(&config, prefix, LogLimits::default(), entropy()).await {
-                Ok(store) => return store,
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, opening).await.expect("etcd answers")
-}
-
-fn encoded(text: &str) -> Encoded {
-    let tail = Bytes::from(format!("\",\"text\":\"{text}\"}}"));
-    let index = Arc::new(Index { uid: text.to_string(), ..Index::default() });
-    Encoded { head: Bytes::from_static(b"{\"rv\":\""), tail, index }
-}
-
-fn key(name: &str) -> Key {
-    Key::new("pods", "default", name)
-}
-
-async fn create(store: &EtcdStore, name: &str) -> Result<u64, StoreError> {
-    let operation = Operation::Create { value: encoded(name) };
-    store.commit(key(name), operation).await.map(|entry| entry.revision)
-}
+use support::store::{PATIENCE, create, encoded, key, open, open_by};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_keeps_the_promises_of_the_port() {
@@ -94,6 +55,27 @@ async fn servers_see_what_others_have_acknowledged() {
     assert_eq!(two.share("ca", Bytes::from_static(b"theirs")).await.unwrap(), "ours", "the first counts");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_must_go_with_others_is_refused_if_there_are_new_ones() {
+    let Some(etcd) = Etcd::start("what_must_go_with_others_is_refused_if_there_are_new_ones") else { return };
+    let (one, two) = (open(&etcd, "/a").await, open(&etcd, "/a").await);
+    let new = || Operation::Create { value: encoded("new") };
+    let refused = |result: Result<_, StoreError>| matches!(result, Err(StoreError::Overtaken { .. }));
+    let seen = one.snapshot().revision();
+    let other = create(&two, "other").await.unwrap();
+    assert!(refused(one.commit_beside(key("a"), new(), seen).await));
+    assert!(one.snapshot().get(&key("other")).is_some(), "and then it is seen");
+    let a = one.commit_beside(key("a"), new(), other).await.expect("all are known").revision;
+    let update = |expected| Operation::Update { value: encoded("newer"), expected };
+    assert!(refused(two.commit_beside(key("a"), update(a), other).await), "itself counts as well");
+    // Its own state comes first, and other resources do not matter.
+    two.commit(Key::new("podtemplates", "default", "a"), new()).await.unwrap();
+    assert!(matches!(two.commit_beside(key("a"), update(other), a).await, Err(StoreError::Conflict { .. })));
+    assert!(matches!(two.commit_beside(key("a"), new(), seen).await, Err(StoreError::Exists { .. })));
+    assert!(matches!(two.commit_beside(key("b"), update(a), a).await, Err(StoreError::NotFound { .. })));
+    two.commit_beside(key("a"), update(a), a).await.expect("all are known");
+}
+
 /// Killed again and again under load: whatever was acknowledged is there, and whoever watches has seen it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_when_etcd_dies() {
@@ -109,7 +91,9 @@ async fn nothing_acknowledged_is_lost_when_etcd_dies() {
                 number += 1;
                 match create(&store, &name).await {
                     Ok(_) => written.push(name),
-                    Err(StoreError::Unavailable { .. }) => tokio::time::sleep(Duration::from_millis(20)).await,
+                    Err(StoreError::Unavailable { .. } | StoreError::Uncertain { .. }) => {
+                        tokio::time::sleep(Duration::from_millis(20)).await
+                    }
                     // Its answer was lost, and it was tried under this name before: never here, names are new.
                     Err(other) => panic!("{other}"),
                 }
@@ -158,8 +142,8 @@ async fn without_etcd_it_says_so() {
         Err(StoreError::Unavailable { reason }) => assert!(reason.contains("etcd does not answer"), "{reason}"),
         other => panic!("{other:?}"),
     };
-    check(create(&store, "b").await.map(drop));
     check(store.catch_up().await);
+    check(create(&store, "b").await.map(drop));
     assert_eq!(store.snapshot().get(&key("a")).unwrap().revision, revision, "what is known can still be read");
     assert!(etcd.resume());
     let back = async {
@@ -181,8 +165,7 @@ async fn a_server_that_was_away_for_too_long_begins_anew() {
     let Some(etcd) = Etcd::start("a_server_that_was_away_for_too_long_begins_anew") else { return };
     let here = open(&etcd, "/a").await;
     let proxy = Proxy::to(&etcd.endpoint());
-    let config = EtcdConfig { endpoints: vec![proxy.endpoint()], ..EtcdConfig::default() };
-    let away = EtcdStore::open_at(&config, "/a", LogLimits::default(), entropy()).await.unwrap();
+    let away = open_by(vec![proxy.endpoint()], "/a").await;
     create(&here, "a").await.unwrap();
     away.catch_up().await.unwrap();
     let mut watch = away.watch(Range::all("pods"), away.snapshot().revision()).unwrap();

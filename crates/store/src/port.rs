@@ -153,6 +153,9 @@ pub enum StoreError {
     /// Update or delete of a key that is gone.
     #[error("{key:?} does not exist")]
     NotFound { key: Key },
+    /// [`Store::commit_beside`]: another server has written an object of this resource. Look again.
+    #[error("another server has written to {resource} meanwhile")]
+    Overtaken { resource: Arc<str> },
     /// The revision is no longer kept; list again.
     #[error("revision {asked} is compacted; the oldest kept is {oldest}")]
     Compacted { asked: Revision, oldest: Revision },
@@ -165,6 +168,9 @@ pub enum StoreError {
     /// The engine cannot write or read: disk full, I/O error, peer gone. Nothing was acknowledged.
     #[error("store unavailable: {reason}")]
     Unavailable { reason: String },
+    /// The answer of the engine was lost, so that the operation has perhaps been carried out, or still will be.
+    #[error("it is not known whether this was done: {reason}")]
+    Uncertain { reason: String },
 }
 
 /// An immutable view of everything at one revision. Cheap to make and to keep.
@@ -211,6 +217,16 @@ pub trait Store: Send + Sync + 'static {
     /// Carries out one operation. Durable once it returns; visible to readers and watchers only then.
     /// Returns the entry as committed (for a delete: the last state, with the revision of the deletion).
     async fn commit(&self, key: Key, operation: Operation) -> Result<Arc<Entry>, StoreError>;
+
+    /// As [`Store::commit`], unless another server has written an object of this resource after `seen`: what is
+    /// committed must go with all the others, as the caller has seen them then. Within one server callers keep each
+    /// other out; engines with one server need not look.
+    ///
+    /// # Errors
+    /// `Overtaken`; then a snapshot holds what was written.
+    async fn commit_beside(&self, key: Key, operation: Operation, _seen: Revision) -> Result<Arc<Entry>, StoreError> {
+        self.commit(key, operation).await
+    }
 
     /// The newest state. A later call never returns an older one, and every acknowledged commit is in it.
     fn snapshot(&self) -> Arc<dyn Snapshot>;

@@ -7,7 +7,7 @@ use backstay_api::{Status, meta};
 use backstay_store::{Operation, Range, Revision, Store, StoreError, Watch};
 use futures::future::select_all;
 
-use super::{DEFINITIONS, clean_up, commit, definitions, settle};
+use super::{DEFINITIONS, clean_up, definitions, settle, written};
 use crate::encode;
 use crate::server::Core;
 
@@ -47,10 +47,11 @@ pub async fn pass(core: &Arc<Core>) -> Result<Vec<String>, Status> {
             continue;
         }
         let before = definition.get("status").cloned();
-        let _names = settle(core, &served, &mut definition).await;
+        let Some(names) = settle(core, &served, &mut definition).await else { continue };
         if definition.get("status") != before.as_ref() {
             let value = served.encode(&definition);
-            commit(core, &entry, Operation::Update { value, expected: entry.revision }).await?;
+            let operation = Operation::Update { value, expected: entry.revision };
+            written(core.store.commit_beside(entry.key.clone(), operation, names.seen).await)?;
         }
     }
     Ok(waiting)

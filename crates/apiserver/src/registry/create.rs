@@ -7,7 +7,7 @@ use backstay_api::{Reason, Status, meta, strategy, validation};
 use backstay_store::{Operation, StoreError};
 use serde_json::Value;
 
-use super::{Written, metadata, store_failure};
+use super::{Beside, Written, metadata, store_failure};
 use crate::admission::{Admission, Event};
 use crate::answer::Payload;
 use crate::authz::escalation;
@@ -40,13 +40,14 @@ pub async fn create_tracked(call: &Call, options: &WriteOptions, mut object: Val
     let (stored, mut object) = convert::to_stored(&call.core.catalog.contents(), &call.served, object)?;
     metadata::begin(&mut object, call.core.clock.now(), call.core.entropy.uuid());
     strategy::prepare_for_create(&stored.resource, &mut object);
-    let _names = custom::settle(&call.core, &stored, &mut object).await;
-    let _addresses = services::reserve(call, &stored, &mut object).await?;
+    let names = custom::settle(&call.core, &stored, &mut object).await;
+    let addresses = services::reserve(call, &stored, &mut object).await?;
+    let beside = names.as_ref().or(addresses.as_ref());
     match meta::str_at(&object, &["metadata", "generateName"]).to_string() {
         base if !base.is_empty() && meta::name(&object).is_empty() => {
-            generated_name(call, options, &stored, object, &base).await
+            generated_name(call, options, &stored, object, &base, beside).await
         }
-        _ => commit(call, options, &stored, &object).await,
+        _ => commit(call, options, &stored, &object, beside).await,
     }
 }
 
@@ -56,19 +57,26 @@ async fn generated_name(
     stored: &Arc<Served>,
     mut object: Value,
     base: &str,
+    beside: Option<&Beside<'_>>,
 ) -> Result<Written, Status> {
     let mut left = GENERATED_NAMES_MAX;
     loop {
         meta::set_meta(&mut object, "name", metadata::generate_name(base, &call.core.entropy));
         left -= 1;
-        match commit(call, options, stored, &object).await {
+        match commit(call, options, stored, &object, beside).await {
             Err(status) if status.reason() == Some(Reason::AlreadyExists) && left > 0 => continue,
             result => return result,
         }
     }
 }
 
-async fn commit(call: &Call, options: &WriteOptions, stored: &Served, object: &Value) -> Result<Written, Status> {
+async fn commit(
+    call: &Call,
+    options: &WriteOptions,
+    stored: &Served,
+    object: &Value,
+    beside: Option<&Beside<'_>>,
+) -> Result<Written, Status> {
     let found = stored.create_problems(object, call.core.policy);
     if !found.causes.is_empty() {
         return Err(validation::invalid(&call.served.resource, meta::name(object), found.causes));
@@ -82,7 +90,7 @@ async fn commit(call: &Call, options: &WriteOptions, stored: &Served, object: &V
         };
     }
     let value = stored.encode(object);
-    match call.core.store.commit(key, Operation::Create { value }).await {
+    match super::commit(call, key, Operation::Create { value }, beside).await {
         Ok(entry) => {
             accounts::follow(&call.core, stored, &entry.key.namespace, &entry.key.name).await?;
             Ok((201, Payload::Entry(entry)))

@@ -15,8 +15,10 @@ pub mod update;
 
 use std::sync::Arc;
 
+use backstay_api::status::Details;
 use backstay_api::{Reason, Status};
-use backstay_store::{Entry, StoreError};
+use backstay_store::{Entry, Key, Operation, Revision, StoreError};
+use tokio::sync::MutexGuard;
 
 use crate::answer::Payload;
 use crate::call::Call;
@@ -53,11 +55,43 @@ pub fn modified(call: &Call, name: &str) -> Status {
     Status::modified(&resource.group, &resource.plural, name)
 }
 
+/// Held from looking at the others of a resource until an object is written that must go with them.
+pub struct Beside<'a> {
+    /// The others were looked at as of then.
+    pub seen: Revision,
+    pub _turn: MutexGuard<'a, ()>,
+}
+
+/// Writes an object, which may have to go with others.
+pub async fn commit(
+    call: &Call,
+    key: Key,
+    operation: Operation,
+    beside: Option<&Beside<'_>>,
+) -> Result<Arc<Entry>, StoreError> {
+    match beside {
+        Some(beside) => call.core.store.commit_beside(key, operation, beside.seen).await,
+        None => call.core.store.commit(key, operation).await,
+    }
+}
+
 /// What a client is told when the store refuses for reasons of its own.
 pub fn store_failure(error: &StoreError) -> Status {
-    if let StoreError::TooLarge { .. } = error {
-        return Status::new(Reason::RequestEntityTooLarge, error.to_string());
-    }
+    let reason = match error {
+        StoreError::TooLarge { .. } => return Status::new(Reason::RequestEntityTooLarge, error.to_string()),
+        StoreError::Overtaken { .. } => Reason::ServerTimeout,
+        StoreError::Unavailable { .. } => Reason::ServiceUnavailable,
+        StoreError::Uncertain { .. } => Reason::Timeout,
+        _ => Reason::InternalError,
+    };
     tracing::error!(error = %error, "the store refuses");
-    Status::internal(error)
+    let status = Status::new(reason, error.to_string());
+    match reason {
+        Reason::InternalError => Status::internal(error),
+        // Nothing has happened, so that clients may try again by themselves. If perhaps it has, they must look first.
+        Reason::ServiceUnavailable | Reason::ServerTimeout => {
+            status.details(Details { retry_after_seconds: Some(1), ..Details::default() })
+        }
+        _ => status,
+    }
 }

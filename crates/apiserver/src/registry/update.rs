@@ -127,8 +127,9 @@ async fn attempt(
     check_version(call, &mut object, entry)?;
     metadata::carry_over(&mut object, old_stored);
     strategy::prepare_for_update(&stored.resource, call.subresource(), &mut object, old_stored);
-    let _names = custom::settle(&call.core, &stored, &mut object).await;
-    let _addresses = services::reserve(call, &stored, &mut object).await?;
+    let names = custom::settle(&call.core, &stored, &mut object).await;
+    let addresses = services::reserve(call, &stored, &mut object).await?;
+    let beside = names.as_ref().or(addresses.as_ref());
     check(call, &stored, &object, old_stored)?;
     managed::keep_times(old_stored, &mut object);
     if finalizers::is_finished(&stored, &object, old_stored) {
@@ -141,12 +142,14 @@ async fn attempt(
         return Ok(Attempt::Done((200, Payload::Object(convert::to_served(&call.served, object)))));
     }
     let operation = Operation::Update { value: stored.encode(&object), expected: entry.revision };
-    match call.core.store.commit(entry.key.clone(), operation).await {
+    match super::commit(call, entry.key.clone(), operation, beside).await {
         Ok(entry) => {
             accounts::follow(&call.core, &stored, &entry.key.namespace, &entry.key.name).await?;
             Ok(Attempt::Done((200, Payload::Entry(entry))))
         }
-        Err(StoreError::Conflict { .. } | StoreError::NotFound { .. }) => Ok(Attempt::Raced),
+        Err(StoreError::Conflict { .. } | StoreError::NotFound { .. } | StoreError::Overtaken { .. }) => {
+            Ok(Attempt::Raced)
+        }
         Err(error) => Err(store_failure(&error)),
     }
 }

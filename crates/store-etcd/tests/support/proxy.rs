@@ -1,14 +1,23 @@
-//! A way to etcd that can be cut.
+//! A way to etcd that can be cut, or lose the answers.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// Passes bytes on until it is dropped, except while it is cut.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Open,
+    /// Questions arrive, answers do not.
+    Mute,
+    Cut,
+}
+
+/// Passes bytes on until it is dropped, as far as its way is open.
 pub struct Proxy {
     address: SocketAddr,
-    cut: watch::Sender<bool>,
+    way: watch::Sender<Way>,
 }
 
 impl Proxy {
@@ -19,7 +28,7 @@ impl Proxy {
         listener.set_nonblocking(true).expect("a setting");
         let address = listener.local_addr().expect("an address");
         let listener = TcpListener::from_std(listener).expect("within a runtime");
-        let (cut, seen) = watch::channel(false);
+        let (way, seen) = watch::channel(Way::Open);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let seen = seen.clone();
@@ -29,7 +38,7 @@ impl Proxy {
                 tokio::spawn(pass(client, target, seen));
             }
         });
-        Self { address, cut }
+        Self { address, way }
     }
 
     pub fn endpoint(&self) -> String {
@@ -38,21 +47,40 @@ impl Proxy {
 
     /// Ends all connections; new ones end at once.
     pub fn cut(&self) {
-        self.cut.send_replace(true);
+        self.way.send_replace(Way::Cut);
+    }
+
+    /// Answers are held back from now on.
+    pub fn mute(&self) {
+        self.way.send_replace(Way::Mute);
     }
 
     pub fn heal(&self) {
-        self.cut.send_replace(false);
+        self.way.send_replace(Way::Open);
     }
 }
 
-async fn pass(mut client: TcpStream, target: SocketAddr, mut cut: watch::Receiver<bool>) {
-    if *cut.borrow_and_update() {
+async fn pass(client: TcpStream, target: SocketAddr, mut way: watch::Receiver<Way>) {
+    if *way.borrow_and_update() == Way::Cut {
         return;
     }
-    let Ok(mut server) = TcpStream::connect(target).await else { return };
+    let Ok(server) = TcpStream::connect(target).await else { return };
+    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+        (client.into_split(), server.into_split());
+    let mut seen = way.clone();
+    let answers = async {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
+            let open = way.wait_for(|way| *way != Way::Mute).await.is_ok();
+            if !open || to_client.write_all(&buffer[..length]).await.is_err() {
+                return;
+            }
+        }
+    };
     tokio::select! {
-        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
-        _ = cut.changed() => {}
+        biased;
+        _ = seen.wait_for(|way| *way == Way::Cut) => {}
+        _ = tokio::io::copy(&mut from_client, &mut to_server) => {}
+        () = answers => {}
     }
 }

@@ -1,0 +1,153 @@
+//! Answers that get lost, members that die, an etcd that is full, certificates that do not fit.
+
+mod support;
+
+use std::sync::Arc;
+
+use backstay_store::front::LogLimits;
+use backstay_store::{Operation, Store, StoreError};
+use backstay_store_etcd::{EtcdConfig, EtcdError, EtcdStore};
+use support::Etcd;
+use support::proxy::Proxy;
+use support::store::{PATIENCE, create, encoded, entropy, key, open, open_by};
+use support::tls::{self, Authority};
+
+/// The connection breaks after etcd has carried out a commit, before its answer arrives.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_is_lost_is_looked_up() {
+    let Some(etcd) = Etcd::start("a_commit_whose_answer_is_lost_is_looked_up") else { return };
+    let here = open(&etcd, "/a").await;
+    let proxy = Proxy::to(&etcd.endpoint());
+    let away = Arc::new(open_by(vec![proxy.endpoint()], "/a").await);
+    let begun = |operation: Operation| {
+        let away = away.clone();
+        tokio::spawn(async move { away.commit(key("a"), operation).await.map(|entry| entry.revision) })
+    };
+    // Until the other server shows a state of it that is newer.
+    let carried_out = async |before: u64| {
+        let shown = async {
+            while here.snapshot().revision() == before {
+                here.catch_up().await.unwrap();
+            }
+        };
+        tokio::time::timeout(PATIENCE, shown).await.expect("etcd does it");
+    };
+    let mut expected = 0;
+    for step in ["create", "update", "delete"] {
+        away.catch_up().await.unwrap();
+        here.catch_up().await.unwrap();
+        let before = here.snapshot().revision();
+        proxy.mute();
+        let commit = begun(match step {
+            "create" => Operation::Create { value: encoded("one") },
+            "update" => Operation::Update { value: encoded("two"), expected },
+            _ => Operation::Delete { last: encoded("last"), expected },
+        });
+        carried_out(before).await;
+        proxy.cut();
+        proxy.heal();
+        let revision = tokio::time::timeout(PATIENCE, commit).await.expect("it ends").unwrap().expect(step);
+        assert_eq!(revision, here.snapshot().revision(), "{step}");
+        expected = revision;
+    }
+    // It stays cut: nobody can know.
+    away.catch_up().await.unwrap();
+    let before = here.snapshot().revision();
+    proxy.mute();
+    let commit = begun(Operation::Create { value: encoded("three") });
+    carried_out(before).await;
+    proxy.cut();
+    let lost = tokio::time::timeout(PATIENCE, commit).await.expect("it ends").unwrap();
+    assert!(matches!(lost, Err(StoreError::Uncertain { .. })), "{lost:?}");
+    assert!(here.snapshot().get(&key("a")).is_some());
+}
+
+/// Each member in its turn, the leader among them: the others go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_member_of_three_may_die() {
+    let Some(mut members) = Etcd::cluster("one_member_of_three_may_die", 3) else { return };
+    let endpoints: Vec<String> = members.iter().map(Etcd::endpoint).collect();
+    let store = open_by(endpoints.clone(), "/a").await;
+    let mut written = Vec::new();
+    for (dead, member) in members.iter_mut().enumerate() {
+        member.kill();
+        for number in 0..20 {
+            let mut attempts = 0;
+            let name = async {
+                loop {
+                    attempts += 1;
+                    let name = format!("d{dead}-{number}-{attempts}");
+                    match create(&store, &name).await {
+                        Ok(_) => return name,
+                        Err(StoreError::Unavailable { .. } | StoreError::Uncertain { .. }) => {}
+                        Err(other) => panic!("{other}"),
+                    }
+                }
+            };
+            written.push(tokio::time::timeout(PATIENCE, name).await.expect("the others go on"));
+        }
+        store.catch_up().await.expect("the others answer");
+        assert!(member.resume());
+    }
+    let fresh = open_by(endpoints, "/a").await;
+    let lost: Vec<&String> = written.iter().filter(|name| fresh.snapshot().get(&key(name)).is_none()).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_etcd_is_named() {
+    let quota = ["--quota-backend-bytes=2000000".to_string()];
+    let Some(etcd) = Etcd::start_with("a_full_etcd_is_named", "http", &quota) else { return };
+    let store = open(&etcd, "/a").await;
+    let text = "x".repeat(200_000);
+    let refused = async {
+        for number in 0.. {
+            let operation = Operation::Create { value: encoded(&text) };
+            if let Err(error) = store.commit(key(&format!("p{number}")), operation).await {
+                return error;
+            }
+        }
+        unreachable!("numbers do not end")
+    };
+    let refused = tokio::time::timeout(PATIENCE, refused).await.expect("it becomes full");
+    let StoreError::Unavailable { reason } = refused else { panic!("{refused:?}") };
+    assert!(reason.contains("etcd is full") && reason.contains("defragment"), "{reason}");
+    store.catch_up().await.expect("it can be read");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_are_shown_and_looked_at() {
+    let (dir, ours, theirs) = (tempfile::tempdir().unwrap(), Authority::new(), Authority::new());
+    let (certificate, private) = ours.issue();
+    let file = |name: &str, pem: &[u8]| tls::write(dir.path(), name, pem).display().to_string();
+    let arguments = [
+        format!("--cert-file={}", file("server.crt", &certificate)),
+        format!("--key-file={}", file("server.key", &private)),
+        format!("--trusted-ca-file={}", file("ca.crt", &ours.pem())),
+        "--client-cert-auth".to_string(),
+    ];
+    let Some(etcd) = Etcd::start_with("certificates_are_shown_and_looked_at", "https", &arguments) else { return };
+    let secure = etcd.endpoint();
+    let open = async |endpoint: &str, ca: Option<&Authority>, identity: Option<&Authority>| {
+        let (ca, identity) = (ca.map(Authority::pem), identity.map(Authority::issue));
+        let config = EtcdConfig { endpoints: vec![endpoint.to_string()], ca, identity };
+        EtcdStore::open_at(&config, "/a", LogLimits::default(), entropy()).await
+    };
+    let opening = async {
+        loop {
+            if let Ok(store) = open(&secure, Some(&ours), Some(&ours)).await {
+                return store;
+            }
+        }
+    };
+    let store = tokio::time::timeout(PATIENCE, opening).await.expect("they know each other");
+    create(&store, "a").await.unwrap();
+    for (ca, identity) in [(&ours, None), (&ours, Some(&theirs)), (&theirs, Some(&ours))] {
+        let refused = open(&secure, Some(ca), identity).await.err();
+        assert!(matches!(refused, Some(EtcdError::Read { .. })), "{refused:?}");
+    }
+    let refused = open(&secure, None, None).await.err();
+    assert!(matches!(refused, Some(EtcdError::NoAuthority { .. })), "{refused:?}");
+    let refused = open(&secure.replace("https", "http"), Some(&ours), None).await.err();
+    assert!(matches!(refused, Some(EtcdError::NotSecure { .. })), "{refused:?}");
+}
