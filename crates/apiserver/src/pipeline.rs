@@ -9,6 +9,7 @@ use axum::body::Body;
 use backstay_api::selector::FieldSelector;
 use backstay_api::status::Details;
 use backstay_api::{Reason, Status, duration};
+use backstay_store::Revision;
 use futures::FutureExt;
 use http::header::{ACCEPT, CACHE_CONTROL, HeaderName, USER_AGENT};
 use http::request::Parts;
@@ -158,19 +159,21 @@ async fn in_turn(
 }
 
 /// Where other servers write to the same store, has what they have acknowledged seen here as well: by the request, and
-/// by those who decide whether it may be made. Who asks for any version, or an old one, need not wait for it.
+/// by those who decide whether it may be made. Who asks for any version, or one that is here, need not wait for it.
 async fn catch_up(asked: &mut Asked, nature: Nature) -> Result<(), Status> {
     if !asked.core.store.is_shared() {
         return Ok(());
     }
     let reads = matches!(&asked.info.intent, Intent::Resource { verb, .. } if verb.is_read());
+    let wanted = asked.query.text("resourceVersion").parse::<Revision>();
+    let is_here = wanted.is_ok_and(|revision| revision <= asked.core.store.snapshot().revision());
     match nature {
         // Alive without it, but neither healthy nor ready.
         Nature::Health if asked.info.path.starts_with("/livez") => {}
         Nature::Health => {
             asked.store_problem = asked.core.store.catch_up().await.err().map(|error| error.to_string());
         }
-        _ if reads && !asked.query.text("resourceVersion").is_empty() => {}
+        _ if reads && is_here => {}
         _ => asked.core.store.catch_up().await.map_err(|error| store_failure(&error))?,
     }
     Ok(())

@@ -68,6 +68,11 @@ fn another_server_finishes_what_the_first_has_begun() {
         let (writer, reader) = if number % 2 == 0 { (&one, &two) } else { (&two, &one) };
         let value = format!("value={number}");
         writer.backstay(&["annotate", "ds/agent", "--overwrite", &value]).ok();
+        // By the version that the write was answered with, and by none.
+        let version = daemonset(writer)["metadata"]["resourceVersion"].as_str().expect("text").to_string();
+        let path = format!("/apis/apps/v1/namespaces/default/daemonsets/agent?resourceVersion={version}");
+        let seen = reader.backstay(&["get", "--raw", &path]).ok();
+        assert!(seen.contains(&format!("\"value\":\"{number}\"")), "{seen}");
         let path = "jsonpath={.metadata.annotations.value}";
         assert_eq!(reader.backstay(&["get", "ds", "agent", "-o", path]).ok(), number.to_string());
     }
