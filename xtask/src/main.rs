@@ -1,5 +1,6 @@
 //! The project's own chores: `cargo xtask <chore>`.
 
+mod bench;
 mod ci;
 mod clients;
 mod facts;
@@ -10,6 +11,8 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask <chore>
 
+  bench [--micro] [OPTIONS]   measures a release build and keeps the result in docs/benchmarks; --help of the options
+          with `cargo run -p backstay-bench -- --help`
   ci      everything CI runs: set-up, format, lints, tidy, tests, docs
   clients installs the client programs that tests use into target/clients (or $BACKSTAY_CLIENTS)
   facts [KUBECTL]   writes what the API knows of its types: crates/api/src/facts/types.tsv; with a kubectl,
@@ -19,6 +22,7 @@ const USAGE: &str = "usage: cargo xtask <chore>
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let result = match (arguments.next().as_deref(), arguments.collect::<Vec<_>>().as_slice()) {
+        (Some("bench"), options) => bench::run(options),
         (Some("ci"), []) => ci::run(),
         (Some("clients"), []) => clients::install().map(|_| ()),
         (Some("facts"), []) => facts::run(None),

@@ -1,0 +1,47 @@
+//! Turns what was measured into rows of the report.
+
+use crate::StoreKind;
+use crate::fleet::Measured;
+use crate::report::{Report, Row};
+use crate::steps::Step;
+use crate::targets::What;
+
+pub fn fleet(measured: &Measured, report: &mut Report) {
+    let limits = report.limits;
+    let set_up = set_up(measured);
+    let mut add = |what: What, value: f64, of_machine: Option<String>| {
+        // The figures of Kubernetes, and ours that are wanted, are of servers with all that they need: with etcd, too.
+        report.add(Row { nodes: measured.nodes, set_up: set_up.clone(), what, value, of_machine });
+    };
+    let steps = &measured.steps;
+    let named = [(What::Create, steps.create), (What::Update, steps.update), (What::Undo, steps.undo)];
+    for (what, step) in named {
+        add(what, step.seconds, writes(step, limits.fsyncs_per_second));
+    }
+    let list_rate = steps.list.bytes as f64 / 1e6 / steps.list.seconds;
+    let of_machine = (steps.list.bytes > 0)
+        .then(|| format!("{list_rate:.0} MB/s, {:.2} of encoding JSON", list_rate / limits.json_encode_mb_per_second));
+    add(What::List, steps.list.seconds * 1e3, of_machine);
+    add(What::Delete, steps.delete.seconds, writes(steps.delete, limits.fsyncs_per_second));
+    add(What::ServerMemoryPeak, measured.server.memory_peak_mb, None);
+    add(What::ServerProcessor, measured.server.processor_seconds, None);
+    if let Some(etcd) = measured.etcd {
+        add(What::EtcdMemoryPeak, etcd.memory_peak_mb, None);
+        add(What::EtcdProcessor, etcd.processor_seconds, None);
+    }
+}
+
+/// Durable writes a second, beside what the disk can do one after another.
+fn writes(step: Step, fsyncs_per_second: f64) -> Option<String> {
+    let rate = step.writes as f64 / step.seconds;
+    (step.writes > 0).then(|| format!("{rate:.0} writes/s, {:.2} of fsyncs", rate / fsyncs_per_second))
+}
+
+fn set_up(measured: &Measured) -> String {
+    let store = match measured.store {
+        StoreKind::Embedded => "embedded",
+        StoreKind::Etcd => "etcd",
+    };
+    let kubelets = if measured.is_simulated { "simulated" } else { "played" };
+    format!("{store}, {kubelets}, load: {}", measured.load)
+}

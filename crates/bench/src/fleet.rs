@@ -1,0 +1,124 @@
+//! One fleet: a server of its own, its nodes, and the life of a DaemonSet on them.
+
+use anyhow::{Context, Result};
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+
+use crate::etcd::Etcd;
+use crate::process::{Server, Usage};
+use crate::report::Report;
+use crate::steps::{self, Steps};
+use crate::{Options, StoreKind, figures, fleetbench, kubelet};
+
+/// Beyond so many nodes, playing kubelets would cost more than the server does: it simulates them.
+const PLAYED_MAX: usize = 5_000;
+
+/// Nobody renews leases of played nodes: no node may be given up while it is measured.
+const GRACE: [&str; 2] = ["--node-monitor-grace-period", "1h"];
+
+/// What was measured of one fleet.
+pub struct Measured {
+    pub nodes: usize,
+    pub store: StoreKind,
+    /// What made the load: our own, or fleetbench.
+    pub load: &'static str,
+    pub is_simulated: bool,
+    pub steps: Steps,
+    pub server: Usage,
+    pub etcd: Option<Usage>,
+}
+
+/// Measures a fleet with our load, and with fleetbench where there is one.
+pub fn measure(
+    options: &Options,
+    store: StoreKind,
+    nodes: usize,
+    runtime: &Runtime,
+    report: &mut Report,
+) -> Result<()> {
+    if store == StoreKind::Etcd && !Etcd::is_installed() {
+        report.note("the store etcd is not available: there is no `etcd` in PATH");
+        return Ok(());
+    }
+    let own = World::start(options, store, nodes)?;
+    println!("{nodes} nodes, {store:?}: own load");
+    let steps = runtime.block_on(own.life()).with_context(|| format!("{nodes} nodes, {store:?}, own load"))?;
+    figures::fleet(&own.end("own", steps)?, report);
+    match &options.fleetbench {
+        Some(program) => {
+            let other = World::start(options, store, nodes)?;
+            println!("{nodes} nodes, {store:?}: fleetbench");
+            if other.is_simulated {
+                runtime.block_on(async {
+                    kubelet::nodes_ready(&steps::client(&other.server.kubeconfig).await?, nodes).await
+                })?;
+            }
+            let steps = fleetbench::run(program, &other.server.kubeconfig, nodes, other.is_simulated)?;
+            figures::fleet(&other.end("fleetbench", steps)?, report);
+        }
+        None => report.note("fleetbench is not there: the load is our own alone"),
+    }
+    Ok(())
+}
+
+struct World {
+    nodes: usize,
+    store: StoreKind,
+    is_simulated: bool,
+    // Before etcd and the directory: it must end first.
+    server: Server,
+    etcd: Option<Etcd>,
+    _directory: tempfile::TempDir,
+}
+
+impl World {
+    fn start(options: &Options, store: StoreKind, nodes: usize) -> Result<Self> {
+        let directory = tempfile::tempdir().context("cannot make a directory")?;
+        let is_simulated = nodes > PLAYED_MAX;
+        let mut arguments: Vec<String> = GRACE.map(String::from).into();
+        match is_simulated {
+            true => arguments.splice(0..0, simulated(nodes)).for_each(drop),
+            false => arguments.insert(0, "server".into()),
+        }
+        let etcd = match store {
+            StoreKind::Embedded => None,
+            StoreKind::Etcd => Some(Etcd::start(&directory.path().join("etcd"))?),
+        };
+        if let Some(etcd) = &etcd {
+            arguments.extend(["--store".into(), "etcd".into(), "--etcd-endpoints".into(), etcd.endpoint.clone()]);
+        }
+        let server = Server::start(&options.server, &directory.path().join("server"), &arguments)?;
+        Ok(Self { nodes, store, is_simulated, server, etcd, _directory: directory })
+    }
+
+    async fn life(&self) -> Result<Steps> {
+        let client = steps::client(&self.server.kubeconfig).await?;
+        if self.is_simulated {
+            kubelet::nodes_ready(&client, self.nodes).await?;
+            return steps::life(&client, self.nodes).await;
+        }
+        kubelet::register(&client, self.nodes).await?;
+        let mut kubelets = JoinSet::new();
+        kubelets.spawn(kubelet::play(client.clone()));
+        tokio::select! {
+            steps = steps::life(&client, self.nodes) => steps,
+            ended = kubelets.join_next() => {
+                ended.context("there are no kubelets")??.context("the kubelets ended")?;
+                anyhow::bail!("the kubelets ended")
+            }
+        }
+    }
+
+    fn end(self, load: &'static str, steps: Steps) -> Result<Measured> {
+        let Self { nodes, store, is_simulated, server, etcd, _directory } = self;
+        let usage = server.usage()?;
+        server.stop()?;
+        let etcd = etcd.map(|etcd| etcd.stop()).transpose()?;
+        Ok(Measured { nodes, store, load, is_simulated, steps, server: usage, etcd })
+    }
+}
+
+/// How a server is started that simulates its nodes.
+pub fn simulated(nodes: usize) -> Vec<String> {
+    ["up", "--runtime", "none", "--simulated-nodes", &nodes.to_string()].map(String::from).into()
+}

@@ -1,0 +1,54 @@
+//! fleetbench: a load that knows nothing of this project, and that other servers have been measured with.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::steps::{Listing, Step, Steps};
+
+pub fn run(program: &Path, kubeconfig: &Path, nodes: usize, is_simulated: bool) -> Result<Steps> {
+    let mut command = Command::new(program);
+    command.arg("--kubeconfig").arg(kubeconfig).args(["--nodes", &nodes.to_string(), "--max-unavailable", "100%"]);
+    if is_simulated {
+        command.arg("--no-kubelet");
+    }
+    let output = command.output().with_context(|| format!("cannot run {}", program.display()))?;
+    if !output.status.success() {
+        bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
+    steps(&said).with_context(|| format!("{} said something else than expected: {said}", program.display()))
+}
+
+/// Reads lines such as `create nodes=100 seconds=0.52 pods_per_s=192`. It does not tell of writes and bytes.
+fn steps(said: &str) -> Option<Steps> {
+    let number = |step: &str, field: &str| -> Option<f64> {
+        let line = said.lines().find(|line| line.split(' ').next() == Some(step))?;
+        line.split(' ').find_map(|word| word.strip_prefix(field)?.strip_prefix('='))?.parse().ok()
+    };
+    let step = |name: &str| Some(Step { seconds: number(name, "seconds")?, writes: 0 });
+    Some(Steps {
+        create: step("create")?,
+        update: step("update")?,
+        undo: step("undo")?,
+        list: Listing { seconds: number("list_pods", "ms")? / 1e3, bytes: 0 },
+        delete: step("delete")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_lines_are_read() {
+        let said = "nodes_registered n=2 seconds=0.10 writes_per_s=60\ncreate nodes=2 seconds=0.25 pods_per_s=8\n\
+            update nodes=2 seconds=0.50 pods_per_s=4\nundo nodes=2 seconds=0.75 pods_per_s=3\n\
+            list_pods n=2 ms=31.5\ndelete nodes=2 seconds=1.00\n";
+        let read = steps(said).expect("steps");
+        assert_eq!((read.create.seconds, read.update.seconds, read.undo.seconds), (0.25, 0.5, 0.75));
+        assert_eq!((read.list.seconds, read.delete.seconds), (0.0315, 1.0));
+        assert!(steps(&said.replace("undo ", "redo ")).is_none());
+    }
+}

@@ -1,0 +1,58 @@
+//! The command line of the benchmark; `cargo xtask bench` builds everything and calls it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use backstay_bench::{Options, StoreKind};
+use clap::Parser;
+
+/// Measures a backstay server through its public API and keeps the result as a file
+#[derive(Parser)]
+struct Arguments {
+    /// The program to measure
+    #[arg(long, value_name = "FILE")]
+    server: PathBuf,
+
+    /// Sizes of fleets. Up to 5,000 their kubelets are played by the benchmark, beyond the server simulates them
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [100, 1_000, 5_000, 10_000])]
+    nodes: Vec<usize>,
+
+    /// Engines to measure
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["embedded"])]
+    store: Vec<StoreKind>,
+
+    /// See that it works: few repetitions, and a small data directory to start on
+    #[arg(long)]
+    quick: bool,
+
+    /// Where to keep the result
+    #[arg(long, value_name = "DIR", default_value = "docs/benchmarks")]
+    out: PathBuf,
+
+    /// Name of what is measured, for the name of the file
+    #[arg(long, value_name = "COMMIT", default_value = "unknown")]
+    commit: String,
+
+    /// A fleetbench: its load is run as well
+    #[arg(long, value_name = "FILE")]
+    fleetbench: Option<PathBuf>,
+
+    /// What `cargo bench` printed: becomes a part of the table
+    #[arg(long, value_name = "FILE")]
+    micro: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let Arguments { server, nodes, store, quick, out, commit, fleetbench, micro } = Arguments::parse();
+    let options = Options { server, sizes: nodes, stores: store, quick, out, commit, fleetbench, micro };
+    match backstay_bench::run(&options) {
+        Ok(result) => {
+            println!("\nkept as {}", result.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
