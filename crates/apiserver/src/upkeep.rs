@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use backstay_api::{Status, meta};
 use backstay_store::{Operation, Range, StoreError};
+use futures::{TryStreamExt, stream};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -17,6 +18,8 @@ use crate::server::Core;
 
 /// Between two looks for old events, or half of their time if that is shorter.
 const EVERY: Duration = Duration::from_secs(60);
+/// One after the other would wait for the disk each time, and fall behind where events come quickly.
+const DELETED_AT_ONCE: usize = 64;
 
 /// Runs until `stop`.
 pub async fn run(core: &Arc<Core>, stop: impl Future<Output = ()>) {
@@ -39,18 +42,21 @@ pub async fn run(core: &Arc<Core>, stop: impl Future<Output = ()>) {
 pub async fn forget_events(core: &Core) -> Result<(), Status> {
     let Some(served) = core.catalog.find("", "v1", "events") else { return Ok(()) };
     let before = core.clock.now() - core.event_ttl;
-    for entry in core.store.snapshot().list(&Range::all(served.storage()), None, 0) {
+    let all = core.store.snapshot().list(&Range::all(served.storage()), None, 0);
+    let deletions = all.into_iter().filter_map(|entry| {
         let event = encode::parse(&entry);
-        if last_seen(&event).is_none_or(|seen| seen > before) {
-            continue;
-        }
+        last_seen(&event).filter(|seen| *seen <= before)?;
         let operation = Operation::Delete { last: served.encode(&event), expected: entry.revision };
-        match core.store.commit(entry.key.clone(), operation).await {
-            Ok(_) | Err(StoreError::Conflict { .. } | StoreError::NotFound { .. }) => {}
-            Err(error) => return Err(store_failure(&error)),
+        Some((entry.key.clone(), operation))
+    });
+    let deletions = stream::iter(deletions.map(Ok));
+    let delete = |(key, operation)| async move {
+        match core.store.commit(key, operation).await {
+            Ok(_) | Err(StoreError::Conflict { .. } | StoreError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(store_failure(&error)),
         }
-    }
-    Ok(())
+    };
+    deletions.try_for_each_concurrent(DELETED_AT_ONCE, delete).await
 }
 
 /// The newest time that an event carries.
