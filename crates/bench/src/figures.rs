@@ -10,7 +10,6 @@ pub fn fleet(measured: &Measured, report: &mut Report) {
     let limits = report.limits;
     let set_up = set_up(measured);
     let mut add = |what: What, value: f64, of_machine: Option<String>| {
-        // The figures of Kubernetes, and ours that are wanted, are of servers with all that they need: with etcd, too.
         report.add(Row { nodes: measured.nodes, set_up: set_up.clone(), what, value, of_machine });
     };
     let steps = &measured.steps;

@@ -26,14 +26,14 @@ fn rows(text: &str) -> Vec<Micro> {
     let mut path: Vec<String> = Vec::new();
     let mut rows = Vec::new();
     for line in text.lines() {
-        let (depth, rest) = unindented(line);
+        let Some((depth, rest)) = branch(line) else { continue };
         let cells: Vec<&str> = rest.split('│').map(str::trim).collect();
         let [first, _, median, ..] = cells.as_slice() else { continue };
         let (name, fastest) = first.split_once(char::is_whitespace).unwrap_or((first, ""));
         path.truncate(depth);
         path.push(name.to_string());
-        // Headings and names of groups have no times; below a row, divan tells of throughput, without a name.
-        if !median.is_empty() && *median != "median" && !name.is_empty() && depth > 0 {
+        // Names of groups have no times.
+        if depth > 0 && !median.is_empty() {
             let (fastest, median) = (fastest.trim().to_string(), (*median).to_string());
             rows.push(Micro { name: path.join(" "), fastest, median });
         }
@@ -41,15 +41,18 @@ fn rows(text: &str) -> Vec<Micro> {
     rows
 }
 
-/// The depth in the tree, and what stands behind its branches.
-fn unindented(line: &str) -> (usize, &str) {
+/// The depth in the tree, and what stands behind its branches. None for what belongs to the branch above: divan tells
+/// of throughput there.
+fn branch(line: &str) -> Option<(usize, &str)> {
     let (mut depth, mut rest) = (0, line);
     loop {
         if let Some(tail) = rest.strip_prefix("├─ ").or_else(|| rest.strip_prefix("╰─ ")) {
-            return (depth + 1, tail);
+            return Some((depth + 1, tail));
         }
-        let Some(tail) = rest.strip_prefix("│  ").or_else(|| rest.strip_prefix("   ")) else { return (depth, rest) };
-        (depth, rest) = (depth + 1, tail);
+        match rest.strip_prefix("│  ").or_else(|| rest.strip_prefix("   ")) {
+            Some(tail) => (depth, rest) = (depth + 1, tail),
+            None => return (depth == 0).then_some((0, rest)),
+        }
     }
 }
 

@@ -25,6 +25,13 @@ pub struct Row {
     pub of_machine: Option<String>,
 }
 
+impl Row {
+    /// What is wanted is wanted of the embedded engine; others are measured to know what they cost.
+    fn target(&self) -> Option<f64> {
+        self.what.target(self.nodes).filter(|_| self.set_up.starts_with("embedded"))
+    }
+}
+
 pub struct Report {
     commit: String,
     date: String,
@@ -118,7 +125,7 @@ impl Report {
         let rows = self.rows.iter().map(|row| {
             json!({
                 "nodes": row.nodes, "setUp": row.set_up, "what": row.what, "value": row.value,
-                "unit": row.what.unit().name(), "wanted": row.what.target(row.nodes),
+                "unit": row.what.unit().name(), "wanted": row.target(),
                 "kubernetes": row.what.kubernetes(row.nodes), "ofMachine": row.of_machine,
             })
         });
@@ -132,7 +139,7 @@ impl Report {
 fn cells_of(row: &Row) -> [String; 9] {
     let (what, unit) = (row.what, row.what.unit().name());
     let with_unit = |value: Option<f64>| value.map(|value| format!("{} {unit}", number(value))).unwrap_or_default();
-    let target = what.target(row.nodes);
+    let target = row.target();
     let verdict = target.map(|target| if row.value <= target { "ok" } else { "MISSED" });
     let kubernetes = what.kubernetes(row.nodes);
     [
@@ -176,20 +183,21 @@ fn aligned<const N: usize>(cells: &[[String; N]]) -> String {
 mod tests {
     use super::*;
 
-    fn check(nodes: usize, what: What, value: f64, expected: [&str; 5]) {
-        let row = Row { nodes, set_up: String::new(), what, value, of_machine: None };
+    fn check(set_up: &str, nodes: usize, what: What, value: f64, expected: [&str; 5]) {
+        let row = Row { nodes, set_up: set_up.into(), what, value, of_machine: None };
         let cells = cells_of(&row);
         assert_eq!(cells[3..8], expected.map(String::from), "{nodes} {what:?} {value}");
     }
 
     #[test]
     fn figures_stand_beside_what_is_wanted_and_what_others_need() {
-        check(5_000, What::Create, 2.5, ["2.50 s", "<= 2.60 s", "ok", "26.5 s", "10.6"]);
-        check(5_000, What::Create, 2.65, ["2.65 s", "<= 2.60 s", "MISSED", "26.5 s", "10.0"]);
-        check(10_000, What::List, 220.0, ["220 ms", "<= 220 ms", "ok", "", ""]);
-        check(100, What::Delete, 0.1, ["0.10 s", "", "", "0.40 s", "4.0"]);
-        check(10_000, What::StartFull, 1_600.0, ["1600 ms", "<= 1500 ms", "MISSED", "", ""]);
-        check(20, What::StartFull, 16.0, ["16.0 ms", "", "", "", ""]);
+        check("embedded", 5_000, What::Create, 2.5, ["2.50 s", "<= 2.60 s", "ok", "26.5 s", "10.6"]);
+        check("embedded", 5_000, What::Create, 2.65, ["2.65 s", "<= 2.60 s", "MISSED", "26.5 s", "10.0"]);
+        check("embedded", 10_000, What::List, 220.0, ["220 ms", "<= 220 ms", "ok", "", ""]);
+        check("embedded", 100, What::Delete, 0.1, ["0.10 s", "", "", "0.40 s", "4.0"]);
+        check("embedded", 10_000, What::StartFull, 1_600.0, ["1600 ms", "<= 1500 ms", "MISSED", "", ""]);
+        check("embedded", 20, What::StartFull, 16.0, ["16.0 ms", "", "", "", ""]);
+        check("etcd", 5_000, What::Create, 9.0, ["9.00 s", "", "", "26.5 s", "2.9"]);
     }
 
     #[test]
