@@ -14,6 +14,9 @@ const TRANSITION: Duration = Duration::from_secs(5 * 60);
 /// Pods of this priority are never ended for want of something: `system-cluster-critical` and above.
 const CRITICAL: i64 = 2_000_000_000;
 
+/// A disk with so much left, in bytes, is not short of it, however large it is.
+const ENOUGH_DISK: u64 = 2 << 30;
+
 /// How much there is of something, and how much of it is free; in bytes, or in pieces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Room {
@@ -109,11 +112,13 @@ pub fn is_short_of_disk(signals: &Signals) -> bool {
 fn wants(signals: &Signals) -> Vec<Want> {
     const MEMORY: u64 = 100 << 20;
     let percent = |room: Room, percent: u64| room.capacity / 100 * percent;
+    // The kubelet's percentages, but of a large disk a tenth is plenty: whoever has this much left is not short.
+    let disk = |room: Room, of: u64| percent(room, of).min(ENOUGH_DISK);
     let all = [
         (Pressure::Memory, "memory", signals.memory, MEMORY.min(signals.memory.capacity / 2), true),
-        (Pressure::Disk, "ephemeral-storage", signals.disk, percent(signals.disk, 10), true),
+        (Pressure::Disk, "ephemeral-storage", signals.disk, disk(signals.disk, 10), true),
         (Pressure::Disk, "inodes", signals.inodes, percent(signals.inodes, 5), false),
-        (Pressure::Disk, "ephemeral-storage", signals.images, percent(signals.images, 15), true),
+        (Pressure::Disk, "ephemeral-storage", signals.images, disk(signals.images, 15), true),
         (Pressure::Pid, "pids", signals.pids, percent(signals.pids, 5), false),
     ];
     let felt = all.into_iter().filter(|(_, _, room, threshold, _)| room.capacity > 0 && room.available < *threshold);
@@ -193,6 +198,9 @@ mod tests {
         check(memory, &[pod("a", 0, 1, 3, 0), pod("b", 0, 1, 9, 0)], Some("b"));
         check(memory, &[pod("a", 2_000_000_000, 1, 3, 0)], None);
         check(disk, &[pod("a", 0, 0, 9, 1), pod("b", 0, 0, 0, 2)], Some("b"));
+        let large = |available: u64| Signals { disk: room(available, 250 << 30), ..Signals::default() };
+        check(large(17 << 30), &[pod("a", 0, 0, 9, 1)], None);
+        check(large(1 << 30), &[pod("a", 0, 0, 9, 1)], Some("a"));
         check(Signals { inodes: room(4, 100), ..Signals::default() }, &[pod("a", 0, 0, 0, 0)], Some("a"));
         check(Signals { pids: room(4, 100), ..Signals::default() }, &[pod("a", 0, 0, 0, 0)], Some("a"));
     }

@@ -1,0 +1,223 @@
+//! A server and agents on machines of their own, whose network is cut: what pods, nodes and rollouts do meanwhile.
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use backstay_api::Clock;
+use backstay_node::process::{ProcessRuntime, ShimCommand};
+use backstay_node::runtime::Runtime as _;
+use jiff::Timestamp;
+use serde_json::Value;
+use support::hosts::{NEEDS, Network};
+use support::{Ran, needs, run, wait_for};
+
+const MANIFEST: &str = "apiVersion: apps/v1
+kind: DaemonSet
+metadata: { name: agent }
+spec:
+  selector: { matchLabels: { app: agent } }
+  updateStrategy: { rollingUpdate: { maxUnavailable: 1 } }
+  template:
+    metadata: { labels: { app: agent } }
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: main
+        image: none
+        command: [sh, -c, \"while :; do date +%s%N; sleep 0.2; done\"]
+        env: [{ name: VERSION, value: \"1\" }]
+";
+
+/// A program on a host, killed when dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // `nsenter` has become the program itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Host 1 serves, hosts 2 and 3 are nodes n2 and n3.
+struct World {
+    network: Network,
+    server: Option<Running>,
+    agents: Vec<Option<Running>>,
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self {
+            network: Network::new(3),
+            server: None,
+            agents: vec![None, None],
+            dir: tempfile::tempdir().unwrap(),
+        };
+        world.serve();
+        let url = format!("https://{}:6443", world.network.address(1));
+        let printed = world.backstay(&["token", "create", "--agent-server", &url]).ok();
+        let words: Vec<&str> = printed.split_whitespace().skip(2).collect();
+        for host in [2, 3] {
+            world.agent(host, &words);
+        }
+        for host in [2, 3] {
+            world.wait_node(host, "True");
+        }
+        world
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn serve(&mut self) {
+        let mut command = self.network.on(1, env!("CARGO_BIN_EXE_backstay"));
+        let listen = format!("{}:6443", self.network.address(1));
+        command.args(["server", "--listen", &listen, "--node-monitor-grace-period", "8s", "--data-dir"]);
+        command.arg(self.path("server")).env("BACKSTAY_LOG", "warn");
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the server starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.starts_with("backstay: ready "), "{line}");
+        self.server = Some(Running(child));
+    }
+
+    fn agent(&mut self, host: u32, words: &[&str]) {
+        let mut command = self.network.on(host, env!("CARGO_BIN_EXE_backstay"));
+        command.arg("agent").args(words).args(["--node-name", &format!("n{host}"), "--runtime", "process"]);
+        command.arg("--data-dir").arg(self.path(&format!("agent{host}"))).env("BACKSTAY_LOG", "warn");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the agent starts");
+        self.agents[host as usize - 2] = Some(Running(child));
+    }
+
+    fn client(&self, program: &str, arguments: &[&str]) -> Ran {
+        let mut command = self.network.on(1, program);
+        command.env("KUBECONFIG", self.path("server/admin.kubeconfig")).env("HOME", self.dir.path());
+        run(command.args(arguments))
+    }
+
+    fn backstay(&self, arguments: &[&str]) -> Ran {
+        self.client(env!("CARGO_BIN_EXE_backstay"), arguments)
+    }
+
+    fn kubectl(&self, arguments: &[&str]) -> Ran {
+        self.client(support::kubectl(), arguments)
+    }
+
+    fn wait_node(&self, host: u32, ready: &str) {
+        wait_for(&format!("n{host} is ready: {ready}"), || {
+            let path = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}";
+            (self.backstay(&["get", "node", &format!("n{host}"), "-o", path]).stdout == ready).then_some(())
+        });
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.backstay(arguments).ok()).expect("JSON")
+    }
+
+    /// Name, version, start and restarts of the pod on a host.
+    fn pod(&self, host: u32) -> (String, String, String) {
+        let selector = format!("--field-selector=spec.nodeName=n{host}");
+        let list = self.json(&["get", "pods", &selector, "-o", "json"]);
+        let pod = &list["items"][0];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
+        let state = &pod["status"]["containerStatuses"][0];
+        (
+            text(&pod["metadata"]["name"]),
+            text(&pod["spec"]["containers"][0]["env"][0]["value"]),
+            format!("{} {}", state["state"], state["restartCount"]),
+        )
+    }
+
+    fn log_lines(&self, host: u32) -> usize {
+        let pods = self.path(&format!("agent{host}/pods"));
+        let logs = Command::new("find").arg(&pods).args(["-name", "*.log"]).output().unwrap();
+        let files = String::from_utf8(logs.stdout).unwrap();
+        files.lines().map(|file| std::fs::read_to_string(file).map_or(0, |text| text.lines().count())).sum()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.agents.clear();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for host in [2, 3] {
+            runtime.block_on(end_pods(&self.path(&format!("agent{host}"))));
+        }
+    }
+}
+
+async fn end_pods(data_dir: &Path) {
+    let shim = ShimCommand(vec![env!("CARGO_BIN_EXE_backstay").into(), "shim".into()]);
+    let runtime = ProcessRuntime::new(data_dir.join("pods"), shim, Clock::new(Timestamp::now)).unwrap();
+    for pod in runtime.pods().await.unwrap() {
+        let _ = runtime.remove(&pod.uid).await;
+    }
+}
+
+#[test]
+fn a_network_that_is_cut_in_mid_rollout() {
+    if !needs::are_met("a_network_that_is_cut_in_mid_rollout", true, &NEEDS) {
+        return;
+    }
+    let mut world = World::new();
+    let manifest = world.path("agent.yaml");
+    std::fs::write(&manifest, MANIFEST).unwrap();
+    world.backstay(&["apply", "-f", manifest.to_str().unwrap()]).ok();
+    world.backstay(&["rollout", "status", "ds/agent", "--timeout", "60s"]).ok();
+
+    // A host is cut off: its node is given up, its pod runs on.
+    let before = world.pod(3);
+    world.network.cut(3);
+    world.wait_node(3, "Unknown");
+    let taints = world.backstay(&["get", "node", "n3", "-o", "jsonpath={.spec.taints[*].key}"]).ok();
+    assert!(taints.contains("node.kubernetes.io/unreachable"), "{taints}");
+    let lines = world.log_lines(3);
+    wait_for("its pod writes on", || (world.log_lines(3) > lines + 5).then_some(()));
+    assert!(world.kubectl(&["exec", &before.0, "--", "true"]).code != Some(0), "it cannot be reached");
+
+    // With one pod unavailable, the budget is used up: nothing more is taken down.
+    world.backstay(&["set", "env", "ds/agent", "VERSION=2"]).ok();
+    let other = world.pod(2);
+    let waits = world.backstay(&["rollout", "status", "ds/agent", "--timeout", "5s"]);
+    assert_eq!(waits.code, Some(1), "{waits:?}");
+    assert_eq!(world.pod(2), other, "the last available pod is not touched");
+
+    // The link is mended: the node is back by itself, nothing was restarted, and the rollout goes on to its end.
+    world.network.heal(3);
+    world.wait_node(3, "True");
+    world.backstay(&["rollout", "status", "ds/agent", "--timeout", "60s"]).ok();
+    for host in [2, 3] {
+        assert_eq!(world.pod(host).1, "2");
+    }
+    wait_for("both are reached again", || {
+        let reached = |host| world.kubectl(&["exec", &world.pod(host).0, "--", "true"]).code == Some(0);
+        (reached(2) && reached(3)).then_some(())
+    });
+
+    // The server dies and comes back; so does an agent. Pods notice neither.
+    let before = [world.pod(2), world.pod(3)];
+    world.server = None;
+    world.agents[0] = None;
+    let lines = world.log_lines(2);
+    wait_for("pods write on", || (world.log_lines(2) > lines + 5).then_some(()));
+    world.serve();
+    world.agent(2, &[]);
+    for host in [2, 3] {
+        world.wait_node(host, "True");
+    }
+    wait_for("both are reached again", || {
+        let reached = |host| world.kubectl(&["exec", &world.pod(host).0, "--", "true"]).code == Some(0);
+        (reached(2) && reached(3)).then_some(())
+    });
+    assert_eq!([world.pod(2), world.pod(3)], before, "nothing was restarted");
+
+    world.backstay(&["rollout", "undo", "ds/agent"]).ok();
+    world.backstay(&["rollout", "status", "ds/agent", "--timeout", "60s"]).ok();
+    assert_eq!((world.pod(2).1, world.pod(3).1), ("1".to_string(), "1".to_string()));
+}
