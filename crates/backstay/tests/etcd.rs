@@ -164,7 +164,7 @@ fn what_does_not_go_together() {
     check(&["--etcd-endpoints", "http://127.0.0.1:1"], "add --store etcd");
     check(
         &["--store", "etcd", "--etcd-endpoints", "http://127.0.0.1:1"],
-        "cannot read from etcd at http://127.0.0.1:1",
+        "cannot read from etcd at http://127.0.0.1:1: etcd does not answer (tcp connect error: Connection refused",
     );
     check(&["--store", "etcd", "--etcd-endpoints", "https://h:1", "--etcd-ca", "/nowhere"], "cannot read /nowhere");
     check(&["--etcd-cert", "/nowhere"], "--etcd-key");

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tonic::Status;
 
+use crate::explain;
 use crate::keys::{Keys, Stored, parse_last_words};
 use crate::wire::{self, Client, KeyValue, RangeRequest, WatchCreateRequest, WatchResponse, end_of};
 
@@ -148,7 +149,7 @@ pub async fn follow(client: Client, keys: Keys, front: Arc<Front>, applied: watc
                         applied.send_replace(revision);
                         continue;
                     }
-                    Err(error) => tracing::warn!(%error, "cannot read from etcd; will retry"),
+                    Err(status) => tracing::warn!(error = explain(&status), "cannot read from etcd; will retry"),
                 }
             }
             Ended::Fault(why) => tracing::warn!(why, "the watch of etcd has ended; beginning anew"),
@@ -170,14 +171,14 @@ async fn watch_once(
     let request = WatchCreateRequest { range_end: end_of(&prefix), key: prefix, start_revision };
     let (mut stream, turn) = match client.watch(request).await {
         Ok(told) => told,
-        Err(error) => return Ended::Fault(error.to_string()),
+        Err(status) => return Ended::Fault(explain(&status)),
     };
     loop {
         let answer = match stream.message().await {
             Ok(Some(answer)) => answer,
             ended => {
                 client.failed(turn);
-                let why = ended.err().map_or("etcd has closed it".to_string(), |status| status.to_string());
+                let why = ended.err().map_or("etcd has closed it".to_string(), |status| explain(&status));
                 return Ended::Fault(why);
             }
         };

@@ -68,7 +68,7 @@ pub enum EtcdError {
     NoAuthority { endpoint: String },
     #[error("the certificates for etcd cannot be used")]
     Tls { source: tonic::transport::Error },
-    #[error("cannot read from etcd at {}: {status}", .endpoints.join(", "))]
+    #[error("cannot read from etcd at {}: {}", .endpoints.join(", "), explain(.status))]
     Read { endpoints: Vec<String>, status: Box<Status> },
 }
 
@@ -431,14 +431,26 @@ fn unavailable(status: &Status) -> StoreError {
 
 /// What etcd said, and what to do about it.
 fn explain(status: &Status) -> String {
-    let said = status.message();
+    let said = match root_cause(status) {
+        Some(cause) => format!("{}: {cause}", status.message()),
+        None => status.message().to_string(),
+    };
     match status.code() {
         Code::ResourceExhausted if said.contains("space exceeded") => {
             format!("etcd is full ({said}): compact and defragment it, then disarm its alarm (etcdctl alarm disarm)")
         }
-        Code::Unavailable | Code::DeadlineExceeded | Code::Unknown => format!("etcd does not answer ({said})"),
+        Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled => {
+            format!("etcd does not answer ({said})")
+        }
         _ => format!("etcd refuses: {said}"),
     }
+}
+
+/// Such as a connection that is refused, or a certificate that nobody vouches for.
+fn root_cause(status: &Status) -> Option<String> {
+    let source = std::error::Error::source(status)?;
+    let chain = std::iter::successors(Some(source), |error| error.source());
+    chain.last().map(|error| error.to_string()).filter(|cause| cause != status.message())
 }
 
 fn closed() -> StoreError {

@@ -142,9 +142,15 @@ async fn certificates_are_shown_and_looked_at() {
     };
     let store = tokio::time::timeout(PATIENCE, opening).await.expect("they know each other");
     create(&store, "a").await.unwrap();
-    for (ca, identity) in [(&ours, None), (&ours, Some(&theirs)), (&theirs, Some(&ours))] {
+    let rows = [
+        (&ours, None, "etcd does not answer"),
+        (&ours, Some(&theirs), "etcd does not answer"),
+        (&theirs, Some(&ours), "invalid peer certificate"),
+    ];
+    for (ca, identity, expected) in rows {
         let refused = open(&secure, Some(ca), identity).await.err();
-        assert!(matches!(refused, Some(EtcdError::Read { .. })), "{refused:?}");
+        let said = refused.map(|error| error.to_string()).unwrap_or_default();
+        assert!(said.starts_with("cannot read from etcd") && said.contains(expected), "{said}");
     }
     let refused = open(&secure, None, None).await.err();
     assert!(matches!(refused, Some(EtcdError::NoAuthority { .. })), "{refused:?}");
