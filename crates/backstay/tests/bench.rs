@@ -17,6 +17,7 @@ fn a_small_benchmark_makes_a_result_with_all_rows() {
         out,
         commit: "test".into(),
         fleetbench: None,
+        beside: None,
         micro: None,
     };
     let page = backstay_bench::run(&options).unwrap_or_else(|error| panic!("{error:#}"));

@@ -1,6 +1,5 @@
 //! Turns what was measured into rows of the report.
 
-use crate::StoreKind;
 use crate::fleet::Measured;
 use crate::report::{Report, Row};
 use crate::steps::Step;
@@ -8,9 +7,8 @@ use crate::targets::What;
 
 pub fn fleet(measured: &Measured, report: &mut Report) {
     let limits = report.limits;
-    let set_up = set_up(measured);
     let mut add = |what: What, value: f64, of_machine: Option<String>| {
-        report.add(Row { nodes: measured.nodes, set_up: set_up.clone(), what, value, of_machine });
+        report.add(Row { nodes: measured.nodes, set_up: measured.set_up.clone(), what, value, of_machine });
     };
     let steps = &measured.steps;
     let named = [(What::Create, steps.create), (What::Update, steps.update), (What::Undo, steps.undo)];
@@ -22,8 +20,10 @@ pub fn fleet(measured: &Measured, report: &mut Report) {
         .then(|| format!("{list_rate:.0} MB/s, {:.2} of encoding JSON", list_rate / limits.json_encode_mb_per_second));
     add(What::List, steps.list.seconds * 1e3, of_machine);
     add(What::Delete, steps.delete.seconds, writes(steps.delete, limits.fsyncs_per_second));
-    add(What::ServerMemoryPeak, measured.server.memory_peak_mb, None);
-    add(What::ServerProcessor, measured.server.processor_seconds, None);
+    if let Some(server) = measured.server {
+        add(What::ServerMemoryPeak, server.memory_peak_mb, None);
+        add(What::ServerProcessor, server.processor_seconds, None);
+    }
     if let Some(etcd) = measured.etcd {
         add(What::EtcdMemoryPeak, etcd.memory_peak_mb, None);
         add(What::EtcdProcessor, etcd.processor_seconds, None);
@@ -34,13 +34,4 @@ pub fn fleet(measured: &Measured, report: &mut Report) {
 fn writes(step: Step, fsyncs_per_second: f64) -> Option<String> {
     let rate = step.writes as f64 / step.seconds;
     (step.writes > 0).then(|| format!("{rate:.0} writes/s, {:.2} of fsyncs", rate / fsyncs_per_second))
-}
-
-fn set_up(measured: &Measured) -> String {
-    let store = match measured.store {
-        StoreKind::Embedded => "embedded",
-        StoreKind::Etcd => "etcd",
-    };
-    let kubelets = if measured.is_simulated { "simulated" } else { "played" };
-    format!("{store}, {kubelets}, load: {}", measured.load)
 }

@@ -1,6 +1,9 @@
 //! One fleet: a server of its own, its nodes, and the life of a DaemonSet on them.
 
-use anyhow::{Context, Result};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use kube::Client;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
@@ -19,12 +22,11 @@ const GRACE: [&str; 2] = ["--node-monitor-grace-period", "1h"];
 /// What was measured of one fleet.
 pub struct Measured {
     pub nodes: usize,
-    pub store: StoreKind,
-    /// What made the load: our own, or fleetbench.
-    pub load: &'static str,
-    pub is_simulated: bool,
+    /// What was measured, and with what.
+    pub set_up: String,
     pub steps: Steps,
-    pub server: Usage,
+    /// `None` if it is a process of somebody else.
+    pub server: Option<Usage>,
     pub etcd: Option<Usage>,
 }
 
@@ -97,25 +99,57 @@ impl World {
             kubelet::nodes_ready(&client, self.nodes).await?;
             return steps::life(&client, self.nodes).await;
         }
-        kubelet::register(&client, self.nodes).await?;
-        let mut kubelets = JoinSet::new();
-        kubelets.spawn(kubelet::play(client.clone()));
-        tokio::select! {
-            steps = steps::life(&client, self.nodes) => steps,
-            ended = kubelets.join_next() => {
-                ended.context("there are no kubelets")??.context("the kubelets ended")?;
-                anyhow::bail!("the kubelets ended")
-            }
-        }
+        played(&client, self.nodes).await
     }
 
-    fn end(self, load: &'static str, steps: Steps) -> Result<Measured> {
+    fn end(self, load: &str, steps: Steps) -> Result<Measured> {
         let Self { nodes, store, is_simulated, server, etcd, _directory } = self;
         let usage = server.usage()?;
         server.stop()?;
         let etcd = etcd.map(|etcd| etcd.stop()).transpose()?;
-        Ok(Measured { nodes, store, load, is_simulated, steps, server: usage, etcd })
+        let store = match store {
+            StoreKind::Embedded => "embedded",
+            StoreKind::Etcd => "etcd",
+        };
+        let kubelets = if is_simulated { "simulated" } else { "played" };
+        let set_up = format!("{store}, {kubelets}, load: {load}");
+        Ok(Measured { nodes, set_up, steps, server: Some(usage), etcd })
     }
+}
+
+/// The life of a DaemonSet on nodes whose kubelets we play.
+async fn played(client: &Client, nodes: usize) -> Result<Steps> {
+    kubelet::register(client, nodes).await?;
+    let mut kubelets = JoinSet::new();
+    kubelets.spawn(kubelet::play(client.clone()));
+    tokio::select! {
+        steps = steps::life(client, nodes) => steps,
+        ended = kubelets.join_next() => {
+            ended.context("there are no kubelets")??.context("the kubelets ended")?;
+            bail!("the kubelets ended")
+        }
+    }
+}
+
+/// Measures a cluster of somebody else, such as a Kubernetes on this machine, and removes again what was made there.
+/// It must not have nodes of its own, and must not give up nodes that are silent while it is measured.
+pub fn measure_beside(kubeconfig: &Path, nodes: usize, runtime: &Runtime, report: &mut Report) -> Result<()> {
+    if nodes > PLAYED_MAX {
+        report.note("the cluster beside is not measured with more than 5,000 nodes: only our server simulates them");
+        return Ok(());
+    }
+    println!("{nodes} nodes, the cluster beside");
+    let steps = runtime.block_on(async {
+        let client = steps::client(kubeconfig).await?;
+        let steps = played(&client, nodes).await?;
+        steps::remove_namespace(&client).await?;
+        kubelet::unregister(&client).await?;
+        Ok::<_, anyhow::Error>(steps)
+    });
+    let steps = steps.with_context(|| format!("{nodes} nodes, the cluster beside"))?;
+    let set_up = "beside, played, load: own".to_string();
+    figures::fleet(&Measured { nodes, set_up, steps, server: None, etcd: None }, report);
+    Ok(())
 }
 
 /// How a server is started that simulates its nodes.

@@ -19,6 +19,9 @@ const WRITES_AT_ONCE: usize = 64;
 /// When everything of the fleet began: which moment it was does not matter.
 const BEGUN: &str = "2026-01-01T00:00:00Z";
 
+/// A label: this node is none.
+const PLAYED: &str = "bench.backstay.dev/played";
+
 /// As much of a pod as a kubelet here must know.
 pub type Pod = Object<PodSpec, PodStatus>;
 
@@ -58,6 +61,14 @@ pub async fn register(client: &Client, nodes: usize) -> Result<()> {
         .try_for_each(|_| async { Ok(()) })
         .await?;
     nodes_ready(client, nodes).await
+}
+
+/// Removes the nodes that [`register`] made, and no others.
+pub async fn unregister(client: &Client) -> Result<()> {
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource("", "Node"));
+    let ours = ListParams::default().labels(&format!("{PLAYED}=true"));
+    api.delete_collection(&DeleteParams::default(), &ours).await.context("cannot remove the nodes")?;
+    Ok(())
 }
 
 /// Waits until so many nodes have no taint: a new node has one, until its conditions have been looked at.
@@ -161,7 +172,8 @@ fn node(number: usize) -> Value {
     let resources = json!({ "cpu": "32", "memory": "256Gi", "pods": "110" });
     json!({
         "apiVersion": "v1", "kind": "Node",
-        "metadata": { "name": name, "labels": { "kubernetes.io/hostname": name, "kubernetes.io/os": "linux" } },
+        "metadata": { "name": name, "labels": {
+            "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", PLAYED: "true" } },
         "status": {
             "capacity": resources, "allocatable": resources,
             "conditions": [condition("Ready")],

@@ -38,6 +38,8 @@ pub struct Options {
     /// What is measured, for people and for the name of the file.
     pub commit: String,
     pub fleetbench: Option<PathBuf>,
+    /// The kubeconfig of another cluster, without nodes, to be measured in the same run.
+    pub beside: Option<PathBuf>,
     /// A file with what `cargo bench` printed.
     pub micro: Option<PathBuf>,
 }
@@ -54,7 +56,7 @@ pub enum StoreKind {
 /// Returns the page's path.
 ///
 /// # Errors
-/// If the server does not start, or does not do what it is asked to within [`fleet::STEP_MAX`].
+/// If the server does not start, or does not do what it is asked to within 300 s a step.
 pub fn run(options: &Options) -> Result<PathBuf> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start a runtime")?;
     let mut report = Report::new(&options.commit, machine::limits(options.quick)?);
@@ -62,6 +64,12 @@ pub fn run(options: &Options) -> Result<PathBuf> {
     for store in &options.stores {
         for nodes in &options.sizes {
             fleet::measure(options, *store, *nodes, &runtime, &mut report)?;
+        }
+    }
+    for nodes in &options.sizes {
+        match &options.beside {
+            Some(kubeconfig) => fleet::measure_beside(kubeconfig, *nodes, &runtime, &mut report)?,
+            None => report.note("no Kubernetes was measured in this run (--beside KUBECONFIG measures one)"),
         }
     }
     match &options.micro {

@@ -37,14 +37,19 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     fleetbench: Option<PathBuf>,
 
+    /// Also measure a cluster that runs already, such as a Kubernetes on this machine. It must have no nodes, and not
+    /// give up silent ones soon; what is made in it is removed again
+    #[arg(long, value_name = "KUBECONFIG")]
+    beside: Option<PathBuf>,
+
     /// What `cargo bench` printed: becomes a part of the table
     #[arg(long, value_name = "FILE")]
     micro: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
-    let Arguments { server, nodes, store, quick, out, commit, fleetbench, micro } = Arguments::parse();
-    let options = Options { server, sizes: nodes, stores: store, quick, out, commit, fleetbench, micro };
+    let Arguments { server, nodes, store, quick, out, commit, fleetbench, beside, micro } = Arguments::parse();
+    let options = Options { server, sizes: nodes, stores: store, quick, out, commit, fleetbench, beside, micro };
     match backstay_bench::run(&options) {
         Ok(result) => {
             println!("\nkept as {}", result.display());

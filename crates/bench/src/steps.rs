@@ -86,6 +86,16 @@ pub async fn create(client: &Client, nodes: usize) -> Result<Step> {
     Life { client: client.clone(), nodes }.create().await
 }
 
+/// Removes what [`life`] has left, and waits until it is gone.
+pub async fn remove_namespace(client: &Client) -> Result<()> {
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource("", "Namespace"));
+    let listed = api.list_metadata(&ListParams::default()).await.context("cannot list namespaces")?;
+    let from = listed.metadata.resource_version.context("a list without resourceVersion")?;
+    api.delete(NAMESPACE, &DeleteParams::default()).await.context("cannot delete the namespace")?;
+    let ours = WatchParams::default().fields(&format!("metadata.name={NAMESPACE}"));
+    watching::until(&api, &ours, from, |happened| matches!(happened, Happened::IsGone(_))).await
+}
+
 struct Life {
     client: Client,
     nodes: usize,
