@@ -93,10 +93,12 @@ fn mirror_pod(own: &str, pod: &Value) -> Option<String> {
     if meta::str_at(pod, &["spec", "nodeName"]) != own {
         return Some(format!("node {own:?} can only create pods with spec.nodeName set to itself"));
     }
-    let refers = !meta::str_at(pod, &["spec", "serviceAccountName"]).is_empty()
-        || meta::list_at(pod, &["spec", "volumes"]).iter().any(|volume| {
-            ["secret", "configMap", "persistentVolumeClaim", "projected"].iter().any(|kind| volume.get(kind).is_some())
-        });
+    // What a pod refers to, its node may read: whoever could choose that could read everything.
+    let kinds = ["secret", "configMap", "persistentVolumeClaim", "ephemeral", "projected"];
+    let refers = node::refers_to_objects(pod)
+        || meta::list_at(pod, &["spec", "volumes"])
+            .iter()
+            .any(|volume| kinds.iter().any(|kind| volume.get(kind).is_some()));
     refers.then(|| format!("node {own:?} can not create pods that reference other API objects"))
 }
 
@@ -146,5 +148,26 @@ mod tests {
         check(json!({ "metadata": mirror, "spec": { "nodeName": "n2" } }), Some("set to itself"));
         let volumes = json!([{ "name": "v", "secret": { "secretName": "s" } }]);
         check(json!({ "metadata": mirror, "spec": { "nodeName": "n1", "volumes": volumes } }), Some("reference other"));
+        let from =
+            |container: Value| json!({ "metadata": mirror, "spec": { "nodeName": "n1", "containers": [container] } });
+        let variable =
+            |kind: &str| json!({ "env": [{ "name": "A", "valueFrom": { kind: { "name": "s", "key": "k" } } }] });
+        for container in [
+            json!({ "envFrom": [{ "secretRef": { "name": "s" } }] }),
+            json!({ "envFrom": [{ "configMapRef": { "name": "c" } }] }),
+            variable("secretKeyRef"),
+            variable("configMapKeyRef"),
+        ] {
+            check(from(container), Some("reference other"));
+        }
+        check(from(variable("fieldRef")), None);
+        let hidden = json!([{ "name": "v", "rbd": { "secretRef": { "name": "s" } } }]);
+        for (field, value) in [
+            ("imagePullSecrets", json!([{ "name": "s" }])),
+            ("volumes", hidden),
+            ("resourceClaims", json!([{ "name": "r", "resourceClaimName": "r" }])),
+        ] {
+            check(json!({ "metadata": mirror, "spec": { "nodeName": "n1", field: value } }), Some("reference other"));
+        }
     }
 }

@@ -230,6 +230,12 @@ fn accounts(pod: &Value) -> Vec<String> {
     names(std::iter::once(pod), &["spec", "serviceAccountName"])
 }
 
+/// Whether a node that runs the pod may read other objects for its sake.
+pub fn refers_to_objects(pod: &Value) -> bool {
+    [secrets, config_maps, claims, accounts].iter().any(|needed| !needed(pod).is_empty())
+        || !meta::list_at(pod, &["spec", "resourceClaims"]).is_empty()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
