@@ -13,6 +13,8 @@ use crate::machine;
 /// The kubelet's figures.
 const LEASE_SECONDS: i64 = 40;
 const RENEW_EVERY: Duration = Duration::from_secs(10);
+/// Who has not been heard of for longer than two renewals tells again how it is.
+const SILENCE_MAX: Duration = Duration::from_secs(25);
 /// How many renewals there are to one report of the whole status.
 const RENEWALS_PER_STATUS: u32 = 30;
 /// As many images as a node tells of: the kubelet's figure.
@@ -32,23 +34,29 @@ pub(super) async fn run(context: std::sync::Arc<Context>) {
     tracing::info!(node = context.config.name, "node registered");
     let mut ticks = tokio::time::interval(RENEW_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut restored = context.api.restored();
+    let mut heard = tokio::time::Instant::now();
+    let mut owing = false;
     for tick in 0_u32.. {
-        let told = tokio::select! {
+        tokio::select! {
             biased;
-            _ = ticks.tick() => false,
-            () = context.state_changed.notified() => true,
-        };
-        if told {
-            ticks.reset();
+            _ = ticks.tick() => {}
+            () = context.state_changed.notified() => (owing, ()) = (true, ticks.reset()),
+            Ok(()) = restored.changed() => (owing, ()) = (true, ticks.reset()),
         }
-        if let Err(error) = renew(&context, &uid).await {
-            tracing::warn!(node = context.config.name, %error, "lease not renewed");
+        match renew(&context, &uid).await {
+            // Who was silent for a while may have been given up: that is not taken back by a lease.
+            Ok(()) => owing |= std::mem::replace(&mut heard, tokio::time::Instant::now()).elapsed() > SILENCE_MAX,
+            Err(error) => tracing::warn!(node = context.config.name, %error, "lease not renewed"),
         }
-        if told || tick % RENEWALS_PER_STATUS == RENEWALS_PER_STATUS - 1 {
+        if owing || tick % RENEWALS_PER_STATUS == RENEWALS_PER_STATUS - 1 {
             // Also repairs what somebody else has made of it, and registers a node that was deleted.
             match register(&context).await {
-                Ok(new) => uid = new,
-                Err(error) => tracing::warn!(node = context.config.name, %error, "node status not written"),
+                Ok(new) => (uid, owing) = (new, false),
+                Err(error) => {
+                    owing = true;
+                    tracing::warn!(node = context.config.name, %error, "node status not written; will retry");
+                }
             }
         }
     }
