@@ -1,7 +1,7 @@
 //! How a machine becomes a node of a server, and stays one.
 //!
 //! It knows the server by its authority, or by the hash of the authority's key ([`discover`]); shows a token once, to ask
-//! for a certificate of its own ([`request`]); keeps that ([`Credentials`]) and forgets the token; and renews it well
+//! for a certificate of its own ([`fn@join`]); keeps that ([`Credentials`]) and forgets the token; and renews it well
 //! before it runs out.
 
 mod credentials;
