@@ -1,0 +1,106 @@
+//! The images of the runtime.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backstay_node::runtime::{Credential, DiskUsage, Image, ImageError, Images, StoredImage};
+
+use crate::answer;
+use crate::runtime::{CriRuntime, PATIENCE};
+use crate::wire;
+
+/// A large image over a slow line.
+const PULL_PATIENCE: Duration = Duration::from_secs(3600);
+
+#[async_trait]
+impl Images for CriRuntime {
+    async fn find(&self, name: &str) -> Result<Option<Image>, ImageError> {
+        answer::check_name(name)?;
+        let found = self.image_status(name).await.map_err(|status| answer::inspect_error(&status))?;
+        Ok(found.as_ref().map(answer::image))
+    }
+
+    async fn pull(&self, name: &str, credentials: &[Credential]) -> Result<Image, ImageError> {
+        answer::check_name(name)?;
+        let accounts: Vec<Option<&Credential>> = match credentials {
+            [] => vec![None],
+            some => some.iter().map(Some).collect(),
+        };
+        let mut failures: Vec<ImageError> = Vec::new();
+        for account in accounts {
+            let request = wire::PullImageRequest { image: Some(spec(name)), auth: account.map(auth) };
+            let answer: Result<wire::PullImageResponse, _> =
+                self.client().image("PullImage", request, PULL_PATIENCE).await;
+            match answer {
+                Ok(pulled) => return self.pulled(name, &pulled.image_ref).await,
+                Err(status) => failures.push(answer::pull_error(name, &status)),
+            }
+        }
+        let messages: Vec<&str> = failures.iter().map(|error| error.message.as_str()).collect();
+        let message = if messages.len() > 1 { format!("[{}]", messages.join(", ")) } else { messages.concat() };
+        Err(ImageError { reason: failures.last().map_or("ErrImagePull", |error| error.reason), message })
+    }
+
+    async fn list(&self) -> Result<Vec<StoredImage>, ImageError> {
+        let answer = self.client().image("ListImages", wire::ListImagesRequest {}, PATIENCE).await;
+        let answer: wire::ListImagesResponse = answer.map_err(|status| answer::inspect_error(&status))?;
+        Ok(answer.images.into_iter().map(answer::stored_image).collect())
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), ImageError> {
+        let request = wire::ImageRequest { image: Some(spec(id)) };
+        match self.client().image::<_, wire::Nothing>("RemoveImage", request, PATIENCE).await {
+            Err(status) if !answer::is_gone(&status) => Err(answer::inspect_error(&status)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn disk(&self) -> Result<DiskUsage, ImageError> {
+        let answer = self.client().image("ImageFsInfo", wire::ImageFsInfoRequest {}, PATIENCE).await;
+        let answer: wire::ImageFsInfoResponse = answer.map_err(|status| answer::inspect_error(&status))?;
+        let failed = |message: String| ImageError { reason: "ImageInspectError", message };
+        let first = answer.image_filesystems.into_iter().next();
+        let first = first.ok_or_else(|| failed("the runtime knows no file system of its images".to_string()))?;
+        let place = first.fs_id.map(|id| id.mountpoint).unwrap_or_default();
+        let stat = rustix::fs::statvfs(place.as_str())
+            .map_err(|error| failed(format!("cannot tell how large the file system of {place} is: {error}")))?;
+        let capacity_bytes = stat.f_blocks.saturating_mul(stat.f_frsize);
+        // What the whole file system holds decides whether it is full, not what of it are images.
+        Ok(DiskUsage { used_bytes: capacity_bytes - stat.f_bavail.saturating_mul(stat.f_frsize), capacity_bytes })
+    }
+}
+
+impl CriRuntime {
+    pub(crate) async fn image_status(&self, name: &str) -> Result<Option<wire::Image>, tonic::Status> {
+        let request = wire::ImageRequest { image: Some(spec(name)) };
+        let answer: wire::ImageStatusResponse = self.client().image("ImageStatus", request, PATIENCE).await?;
+        Ok(answer.image)
+    }
+
+    async fn pulled(&self, name: &str, reference: &str) -> Result<Image, ImageError> {
+        let found = match self.image_status(reference).await {
+            Ok(Some(found)) => Ok(Some(found)),
+            _ => self.image_status(name).await,
+        };
+        let found = found.map_err(|status| answer::inspect_error(&status))?;
+        let gone = || ImageError {
+            reason: "ErrImagePull",
+            message: format!("image {name:?} was pulled, and is not there: has it been removed meanwhile?"),
+        };
+        found.as_ref().map(answer::image).ok_or_else(gone)
+    }
+}
+
+fn spec(name: &str) -> wire::ImageSpec {
+    wire::ImageSpec { image: name.to_string(), user_specified_image: String::new() }
+}
+
+fn auth(credential: &Credential) -> wire::AuthConfig {
+    wire::AuthConfig {
+        username: credential.username.clone(),
+        password: credential.password.clone(),
+        server_address: credential.server.clone(),
+        identity_token: credential.identity_token.clone(),
+        registry_token: credential.registry_token.clone(),
+    }
+}

@@ -1,0 +1,551 @@
+//! The runtime port over CRI.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backstay_node::lifecycle::ContainerRecord;
+use backstay_node::runtime::{
+    ContainerKey, ExecOutput, Health, Images, Namespaces, PodIdentity, PodUsage, Runtime, RuntimeError, SandboxRequest,
+    SandboxState, StartFailure, StartRequest,
+};
+use backstay_node::streams::{BoxDuplex, StreamError};
+use thiserror::Error;
+use tokio::sync::mpsc::UnboundedSender;
+use tonic::{Code, Status};
+
+use crate::answer;
+use crate::cgroup::{Driver, PodCgroups};
+use crate::request::{self, Host};
+use crate::wire::{self, Client, container_state};
+use crate::{events, logs, netns};
+
+/// Where runtimes usually listen.
+pub const SOCKETS: [&str; 2] = ["/run/containerd/containerd.sock", "/var/run/crio/crio.sock"];
+
+/// A kubelet waits as long (`--runtime-request-timeout`).
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// Beyond a container's grace, for it to be killed and taken apart.
+const STOP_PATIENCE: Duration = Duration::from_secs(120);
+/// Whether somebody listens at a socket shows at once.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+/// Above the runtime's own limit of a command, which is in whole seconds.
+const EXEC_PATIENCE: Duration = Duration::from_secs(10);
+/// As much of a probe's output as fits into an event.
+const EXEC_OUTPUT_BYTES: usize = 10 * 1024;
+/// As much of a termination message as a kubelet takes.
+const MESSAGE_BYTES: usize = 4096;
+
+/// How to use a container runtime.
+#[derive(Clone, Debug)]
+pub struct CriConfig {
+    pub socket: PathBuf,
+    /// Told from others that use the same runtime, a kubelet among them, whose pods are left alone.
+    pub owner: String,
+    /// The cgroup above those of all pods.
+    pub cgroup: String,
+    /// Where the seccomp profiles lie that pods name (`type: Localhost`).
+    pub seccomp_dir: PathBuf,
+    /// A log file is turned over at this size.
+    pub log_bytes_max: u64,
+    /// How many files of a log are kept, the current one included.
+    pub log_files: u32,
+}
+
+impl CriConfig {
+    /// With a kubelet's defaults: cgroups below `kubepods`, logs of 5 files of 10 MiB.
+    pub fn new(socket: PathBuf, owner: String, seccomp_dir: PathBuf) -> Self {
+        let cgroup = "kubepods".to_string();
+        Self { socket, owner, cgroup, seccomp_dir, log_bytes_max: 10 * 1024 * 1024, log_files: 5 }
+    }
+}
+
+#[derive(Debug, Error)]
+pub enum CriError {
+    #[error(
+        "no container runtime that speaks CRI v1 answers at {socket}: {message}; is it running, and is its CRI plugin on?"
+    )]
+    Connect { socket: PathBuf, message: String },
+}
+
+/// A machine's containerd or CRI-O. A clone speaks to the same.
+#[derive(Clone)]
+pub struct CriRuntime {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    client: Client,
+    config: CriConfig,
+    host: Host,
+    cgroups: PodCgroups,
+    /// `containerd`, and its version.
+    name: String,
+    version: String,
+}
+
+impl CriRuntime {
+    /// # Errors
+    /// If nobody answers there, or not in CRI v1.
+    pub async fn connect(config: CriConfig) -> Result<Self, CriError> {
+        let client = Client::new(&config.socket);
+        let version = client.runtime("Version", wire::VersionRequest {}, CONNECT_PATIENCE).await;
+        let version: wire::VersionResponse = version.map_err(|status| CriError::Connect {
+            socket: config.socket.clone(),
+            message: status.message().to_string(),
+        })?;
+        let cgroups = PodCgroups::detect(driver(&client).await, &config.cgroup);
+        let host = Host {
+            owner: config.owner.clone(),
+            seccomp_dir: config.seccomp_dir.clone(),
+            oom_score_adj_min: oom_score_adj_min(),
+        };
+        let wire::VersionResponse { runtime_name: name, runtime_version: version } = version;
+        Ok(Self { inner: Arc::new(Inner { client, config, host, cgroups, name, version }) })
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.inner.client
+    }
+
+    pub(crate) fn config(&self) -> &CriConfig {
+        &self.inner.config
+    }
+
+    /// Our containers with these labels.
+    pub(crate) async fn list(&self, labels: &[(&str, &str)]) -> Result<Vec<wire::Container>, Status> {
+        let filter =
+            wire::ContainerFilter { label_selector: self.selector(labels), ..wire::ContainerFilter::default() };
+        let request = wire::ListContainersRequest { filter: Some(filter) };
+        let answer: wire::ListContainersResponse = self.client().runtime("ListContainers", request, PATIENCE).await?;
+        Ok(answer.containers)
+    }
+
+    fn selector(&self, labels: &[(&str, &str)]) -> HashMap<String, String> {
+        let own = [(request::OWNER, self.inner.host.owner.as_str())];
+        own.iter().chain(labels).map(|(name, value)| (name.to_string(), value.to_string())).collect()
+    }
+
+    /// Our sandboxes with these labels, the newest first.
+    async fn sandboxes(&self, labels: &[(&str, &str)]) -> Result<Vec<wire::PodSandbox>, Status> {
+        let filter = wire::PodSandboxFilter { label_selector: self.selector(labels) };
+        let request = wire::ListPodSandboxRequest { filter: Some(filter) };
+        let answer: wire::ListPodSandboxResponse = self.client().runtime("ListPodSandbox", request, PATIENCE).await?;
+        let mut sandboxes = answer.items;
+        sandboxes.sort_by_key(|sandbox| std::cmp::Reverse((attempt(sandbox), sandbox.created_at)));
+        Ok(sandboxes)
+    }
+
+    async fn ready_sandbox(&self, pod_uid: &str) -> Result<Option<wire::PodSandbox>, Status> {
+        let newest = self.sandboxes(&[(request::POD_UID, pod_uid)]).await?.into_iter().next();
+        Ok(newest.filter(|sandbox| sandbox.state == wire::SANDBOX_READY))
+    }
+
+    async fn sandbox_status(&self, id: &str, verbose: bool) -> Result<wire::PodSandboxStatusResponse, Status> {
+        let request = wire::PodSandboxStatusRequest { pod_sandbox_id: id.to_string(), verbose };
+        self.client().runtime("PodSandboxStatus", request, PATIENCE).await
+    }
+
+    async fn end_sandbox(&self, id: &str, forget: bool) -> Result<(), Status> {
+        let request = || wire::SandboxId { pod_sandbox_id: id.to_string() };
+        fine_if_gone(self.client().runtime("StopPodSandbox", request(), STOP_PATIENCE).await)?;
+        if forget {
+            fine_if_gone(self.client().runtime("RemovePodSandbox", request(), STOP_PATIENCE).await)?;
+        }
+        Ok(())
+    }
+
+    async fn find(&self, key: &ContainerKey) -> Result<Option<wire::Container>, Status> {
+        let labels = [(request::POD_UID, key.pod_uid.as_str()), (request::CONTAINER_NAME, key.name.as_str())];
+        let found = self.list(&labels).await?;
+        Ok(found.into_iter().find(|one| one.metadata.as_ref().is_some_and(|it| it.attempt == key.attempt)))
+    }
+
+    async fn status(&self, id: &str) -> Result<wire::ContainerStatus, Status> {
+        let request = wire::ContainerStatusRequest { container_id: id.to_string(), verbose: false };
+        let answer: wire::ContainerStatusResponse = self.client().runtime("ContainerStatus", request, PATIENCE).await?;
+        answer.status.ok_or_else(|| Status::not_found(format!("container {id} has no status")))
+    }
+
+    /// `None`: gone meanwhile.
+    async fn record(&self, id: &str) -> Result<Option<ContainerRecord>, Status> {
+        let status = match self.status(id).await {
+            Ok(status) => status,
+            Err(status) if answer::is_gone(&status) => return Ok(None),
+            Err(status) => return Err(status),
+        };
+        let message = if status.state == container_state::EXITED { last_words(&status) } else { String::new() };
+        Ok(Some(answer::record(&self.inner.name, &status, message)))
+    }
+
+    async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), Status> {
+        let timeout = i64::try_from(grace.as_millis().div_ceil(1000)).unwrap_or(i64::MAX);
+        let request = wire::StopContainerRequest { container_id: id.to_string(), timeout };
+        fine_if_gone(self.client().runtime("StopContainer", request, grace.saturating_add(STOP_PATIENCE)).await)
+    }
+
+    async fn remove_by_id(&self, id: &str) -> Result<(), Status> {
+        let request = wire::ContainerId { container_id: id.to_string() };
+        fine_if_gone(self.client().runtime("RemoveContainer", request, PATIENCE).await)
+    }
+
+    /// The container's id, or why there is none.
+    async fn create(&self, key: &ContainerKey, request: &StartRequest) -> Result<String, Status> {
+        let sandbox = self.ready_sandbox(&key.pod_uid).await?;
+        let sandbox =
+            sandbox.ok_or_else(|| Status::not_found(format!("pod {} has no sandbox that is ready", key.pod_uid)))?;
+        // What an agent that ended in the middle of a start has left behind.
+        if let Some(half) = self.find(key).await? {
+            self.stop_container(&half.id, Duration::ZERO).await?;
+            self.remove_by_id(&half.id).await?;
+        }
+        let needs_user = request.security.user.is_none() && request.security.group.is_some();
+        let image = if needs_user { self.image_status(&request.image_id).await? } else { None };
+        let pod = identity(&sandbox);
+        let shared = shared(&sandbox);
+        let config = request::container(&self.inner.host, key, &pod, request, shared, image.as_ref());
+        let sandbox_config = wire::PodSandboxConfig {
+            metadata: sandbox.metadata.clone(),
+            log_directory: log_directory(&request.log),
+            linux: Some(wire::LinuxPodSandboxConfig {
+                cgroup_parent: sandbox.annotations.get(CGROUP_PARENT).cloned().unwrap_or_default(),
+                ..wire::LinuxPodSandboxConfig::default()
+            }),
+            labels: sandbox.labels.clone(),
+            annotations: sandbox.annotations.clone(),
+            ..wire::PodSandboxConfig::default()
+        };
+        let request = wire::CreateContainerRequest {
+            pod_sandbox_id: sandbox.id,
+            config: Some(config),
+            sandbox_config: Some(sandbox_config),
+        };
+        let created: wire::ContainerId = self.client().runtime("CreateContainer", request, PATIENCE).await?;
+        Ok(created.container_id)
+    }
+
+    async fn make_sandbox(&self, request: &SandboxRequest) -> Result<(), Status> {
+        let uid = &request.pod.uid;
+        let held = self.sandboxes(&[(request::POD_UID, uid)]).await?;
+        if held.first().is_some_and(|newest| newest.state == wire::SANDBOX_READY) {
+            return Ok(());
+        }
+        for old in &held {
+            // Its containers are kept, for what they have said and how often they have been tried.
+            self.end_sandbox(&old.id, false).await?;
+        }
+        let attempt = held.first().map_or(0, |newest| attempt(newest) + 1);
+        self.inner.cgroups.make(request.qos, uid, &request.limits);
+        let parent = self.inner.cgroups.parent(request.qos, uid);
+        let mut config = request::sandbox(&self.inner.host, request, attempt, parent.clone());
+        config.annotations.insert(CGROUP_PARENT.to_string(), parent);
+        config
+            .annotations
+            .insert(NAMESPACES.to_string(), serde_json::to_string(&request.namespaces).unwrap_or_default());
+        let request = wire::RunPodSandboxRequest { config: Some(config), runtime_handler: request.handler.clone() };
+        self.client().runtime::<_, wire::SandboxId>("RunPodSandbox", request, PATIENCE).await?;
+        Ok(())
+    }
+}
+
+/// Annotations of a sandbox, for its containers.
+const CGROUP_PARENT: &str = "backstay.dev/cgroup-parent";
+const NAMESPACES: &str = "backstay.dev/namespaces";
+
+/// Asks the runtime; one too old to be asked says it among its settings.
+async fn driver(client: &Client) -> Driver {
+    let answer = client.runtime("RuntimeConfig", wire::RuntimeConfigRequest {}, CONNECT_PATIENCE).await;
+    let asked: Option<wire::RuntimeConfigResponse> = answer.ok();
+    if let Some(linux) = asked.and_then(|answer| answer.linux) {
+        return if linux.cgroup_driver == wire::CGROUP_SYSTEMD { Driver::Systemd } else { Driver::Cgroupfs };
+    }
+    let answer = client.runtime("Status", wire::StatusRequest { verbose: true }, CONNECT_PATIENCE).await;
+    let answer: wire::StatusResponse = answer.unwrap_or_default();
+    let settings = answer.info.get("config").map(String::as_str).unwrap_or_default();
+    if uses_systemd(settings) { Driver::Systemd } else { Driver::Cgroupfs }
+}
+
+/// containerd's settings of its usual handler.
+fn uses_systemd(settings: &str) -> bool {
+    let settings: serde_json::Value = serde_json::from_str(settings).unwrap_or_default();
+    let containerd = &settings["containerd"];
+    let usual = containerd["defaultRuntimeName"].as_str().unwrap_or("runc");
+    containerd["runtimes"][usual]["options"]["SystemdCgroup"] == serde_json::Value::Bool(true)
+        || settings["systemdCgroup"] == serde_json::Value::Bool(true)
+}
+
+/// Without `CAP_SYS_RESOURCE` nobody gets below where he is; the runtime beside us is as free as we are.
+fn oom_score_adj_min() -> i32 {
+    const CAP_SYS_RESOURCE: u64 = 1 << 24;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let capabilities = capabilities.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0);
+    if capabilities & CAP_SYS_RESOURCE != 0 {
+        return -1000;
+    }
+    let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+    own.trim().parse().unwrap_or(0)
+}
+
+fn attempt(sandbox: &wire::PodSandbox) -> u32 {
+    sandbox.metadata.as_ref().map_or(0, |metadata| metadata.attempt)
+}
+
+fn identity(sandbox: &wire::PodSandbox) -> PodIdentity {
+    let label = |name: &str| sandbox.labels.get(name).cloned().unwrap_or_default();
+    PodIdentity {
+        namespace: label(request::POD_NAMESPACE),
+        name: label(request::POD_NAME),
+        uid: label(request::POD_UID),
+    }
+}
+
+fn shared(sandbox: &wire::PodSandbox) -> Namespaces {
+    let kept = sandbox.annotations.get(NAMESPACES);
+    kept.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
+/// `PODS/UID/logs`, of `PODS/UID/logs/NAME/ATTEMPT.log`.
+fn log_directory(log: &Path) -> String {
+    let dir = log.parent().and_then(Path::parent).unwrap_or(Path::new(""));
+    dir.to_string_lossy().into_owned()
+}
+
+fn last_words(status: &wire::ContainerStatus) -> String {
+    let file = answer::annotation(status, request::TERMINATION_MESSAGE);
+    let mut bytes = if file.is_empty() { Vec::new() } else { std::fs::read(file).unwrap_or_default() };
+    bytes.truncate(MESSAGE_BYTES);
+    if bytes.is_empty() && status.exit_code != 0 && answer::annotation(status, request::MESSAGE_FROM_LOG) == "true" {
+        return logs::last_words(Path::new(answer::annotation(status, request::LOG)));
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn fine_if_gone(answer: Result<wire::Nothing, Status>) -> Result<(), Status> {
+    match answer {
+        Err(status) if !answer::is_gone(&status) => Err(status),
+        _ => Ok(()),
+    }
+}
+
+fn refused(status: Status) -> RuntimeError {
+    RuntimeError::Refused(answer::text(&status))
+}
+
+#[async_trait]
+impl Runtime for CriRuntime {
+    fn version(&self) -> String {
+        format!("{}://{}", self.inner.name, self.inner.version.trim_start_matches('v'))
+    }
+
+    fn images(&self) -> Option<&dyn Images> {
+        Some(self)
+    }
+
+    async fn health(&self) -> Health {
+        let answer = self.client().runtime("Status", wire::StatusRequest { verbose: false }, PATIENCE).await;
+        let answer: wire::StatusResponse = match answer {
+            Ok(answer) => answer,
+            Err(status) => {
+                let why = Err(format!("container runtime is down: {}", status.message()));
+                return Health { runtime: why.clone(), network: why };
+            }
+        };
+        health(&answer.status.unwrap_or_default())
+    }
+
+    async fn pods(&self) -> Result<Vec<PodIdentity>, RuntimeError> {
+        let sandboxes = self.sandboxes(&[]).await.map_err(refused)?;
+        let mut pods: Vec<PodIdentity> = sandboxes.iter().map(identity).collect();
+        pods.sort_by(|one, other| one.uid.cmp(&other.uid));
+        pods.dedup_by(|one, other| one.uid == other.uid);
+        Ok(pods)
+    }
+
+    async fn prepare(&self, request: &SandboxRequest) -> Result<(), RuntimeError> {
+        let dir = &request.log_dir;
+        std::fs::create_dir_all(dir).map_err(|source| RuntimeError::Io { what: "make", path: dir.clone(), source })?;
+        self.make_sandbox(request).await.map_err(refused)
+    }
+
+    async fn sandbox(&self, pod_uid: &str) -> Result<Option<SandboxState>, RuntimeError> {
+        let Some(sandbox) = self.ready_sandbox(pod_uid).await.map_err(refused)? else { return Ok(None) };
+        let answer = match self.sandbox_status(&sandbox.id, false).await {
+            Ok(answer) => answer,
+            Err(status) if answer::is_gone(&status) => return Ok(None),
+            Err(status) => return Err(refused(status)),
+        };
+        let network = answer.status.and_then(|status| status.network).unwrap_or_default();
+        let more = network.additional_ips.into_iter().map(|it| it.ip);
+        let ips = std::iter::once(network.ip).chain(more).filter(|ip| !ip.is_empty()).collect();
+        Ok(Some(SandboxState { ips }))
+    }
+
+    async fn start(&self, key: &ContainerKey, request: StartRequest) -> Result<(), StartFailure> {
+        let failure = |reason: &str, message: String| StartFailure { reason: reason.into(), message };
+        if let Some(dir) = request.log.parent() {
+            let made = std::fs::create_dir_all(dir);
+            made.map_err(|error| failure("CreateContainerError", format!("cannot make {}: {error}", dir.display())))?;
+        }
+        let id = self.create(key, &request).await;
+        let id = id.map_err(|status| failure("CreateContainerError", status.message().to_string()))?;
+        let asked = wire::ContainerId { container_id: id.clone() };
+        let started = self.client().runtime::<_, wire::Nothing>("StartContainer", asked, PATIENCE).await;
+        let Err(refused) = started else { return Ok(()) };
+        // There is a container that tells, if the runtime got as far as trying.
+        match self.status(&id).await {
+            Ok(status) if status.state == container_state::EXITED => Ok(()),
+            _ => Err(failure("RunContainerError", refused.message().to_string())),
+        }
+    }
+
+    async fn containers(&self, pod_uid: &str) -> Result<BTreeMap<String, Vec<ContainerRecord>>, RuntimeError> {
+        let found = self.list(&[(request::POD_UID, pod_uid)]).await.map_err(refused)?;
+        let mut containers: BTreeMap<String, Vec<ContainerRecord>> = BTreeMap::new();
+        // One that was made and never started is what an interrupted start has left: the next start replaces it.
+        for container in found.into_iter().filter(|container| container.state != container_state::CREATED) {
+            if container.state > container_state::EXITED {
+                // The runtime has lost sight of it: nothing of it may go on.
+                self.stop_container(&container.id, Duration::ZERO).await.map_err(refused)?;
+            }
+            let name = container.metadata.as_ref().map(|metadata| metadata.name.clone()).unwrap_or_default();
+            if let Some(record) = self.record(&container.id).await.map_err(refused)? {
+                containers.entry(name).or_default().push(record);
+            }
+        }
+        containers.values_mut().for_each(|records| records.sort_by_key(|record| record.attempt));
+        Ok(containers)
+    }
+
+    async fn stop(&self, key: &ContainerKey, grace: Duration) -> Result<(), RuntimeError> {
+        match self.find(key).await.map_err(refused)? {
+            Some(container) if container.state != container_state::EXITED => {
+                self.stop_container(&container.id, grace).await.map_err(refused)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn exec(
+        &self,
+        key: &ContainerKey,
+        command: &[String],
+        timeout: Duration,
+    ) -> Result<ExecOutput, RuntimeError> {
+        let container = self.find(key).await.map_err(refused)?;
+        let container = container.ok_or_else(|| RuntimeError::UnknownContainer(key.name.clone()))?;
+        if container.state != container_state::RUNNING {
+            return Err(RuntimeError::NotRunning(key.name.clone()));
+        }
+        let seconds = i64::try_from(timeout.as_millis().div_ceil(1000)).unwrap_or(i64::MAX).max(1);
+        let request = wire::ExecSyncRequest { container_id: container.id, cmd: command.to_vec(), timeout: seconds };
+        let patience = timeout.saturating_add(EXEC_PATIENCE);
+        let answer = self.client().runtime::<_, wire::ExecSyncResponse>("ExecSync", request, patience).await;
+        match answer {
+            Ok(answer) => Ok(ExecOutput { exit_code: Some(answer.exit_code), output: output(&answer) }),
+            Err(status) if is_timeout(&status) => Ok(ExecOutput { exit_code: None, output: String::new() }),
+            Err(status) => Err(refused(status)),
+        }
+    }
+
+    async fn port_forward(&self, pod_uid: &str, port: u16) -> Result<BoxDuplex, StreamError> {
+        let failed = |why: String| StreamError::failed(format!("cannot connect to port {port} of the pod: {why}"));
+        let sandbox = self.ready_sandbox(pod_uid).await.map_err(|status| failed(answer::text(&status)))?;
+        let sandbox = sandbox.ok_or_else(|| failed("it has no sandbox".to_string()))?;
+        let verbose = self.sandbox_status(&sandbox.id, true).await.map_err(|status| failed(answer::text(&status)))?;
+        let namespace = match shared(&sandbox).network {
+            backstay_node::runtime::Namespace::Host => None,
+            _ => Some(network_namespace(&verbose.info).ok_or_else(|| failed("its network is not known".to_string()))?),
+        };
+        let connection = netns::connect(namespace.as_deref(), port).await.map_err(|error| failed(error.to_string()))?;
+        Ok(Box::new(connection))
+    }
+
+    async fn remove_container(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
+        let Some(container) = self.find(key).await.map_err(refused)? else { return Ok(()) };
+        self.remove_by_id(&container.id).await.map_err(refused)?;
+        let named = |annotation: &str| container.annotations.get(annotation).map(Path::new);
+        if let Some(log) = named(request::LOG) {
+            logs::remove(log);
+        }
+        if let Some(message) = named(request::TERMINATION_MESSAGE) {
+            let _ = std::fs::remove_file(message);
+            let _ = message.parent().map(std::fs::remove_dir);
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, pod_uid: &str) -> Result<(), RuntimeError> {
+        for sandbox in self.sandboxes(&[(request::POD_UID, pod_uid)]).await.map_err(refused)? {
+            self.end_sandbox(&sandbox.id, true).await.map_err(refused)?;
+        }
+        for container in self.list(&[(request::POD_UID, pod_uid)]).await.map_err(refused)? {
+            self.stop_container(&container.id, Duration::ZERO).await.map_err(refused)?;
+            self.remove_by_id(&container.id).await.map_err(refused)?;
+        }
+        self.inner.cgroups.remove(pod_uid);
+        if self.sandboxes(&[]).await.is_ok_and(|left| left.is_empty()) {
+            self.inner.cgroups.remove_if_unused();
+        }
+        Ok(())
+    }
+
+    async fn usage(&self, pod_uid: &str) -> Option<PodUsage> {
+        let filter = wire::ContainerStatsFilter { label_selector: self.selector(&[(request::POD_UID, pod_uid)]) };
+        let request = wire::ListContainerStatsRequest { filter: Some(filter) };
+        let answer = self.client().runtime("ListContainerStats", request, PATIENCE).await;
+        let answer: wire::ListContainerStatsResponse = answer.ok()?;
+        let mut usage = PodUsage { processes: self.inner.cgroups.processes(pod_uid), ..PodUsage::default() };
+        for stats in answer.stats {
+            let memory = stats.memory.and_then(|memory| memory.working_set_bytes);
+            let disk = stats.writable_layer.and_then(|layer| layer.used_bytes);
+            usage.memory_bytes += memory.map_or(0, |bytes| bytes.value);
+            usage.disk_bytes += disk.map_or(0, |bytes| bytes.value);
+        }
+        Some(usage)
+    }
+
+    fn notify(&self, changed: UnboundedSender<String>) {
+        tokio::spawn(events::watch(self.clone(), changed));
+    }
+}
+
+fn health(status: &wire::RuntimeStatus) -> Health {
+    let of = |kind: &str| match status.conditions.iter().find(|condition| condition.kind == kind) {
+        Some(condition) if condition.status => Ok(()),
+        Some(condition) => Err(format!(
+            "container {} not ready: {}: {}",
+            kind.trim_end_matches("Ready").to_lowercase(),
+            condition.reason,
+            condition.message
+        )),
+        None => Err(format!("the container runtime says nothing about {kind}")),
+    };
+    Health { runtime: of("RuntimeReady"), network: of("NetworkReady") }
+}
+
+/// A runtime says it by its code, containerd 1.6 only by its words.
+fn is_timeout(status: &Status) -> bool {
+    status.code() == Code::DeadlineExceeded
+        || status.message().contains("timeout") && status.message().contains("exceeded")
+}
+
+fn output(answer: &wire::ExecSyncResponse) -> String {
+    let mut bytes = [answer.stdout.as_slice(), answer.stderr.as_slice()].concat();
+    bytes.truncate(EXEC_OUTPUT_BYTES);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// From what the runtime says about a sandbox when asked for all.
+fn network_namespace(info: &HashMap<String, String>) -> Option<PathBuf> {
+    let info: serde_json::Value = serde_json::from_str(info.get("info")?).ok()?;
+    let namespaces = info["runtimeSpec"]["linux"]["namespaces"].as_array()?;
+    let network = namespaces.iter().find(|namespace| namespace["type"] == "network")?;
+    Some(network["path"].as_str()?.into())
+}
+
+#[cfg(test)]
+#[path = "runtime_tests.rs"]
+mod tests;
