@@ -179,9 +179,11 @@ fn hierarchies(mounts: &str) -> Vec<Hierarchy> {
         }
     };
     let mut found: Vec<Hierarchy> = mounts.lines().filter_map(of).collect();
-    // Beside version 1, version 2 has no controllers of use.
+    // Beside version 1, version 2 has no controllers of use; runtimes make their cgroups there all the same.
     if found.iter().any(|one| !one.controllers.is_empty()) {
-        found.retain(|one| !one.controllers.is_empty());
+        for unified in found.iter_mut().filter(|one| one.controllers.is_empty()) {
+            unified.controllers = "name=unified".to_string();
+        }
     }
     found
 }
@@ -233,7 +235,7 @@ mod tests {
             31 25 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n";
         let v2 = "32 25 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup rw\n";
         let named = |found: Vec<Hierarchy>| found.into_iter().map(|one| one.controllers).collect::<Vec<_>>();
-        assert_eq!(named(hierarchies(&format!("{v2}{v1}"))), ["memory", "cpu,cpuacct"]);
+        assert_eq!(named(hierarchies(&format!("{v2}{v1}"))), ["name=unified", "memory", "cpu,cpuacct"]);
         assert_eq!(named(hierarchies(v2)), [""]);
     }
 }

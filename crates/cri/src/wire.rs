@@ -249,12 +249,6 @@ pub struct RunPodSandboxRequest {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct RunPodSandboxResponse {
-    #[prost(string, tag = "1")]
-    pub pod_sandbox_id: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
 pub struct SandboxId {
     #[prost(string, tag = "1")]
     pub pod_sandbox_id: String,

@@ -123,7 +123,10 @@ async fn rights_and_files() {
     let key = machine.start_with("u1", 1, "id; echo end", |it| it.security.group = Some(77)).await;
     let log = machine.log_with(&key, " end\n").await;
     assert!(log.contains("uid=0(root) gid=77"), "{log}");
-    let free = machine.start_with("u1", 2, "ls /dev; echo end", |it| it.security.privileged = true).await;
+    let mut pod = machine.pod("u2", Namespace::Host);
+    pod.security.privileged = true;
+    machine.runtime.prepare(&pod).await.unwrap();
+    let free = machine.start_with("u2", 0, "ls /dev; echo end", |it| it.security.privileged = true).await;
     let log = machine.log_with(&free, " end\n").await;
     assert!(log.contains("loop") || log.contains("kmsg") || log.contains("tty1"), "{log}");
     machine.end().await;

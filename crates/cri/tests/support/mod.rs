@@ -154,6 +154,7 @@ impl Drop for Machine {
         }
         let _ = self.containerd.kill();
         let _ = self.containerd.wait();
+        cgroups(&self.cgroup).iter().for_each(|dir| remove_tree(dir));
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let own =
             mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|at| Path::new(at).starts_with(&self.dir));
@@ -172,6 +173,13 @@ pub fn cgroups(name: &str) -> Vec<PathBuf> {
     let roots = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
     let all = roots.chain([PathBuf::from("/sys/fs/cgroup")]).map(|root| root.join(name));
     all.filter(|path| path.exists()).collect()
+}
+
+fn remove_tree(dir: &Path) {
+    for child in std::fs::read_dir(dir).into_iter().flatten().flatten().filter(|child| child.path().is_dir()) {
+        remove_tree(&child.path());
+    }
+    let _ = std::fs::remove_dir(dir);
 }
 
 /// Its images, whatever else the runtime has.
