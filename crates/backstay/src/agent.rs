@@ -14,7 +14,7 @@ use clap::Args;
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::Runtime;
+use crate::args::{Runtime, RuntimeArgs};
 use crate::control_plane::host_name;
 use crate::node;
 
@@ -55,9 +55,8 @@ pub struct AgentArgs {
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
 
-    /// What runs this machine's pods
-    #[arg(long, value_enum, default_value_t = Runtime::Auto)]
-    pub runtime: Runtime,
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
 
     /// Where certificate, pods, their volumes and logs are kept [default: $XDG_STATE_HOME/backstay-agent, as root
     /// /var/lib/backstay-agent]
@@ -66,7 +65,7 @@ pub struct AgentArgs {
 }
 
 pub async fn run(args: AgentArgs) -> Result<ExitCode> {
-    if args.runtime == Runtime::None {
+    if args.runtime.kind == Runtime::None {
         bail!("an agent without a runtime has nothing to do: choose another --runtime");
     }
     let data_dir = args.data_dir.clone().unwrap_or_else(crate::data_dir::agent);
@@ -85,7 +84,7 @@ pub async fn run(args: AgentArgs) -> Result<ExitCode> {
         () = &mut stopped => return Ok(ExitCode::SUCCESS),
     };
     println!("backstay: node {} of {}", credentials.node, credentials.server);
-    let runtimes = node::runtimes(args.runtime, &data_dir, &clock)?;
+    let runtimes = node::runtimes(&args.runtime, &data_dir, &clock).await?;
     let streams = NodeStreams::new(runtimes.clone(), pods_dir(&data_dir));
     loop {
         let client = credentials.client().await?;

@@ -9,12 +9,26 @@ use jiff::SignedDuration;
 /// What runs the pods of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Runtime {
-    /// The best that this machine offers; today that is `process`
+    /// `cri` if a container runtime answers at its usual socket or at --cri-socket, else `process`
     Auto,
+    /// containerd or CRI-O, over CRI v1
+    Cri,
     /// Supervised host processes: a container's command runs on the host itself, images are not used
     Process,
     /// This machine is not a node
     None,
+}
+
+/// What runs the pods of this machine, and where it is.
+#[derive(Clone, Debug, Args)]
+pub struct RuntimeArgs {
+    /// What runs this machine's pods
+    #[arg(long = "runtime", value_enum, default_value_t = Runtime::Auto)]
+    pub kind: Runtime,
+
+    /// Where the container runtime listens [default: the usual place of containerd, then of CRI-O]
+    #[arg(long, value_name = "PATH")]
+    pub cri_socket: Option<PathBuf>,
 }
 
 /// What keeps the state of a control plane.
@@ -124,9 +138,8 @@ pub struct UpArgs {
     #[command(flatten)]
     pub control_plane: ControlPlaneArgs,
 
-    /// What runs this machine's pods
-    #[arg(long, value_enum, default_value_t = Runtime::Auto)]
-    pub runtime: Runtime,
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
 
     /// Name of this machine's node [default: the host name]
     #[arg(long, value_name = "NAME")]

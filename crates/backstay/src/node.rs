@@ -1,40 +1,76 @@
 //! This machine as a node.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use backstay_api::Clock;
+use backstay_cri::{CriConfig, CriRuntime};
 use backstay_node::process::{ProcessRuntime, ShimCommand};
 use backstay_node::runtime::Runtimes;
 use backstay_node::streams::NodeStreams;
 use backstay_node::{Machine, NodeConfig, pods_dir};
 
-use crate::args::{Runtime, UpArgs};
+use crate::args::{Runtime, RuntimeArgs, UpArgs};
 use crate::control_plane::{ControlPlane, host_name};
 
 /// The name of this machine's node; `None` if it is to be none.
 pub fn name(args: &UpArgs) -> Option<String> {
     let named = || args.node_name.clone().unwrap_or_else(host_name);
-    (args.runtime != Runtime::None).then(named)
+    (args.runtime.kind != Runtime::None).then(named)
 }
 
 /// What runs the pods of this machine.
-pub fn runtimes(kind: Runtime, data_dir: &Path, clock: &Clock) -> Result<Runtimes> {
+pub async fn runtimes(args: &RuntimeArgs, data_dir: &Path, clock: &Clock) -> Result<Runtimes> {
     let pods = pods_dir(data_dir);
     let program = std::env::current_exe().context("cannot tell where this program is")?;
     let shim = ShimCommand(vec![program.into(), "shim".into()]);
     let process = ProcessRuntime::new(pods.clone(), shim, clock.clone())
         .with_context(|| format!("cannot use {} for the pods of this machine", pods.display()))?;
-    match kind {
-        Runtime::Auto | Runtime::Process | Runtime::None => Ok(Runtimes::new(Arc::new(process))),
+    let cri = match args.kind {
+        Runtime::Auto | Runtime::Cri => cri(args, data_dir).await?,
+        Runtime::Process | Runtime::None if args.cri_socket.is_some() => {
+            bail!("--cri-socket is for a container runtime: leave it out, or choose --runtime cri")
+        }
+        Runtime::Process | Runtime::None => None,
+    };
+    Ok(match cri {
+        Some(cri) => Runtimes::new(Arc::new(cri)).with(PROCESS_HANDLER, Arc::new(process)),
+        None => Runtimes::new(Arc::new(process)),
+    })
+}
+
+/// The handler of a RuntimeClass whose pods are host processes, on machines with containers.
+const PROCESS_HANDLER: &str = "process";
+
+/// The container runtime of this machine; `None` if there is none and none was asked for.
+async fn cri(args: &RuntimeArgs, data_dir: &Path) -> Result<Option<CriRuntime>> {
+    let usual = || backstay_cri::SOCKETS.map(PathBuf::from).into_iter().filter(|socket| socket.exists()).collect();
+    let sockets: Vec<PathBuf> = args.cri_socket.clone().map_or_else(usual, |socket| vec![socket]);
+    let is_wanted = args.kind == Runtime::Cri || args.cri_socket.is_some();
+    let mut refused = None;
+    for socket in sockets {
+        let owner = data_dir.display().to_string();
+        match CriRuntime::connect(CriConfig::new(socket, owner, data_dir.join("seccomp"))).await {
+            Ok(runtime) => return Ok(Some(runtime)),
+            Err(error) if is_wanted => refused = Some(error),
+            Err(error) => tracing::info!(%error, "pods will be host processes"),
+        }
+    }
+    match refused {
+        Some(error) => Err(error.into()),
+        None if is_wanted => bail!(
+            "no container runtime listens at {}: start containerd or CRI-O, or name its socket with --cri-socket",
+            backstay_cri::SOCKETS.join(" or ")
+        ),
+        None => Ok(None),
     }
 }
 
 /// Starts the agent of this machine in the control plane's process.
-pub fn start(plane: &mut ControlPlane, name: String, kind: Runtime) -> Result<()> {
+pub async fn start(plane: &mut ControlPlane, name: String, args: &RuntimeArgs) -> Result<()> {
     let data_dir = plane.data_dir.join("node");
-    let runtimes = runtimes(kind, &data_dir, &plane.clock)?;
+    let runtimes = runtimes(args, &data_dir, &plane.clock).await?;
     plane.reach.set_local(name.clone(), NodeStreams::new(runtimes.clone(), pods_dir(&data_dir)));
     let config = NodeConfig {
         name: name.clone(),

@@ -17,7 +17,7 @@ pub async fn up(args: UpArgs) -> Result<ExitCode> {
     let node = node::name(&args);
     let mut plane = ControlPlane::start(&args.control_plane).await?;
     if let Some(node) = node {
-        node::start(&mut plane, node, args.runtime)?;
+        node::start(&mut plane, node, &args.runtime).await?;
     }
     until_told(plane).await
 }

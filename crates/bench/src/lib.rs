@@ -1,6 +1,6 @@
 //! Measures a server through its public API: fleets of several sizes, starts, memory, the verb `rollout history`; and,
 //! in the same run, what the machine itself can do. One table comes of it, and a plot.
-//! Knows nothing of what is inside of the server, and judges nothing but by the table of [`targets`].
+//! Knows nothing of what is inside of the server, and judges nothing but by the table in `targets`.
 
 mod etcd;
 mod figures;

@@ -1,8 +1,7 @@
 //! The runtime of machines with containerd or CRI-O: pods over CRI v1, on the runtime's own socket.
 //!
-//! [`request`](mod@request) and [`answer`](mod@answer) translate, purely; `runtime` implements the port. What is to be
-//! known about a container after a restart of the agent stands in its labels and annotations. Streams with an open
-//! standard input (exec, attach) are not here yet; probes and hooks run by `ExecSync`.
+//! `request` and `answer` translate, purely; `runtime` implements the port. What is to be
+//! known about a container after a restart of the agent stands in its labels and annotations.
 
 mod answer;
 mod cgroup;
@@ -12,6 +11,7 @@ mod logs;
 mod netns;
 mod request;
 mod runtime;
+mod streams;
 mod wire;
 
 pub use runtime::{CriConfig, CriError, CriRuntime, SOCKETS};

@@ -299,3 +299,7 @@ fn map(pairs: &BTreeMap<String, String>) -> HashMap<String, String> {
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

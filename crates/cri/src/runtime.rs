@@ -11,7 +11,8 @@ use backstay_node::runtime::{
     ContainerKey, ExecOutput, Health, Images, Namespaces, PodIdentity, PodUsage, Runtime, RuntimeError, SandboxRequest,
     SandboxState, StartFailure, StartRequest,
 };
-use backstay_node::streams::{BoxDuplex, StreamError};
+use backstay_node::streams::{AttachRequest, BoxDuplex, ExecRequest, Reason, Session, StreamError};
+use backstay_streams::remote::Wanted;
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedSender;
 use tonic::{Code, Status};
@@ -20,7 +21,7 @@ use crate::answer;
 use crate::cgroup::{Driver, PodCgroups};
 use crate::request::{self, Host};
 use crate::wire::{self, Client, container_state};
-use crate::{events, logs, netns};
+use crate::{events, logs, netns, streams};
 
 /// Where runtimes usually listen.
 pub const SOCKETS: [&str; 2] = ["/run/containerd/containerd.sock", "/var/run/crio/crio.sock"];
@@ -161,6 +162,14 @@ impl CriRuntime {
         let labels = [(request::POD_UID, key.pod_uid.as_str()), (request::CONTAINER_NAME, key.name.as_str())];
         let found = self.list(&labels).await?;
         Ok(found.into_iter().find(|one| one.metadata.as_ref().is_some_and(|it| it.attempt == key.attempt)))
+    }
+
+    /// The id of a container that commands can be run in.
+    async fn running(&self, key: &ContainerKey) -> Result<String, StreamError> {
+        let found = self.find(key).await.map_err(|status| StreamError::failed(answer::text(&status)))?;
+        let running = found.filter(|container| container.state == container_state::RUNNING);
+        let not_found = || StreamError::new(Reason::NotFound, format!("container not found ({:?})", key.name));
+        running.map(|container| container.id).ok_or_else(not_found)
     }
 
     async fn status(&self, id: &str) -> Result<wire::ContainerStatus, Status> {
@@ -448,6 +457,24 @@ impl Runtime for CriRuntime {
             Err(status) if is_timeout(&status) => Ok(ExecOutput { exit_code: None, output: String::new() }),
             Err(status) => Err(refused(status)),
         }
+    }
+
+    async fn open_exec(&self, key: &ContainerKey, request: ExecRequest) -> Result<Session, StreamError> {
+        let container_id = self.running(key).await?;
+        let ExecRequest { command: cmd, stdin, stdout, stderr, tty } = request;
+        let asked = wire::ExecRequest { container_id, cmd, tty, stdin, stdout, stderr };
+        let answer = self.client().runtime("Exec", asked, PATIENCE).await;
+        let at: wire::StreamsAt = answer.map_err(|status| StreamError::failed(answer::text(&status)))?;
+        streams::open(&at.url, Wanted { stdin, stdout, stderr, tty }).await
+    }
+
+    async fn attach(&self, key: &ContainerKey, request: AttachRequest) -> Result<Session, StreamError> {
+        let container_id = self.running(key).await?;
+        let AttachRequest { stdin, stdout, stderr, tty } = request;
+        let asked = wire::AttachRequest { container_id, stdin, tty, stdout, stderr };
+        let answer = self.client().runtime("Attach", asked, PATIENCE).await;
+        let at: wire::StreamsAt = answer.map_err(|status| StreamError::failed(answer::text(&status)))?;
+        streams::open(&at.url, Wanted { stdin, stdout, stderr, tty }).await
     }
 
     async fn port_forward(&self, pod_uid: &str, port: u16) -> Result<BoxDuplex, StreamError> {

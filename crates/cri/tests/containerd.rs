@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use backstay_node::lifecycle::ContainerState;
 use backstay_node::runtime::{HostPort, Limits, Mount, Namespace, Runtime as _, SandboxState};
+use backstay_node::streams::{AttachRequest, ExecRequest};
 use support::{ImagesOf as _, Machine, cgroups, key};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc::unbounded_channel;
 
 const NEEDS: [(&str, &str); 7] = [
@@ -256,5 +257,33 @@ async fn images() {
     images.remove(&found.id).await.unwrap();
     images.remove(&found.id).await.unwrap();
     assert_eq!(images.find(support::IMAGE).await.unwrap(), None);
+    machine.end().await;
+}
+
+#[tokio::test]
+async fn streams() {
+    if !needs::are_met("streams", true, &NEEDS) {
+        return;
+    }
+    let machine = Machine::on_our_network().await;
+    let key = machine.start_with("u1", 0, "echo up; cat", |it| it.stdin = true).await;
+    machine.log_with(&key, "F up").await;
+    let command = ["/bin/sh", "-c", "head -n 1; echo err >&2; exit 5"].map(String::from).to_vec();
+    let request = ExecRequest { command, stdin: true, stdout: true, stderr: true, tty: false };
+    let mut session = machine.runtime.open_exec(&key, request).await.unwrap();
+    session.stdin.as_mut().unwrap().write_all(b"typed\n").await.unwrap();
+    let (mut said, mut complained) = (String::new(), String::new());
+    session.stdout.take().unwrap().read_to_string(&mut said).await.unwrap();
+    session.stderr.take().unwrap().read_to_string(&mut complained).await.unwrap();
+    assert_eq!((said.as_str(), complained.as_str()), ("typed\n", "err\n"));
+    assert_eq!(session.exit.take().unwrap().await, Ok(5));
+
+    let request = AttachRequest { stdin: true, stdout: true, ..AttachRequest::default() };
+    let mut session = machine.runtime.attach(&key, request).await.unwrap();
+    session.stdin.as_mut().unwrap().write_all(b"to its own input\n").await.unwrap();
+    machine.log_with(&key, "F to its own input").await;
+    let mut line = [0; 17];
+    session.stdout.as_mut().unwrap().read_exact(&mut line).await.unwrap();
+    assert_eq!(&line, b"to its own input\n");
     machine.end().await;
 }

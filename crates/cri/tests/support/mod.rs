@@ -21,24 +21,35 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Machine {
     pub dir: TempDir,
     containerd: Child,
+    unshared: &'static [&'static str],
     pub cgroup: String,
     pub log_bytes_max: u64,
     pub runtime: CriRuntime,
 }
 
 impl Machine {
+    /// In a network of its own, where nothing of the machine's is touched.
     pub async fn new() -> Self {
+        Self::with(&["--net"]).await
+    }
+
+    /// For pods on the machine's network, which is ours; the runtime's streams are on its loopback.
+    pub async fn on_our_network() -> Self {
+        Self::with(&[]).await
+    }
+
+    async fn with(unshared: &'static [&'static str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let cgroup = format!("bstest{}x{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         // Short: a socket's path may have no more than 108 bytes.
         let dir = tempfile::Builder::new().prefix("bs").tempdir_in("/run").unwrap();
         write_config(dir.path());
-        let containerd = spawn(dir.path());
+        let containerd = spawn(dir.path(), unshared);
         let log_bytes_max = 10 * 1024 * 1024;
         let runtime = connect(dir.path(), &cgroup, log_bytes_max).await;
         import(dir.path(), "localhost/pause:1", &["/bin/busybox", "sleep", "2147483647"]);
         import(dir.path(), IMAGE, &["/bin/sh", "-c", "echo the image speaks"]);
-        Self { dir, containerd, cgroup, log_bytes_max, runtime }
+        Self { dir, containerd, unshared, cgroup, log_bytes_max, runtime }
     }
 
     /// As after a restart of the agent.
@@ -51,7 +62,7 @@ impl Machine {
         self.containerd.kill().unwrap();
         self.containerd.wait().unwrap();
         // The same network as before is in the hands of nobody: hosts' networks outlive their daemons.
-        self.containerd = spawn(self.dir.path());
+        self.containerd = spawn(self.dir.path(), self.unshared);
         connect(self.dir.path(), &self.cgroup, self.log_bytes_max).await;
     }
 
@@ -220,12 +231,17 @@ state = "{at}/state"
     std::fs::write(dir.join("net.d/10-bs.conflist"), network).unwrap();
 }
 
-/// In a network of its own, where nothing of the machine's is touched.
-fn spawn(dir: &Path) -> Child {
+/// `unshared`: which namespaces are its own.
+fn spawn(dir: &Path, unshared: &[&str]) -> Child {
     let script = format!("ip link set lo up && exec containerd -c {}/config.toml", dir.display());
     let log = std::fs::File::options().create(true).append(true).open(dir.join("containerd.log")).unwrap();
     let mut command = Command::new("unshare");
-    command.args(["--net", "sh", "-c", &script]).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    command
+        .args(unshared)
+        .args(["sh", "-c", &script])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log);
     command.spawn().unwrap()
 }
 
