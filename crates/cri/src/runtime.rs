@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backstay_node::lifecycle::ContainerRecord;
 use backstay_node::runtime::{
-    ContainerKey, ExecOutput, Health, Images, Namespaces, PodIdentity, PodUsage, Runtime, RuntimeError, SandboxRequest,
+    ContainerKey, ExecOutput, Health, Images, PodIdentity, PodUsage, Runtime, RuntimeError, SandboxRequest,
     SandboxState, StartFailure, StartRequest,
 };
 use backstay_node::streams::{AttachRequest, BoxDuplex, ExecRequest, Reason, Session, StreamError};
@@ -213,18 +213,14 @@ impl CriRuntime {
         let needs_user = request.security.user.is_none() && request.security.group.is_some();
         let image = if needs_user { self.image_status(&request.image_id).await? } else { None };
         let pod = identity(&sandbox);
-        let shared = shared(&sandbox);
-        let config = request::container(&self.inner.host, key, &pod, request, shared, image.as_ref());
+        let asked = asked(&sandbox);
+        let config = request::container(&self.inner.host, key, &pod, request, asked.namespaces, image.as_ref());
+        // As it was made: the runtime asks the request, not its memory, whether a container may be privileged.
+        let parent = sandbox.annotations.get(CGROUP_PARENT).cloned().unwrap_or_default();
         let sandbox_config = wire::PodSandboxConfig {
-            metadata: sandbox.metadata.clone(),
-            log_directory: log_directory(&request.log),
-            linux: Some(wire::LinuxPodSandboxConfig {
-                cgroup_parent: sandbox.annotations.get(CGROUP_PARENT).cloned().unwrap_or_default(),
-                ..wire::LinuxPodSandboxConfig::default()
-            }),
             labels: sandbox.labels.clone(),
             annotations: sandbox.annotations.clone(),
-            ..wire::PodSandboxConfig::default()
+            ..request::sandbox(&self.inner.host, &asked, attempt(&sandbox), parent)
         };
         let request = wire::CreateContainerRequest {
             pod_sandbox_id: sandbox.id,
@@ -250,9 +246,8 @@ impl CriRuntime {
         let parent = self.inner.cgroups.parent(request.qos, uid);
         let mut config = request::sandbox(&self.inner.host, request, attempt, parent.clone());
         config.annotations.insert(CGROUP_PARENT.to_string(), parent);
-        config
-            .annotations
-            .insert(NAMESPACES.to_string(), serde_json::to_string(&request.namespaces).unwrap_or_default());
+        let kept = SandboxRequest { labels: BTreeMap::new(), annotations: BTreeMap::new(), ..request.clone() };
+        config.annotations.insert(ASKED.to_string(), serde_json::to_string(&kept).unwrap_or_default());
         let request = wire::RunPodSandboxRequest { config: Some(config), runtime_handler: request.handler.clone() };
         self.client().runtime::<_, wire::SandboxId>("RunPodSandbox", request, PATIENCE).await?;
         Ok(())
@@ -261,7 +256,8 @@ impl CriRuntime {
 
 /// Annotations of a sandbox, for its containers.
 const CGROUP_PARENT: &str = "backstay.dev/cgroup-parent";
-const NAMESPACES: &str = "backstay.dev/namespaces";
+/// What the sandbox was made from, but for its own labels and annotations.
+const ASKED: &str = "backstay.dev/sandbox";
 
 /// Asks the runtime; one too old to be asked says it among its settings.
 async fn driver(client: &Client) -> Driver {
@@ -311,15 +307,10 @@ fn identity(sandbox: &wire::PodSandbox) -> PodIdentity {
     }
 }
 
-fn shared(sandbox: &wire::PodSandbox) -> Namespaces {
-    let kept = sandbox.annotations.get(NAMESPACES);
-    kept.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
-}
-
-/// `PODS/UID/logs`, of `PODS/UID/logs/NAME/ATTEMPT.log`.
-fn log_directory(log: &Path) -> String {
-    let dir = log.parent().and_then(Path::parent).unwrap_or(Path::new(""));
-    dir.to_string_lossy().into_owned()
+fn asked(sandbox: &wire::PodSandbox) -> SandboxRequest {
+    let kept = sandbox.annotations.get(ASKED);
+    let asked = kept.and_then(|text| serde_json::from_str(text).ok());
+    asked.unwrap_or_else(|| SandboxRequest { pod: identity(sandbox), ..SandboxRequest::default() })
 }
 
 fn last_words(status: &wire::ContainerStatus) -> String {
@@ -482,7 +473,7 @@ impl Runtime for CriRuntime {
         let sandbox = self.ready_sandbox(pod_uid).await.map_err(|status| failed(answer::text(&status)))?;
         let sandbox = sandbox.ok_or_else(|| failed("it has no sandbox".to_string()))?;
         let verbose = self.sandbox_status(&sandbox.id, true).await.map_err(|status| failed(answer::text(&status)))?;
-        let namespace = match shared(&sandbox).network {
+        let namespace = match asked(&sandbox).namespaces.network {
             backstay_node::runtime::Namespace::Host => None,
             _ => Some(network_namespace(&verbose.info).ok_or_else(|| failed("its network is not known".to_string()))?),
         };
