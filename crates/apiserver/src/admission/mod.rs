@@ -12,7 +12,7 @@ mod runtime_class;
 mod service_account;
 mod tolerations;
 
-use backstay_api::Status;
+use backstay_api::{Status, meta};
 use serde_json::Value;
 
 use crate::call::Call;
@@ -46,6 +46,15 @@ impl<'a> Admission<'a> {
     fn is(&self, group: &str, plural: &str) -> bool {
         self.call.served.is(group, plural) && self.call.subresource().is_none()
     }
+}
+
+/// Refuses a pod, which may have the beginning of a name only.
+fn forbidden(pod: &Value, why: &str) -> Status {
+    let name = match meta::name(pod) {
+        "" => meta::str_at(pod, &["metadata", "generateName"]),
+        name => name,
+    };
+    Status::forbidden("", "pods", name, why)
 }
 
 type Plugin = fn(&mut Admission<'_>) -> Result<(), Status>;

@@ -6,7 +6,7 @@ use backstay_api::{Status, meta};
 use backstay_store::{Entry, Key, Range};
 use serde_json::{Value, json};
 
-use super::{Admission, Event};
+use super::{Admission, Event, forbidden};
 use crate::encode;
 
 /// Where priority classes are kept.
@@ -115,14 +115,6 @@ fn default_class(admission: &Admission<'_>) -> Option<Value> {
 
 fn is_default(class: &Value) -> bool {
     meta::value_at(class, &["globalDefault"]) == Some(&Value::Bool(true))
-}
-
-fn forbidden(pod: &Value, why: &str) -> Status {
-    let name = match meta::name(pod) {
-        "" => meta::str_at(pod, &["metadata", "generateName"]),
-        name => name,
-    };
-    Status::forbidden("", "pods", name, why)
 }
 
 #[cfg(test)]

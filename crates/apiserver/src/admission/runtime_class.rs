@@ -4,7 +4,7 @@ use backstay_api::{Status, meta};
 use backstay_store::Key;
 use serde_json::{Map, Value};
 
-use super::Admission;
+use super::{Admission, forbidden};
 use crate::encode;
 
 /// Where runtime classes are kept.
@@ -18,12 +18,11 @@ pub fn admit(admission: &mut Admission<'_>) -> Result<(), Status> {
         "" => None,
         name => {
             let entry = admission.call.core.store.snapshot().get(&Key::new(CLASSES, "", name));
-            let entry =
-                entry.ok_or_else(|| forbidden(admission.object, &format!("RuntimeClass {name:?} not found")))?;
+            let entry = entry.ok_or_else(|| rejected(admission.object, &format!("RuntimeClass {name:?} not found")))?;
             Some(encode::parse(&entry))
         }
     };
-    give(admission.object, class.as_ref()).map_err(|why| forbidden(admission.object, &why))
+    give(admission.object, class.as_ref()).map_err(|why| rejected(admission.object, &why))
 }
 
 fn give(pod: &mut Value, class: Option<&Value>) -> Result<(), String> {
@@ -71,12 +70,8 @@ fn select(own: &mut Map<String, Value>, wanted: &Map<String, Value>) -> Result<(
     Ok(())
 }
 
-fn forbidden(pod: &Value, why: &str) -> Status {
-    let name = match meta::name(pod) {
-        "" => meta::str_at(pod, &["metadata", "generateName"]),
-        name => name,
-    };
-    Status::forbidden("", "pods", name, &format!("pod rejected: {why}"))
+fn rejected(pod: &Value, why: &str) -> Status {
+    forbidden(pod, &format!("pod rejected: {why}"))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::image_gc;
 use crate::lifecycle::NodeEnd;
 use crate::pod_inputs::resources;
 use crate::pressure::{self, Candidate, Pressure};
-use crate::runtime::{Health, PodUsage, Runtime};
+use crate::runtime::{Health, Runtime};
 
 /// The kubelet's figure.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -87,11 +87,11 @@ async fn look(context: &Context, history: &mut pressure::History) -> bool {
             Err(error) => tracing::debug!(%error, "disk of images not known"),
         }
     }
-    let residents = context.residents();
+    let short_of_disk = pressure::is_short_of_disk(&signals);
     let mut candidates = Vec::new();
-    for (uid, resident) in residents {
-        let mut usage = resident.runtime.usage(&uid).await.unwrap_or_else(PodUsage::default);
-        if pressure::is_short_of_disk(&signals) {
+    for (uid, resident) in context.residents() {
+        let mut usage = resident.runtime.usage(&uid).await.unwrap_or_default();
+        if short_of_disk {
             let dir = pods_dir(&context.config.data_dir).join(&uid);
             usage.disk_bytes += tokio::task::spawn_blocking(move || disk_bytes(&dir)).await.unwrap_or(0);
         }
