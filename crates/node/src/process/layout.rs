@@ -52,6 +52,18 @@ pub struct ShimSpec {
     pub stdin_once: bool,
     #[serde(default)]
     pub tty: bool,
+    /// As the image's digest, for runtimes that have images.
+    #[serde(default)]
+    pub image_id: String,
+    /// By name; `None`: `SIGTERM`.
+    #[serde(default)]
+    pub stop_signal: Option<String>,
+    /// A file whose content becomes the message of the container's end.
+    #[serde(default)]
+    pub termination_message: Option<PathBuf>,
+    /// What encloses the command, in the words of the shim's [`super::Enclosure`]; `None`: nothing does.
+    #[serde(default)]
+    pub enclosure: Option<serde_json::Value>,
 }
 
 /// A cgroup that the container runs in, and the one that its shim goes back to.

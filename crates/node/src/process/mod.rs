@@ -14,7 +14,8 @@ mod cgroup;
 pub mod layout;
 mod runtime;
 mod shim;
+mod signals;
 mod streams;
 
 pub use runtime::{ProcessRuntime, ShimCommand};
-pub use shim::shim_main;
+pub use shim::{Enclosure, shim_main, shim_main_with};

@@ -23,7 +23,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::alive;
 use super::cgroup::{self, Cgroups};
 use super::layout::{self, CgroupSeat, Layout, ShimSpec, ShimState};
-use super::streams;
+use super::{signals, streams};
 use crate::lifecycle::observed::Exit;
 use crate::lifecycle::{ContainerRecord, ContainerState};
 use crate::runtime::{
@@ -54,6 +54,8 @@ impl Default for ShimCommand {
 }
 
 pub struct ProcessRuntime {
+    /// Of container ids, and of the version.
+    scheme: &'static str,
     layout: Layout,
     shim: ShimCommand,
     clock: Clock,
@@ -78,6 +80,7 @@ impl ProcessRuntime {
         let root = rustix::process::geteuid().is_root();
         let name = format!("{:016x}", crate::simulated::hash(&pods.display().to_string()));
         Ok(Self {
+            scheme: "process",
             cgroups: if root { Cgroups::detect(&name) } else { Cgroups::default() },
             layout: Layout { pods },
             shim,
@@ -86,6 +89,12 @@ impl ProcessRuntime {
             changed: Arc::default(),
             watched: Arc::default(),
         })
+    }
+
+    /// The same under another name, for a runtime that encloses what it starts.
+    #[must_use]
+    pub fn named(self, scheme: &'static str) -> Self {
+        Self { scheme, ..self }
     }
 
     pub fn layout(&self) -> &Layout {
@@ -97,9 +106,9 @@ impl ProcessRuntime {
         // What has become unreadable was written once, and may run: it must not be forgotten.
         let spec: ShimSpec = layout::read(&dir.join("spec.json")).unwrap_or_default();
         Some(ContainerRecord {
-            id: id(key),
+            id: self.id(key),
             attempt: key.attempt,
-            image_id: String::new(),
+            image_id: spec.image_id.clone(),
             backoff_seconds: spec.backoff_seconds,
             state: self.state(key, &dir, &spec),
         })
@@ -194,6 +203,54 @@ impl ProcessRuntime {
         Ok(())
     }
 
+    fn id(&self, key: &ContainerKey) -> String {
+        format!("{}://{}/{}/{}", self.scheme, key.pod_uid, key.name, key.attempt)
+    }
+
+    /// What a shim is to run for a request, with cgroups that are made now.
+    pub fn spec(&self, key: &ContainerKey, request: StartRequest) -> ShimSpec {
+        let name = format!("{}-{}-{}", key.pod_uid, key.name, key.attempt);
+        ShimSpec {
+            command: request.command.into_iter().chain(request.args).collect(),
+            env: request.env,
+            working_dir: request.working_dir,
+            uid: request.security.user,
+            gid: request.security.group,
+            mounts: if self.mounts { request.mounts } else { Vec::<Mount>::new() },
+            cgroups: self.cgroups.make(&name, request.limits),
+            log: self.layout.log(key),
+            log_bytes_max: LOG_BYTES_MAX,
+            log_files: LOG_FILES,
+            attempt: key.attempt,
+            backoff_seconds: request.backoff_seconds,
+            image: request.image,
+            message_from_log: request.message_from_log,
+            stdin: request.stdin,
+            stdin_once: request.stdin_once,
+            tty: request.tty,
+            image_id: request.image_id,
+            stop_signal: request.stop_signal,
+            termination_message: request.termination_message,
+            enclosure: None,
+        }
+    }
+
+    /// Has a shim run what the spec says; returns once it runs, or its end is on record.
+    ///
+    /// # Errors
+    /// If there is not even a shim.
+    pub async fn launch(&self, key: &ContainerKey, spec: &ShimSpec) -> Result<(), StartFailure> {
+        let failed = |what: &str, error: io::Error| StartFailure {
+            reason: "CreateContainerError".into(),
+            message: format!("cannot {what} for container {}: {error}", key.name),
+        };
+        let (dir, logs) = (self.layout.attempt(key), self.layout.logs(&key.pod_uid, &key.name));
+        std::fs::create_dir_all(&dir).map_err(|error| failed("make a directory", error))?;
+        std::fs::create_dir_all(&logs).map_err(|error| failed("make a log directory", error))?;
+        layout::write(&dir.join("spec.json"), spec).map_err(|error| failed("write spec.json", error))?;
+        self.spawn(&dir).await.map_err(|error| failed("start a supervisor", error))
+    }
+
     fn seats(&self, key: &ContainerKey) -> Vec<CgroupSeat> {
         let spec = layout::read::<ShimSpec>(&self.layout.attempt(key).join("spec.json"));
         spec.map(|spec| spec.cgroups).unwrap_or_default()
@@ -263,10 +320,6 @@ async fn ended(pidfd: OwnedFd) {
     }
 }
 
-fn id(key: &ContainerKey) -> String {
-    format!("process://{}/{}/{}", key.pod_uid, key.name, key.attempt)
-}
-
 fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RuntimeError {
     let path = path.to_path_buf();
     move |source| RuntimeError::Io { what, path, source }
@@ -289,7 +342,7 @@ fn remove_file(path: &Path) -> Result<(), RuntimeError> {
 #[async_trait]
 impl Runtime for ProcessRuntime {
     fn version(&self) -> String {
-        format!("process://{}", env!("CARGO_PKG_VERSION"))
+        format!("{}://{}", self.scheme, env!("CARGO_PKG_VERSION"))
     }
 
     async fn pods(&self) -> Result<Vec<PodIdentity>, RuntimeError> {
@@ -313,35 +366,8 @@ impl Runtime for ProcessRuntime {
         if request.command.is_empty() {
             return Err(without_command(&key.name, &request.image));
         }
-        let failed = |what: &str, error: io::Error| StartFailure {
-            reason: "CreateContainerError".into(),
-            message: format!("cannot {what} for container {}: {error}", key.name),
-        };
-        let (dir, logs) = (self.layout.attempt(key), self.layout.logs(&key.pod_uid, &key.name));
-        std::fs::create_dir_all(&dir).map_err(|error| failed("make a directory", error))?;
-        std::fs::create_dir_all(&logs).map_err(|error| failed("make a log directory", error))?;
-        let name = format!("{}-{}-{}", key.pod_uid, key.name, key.attempt);
-        let spec = ShimSpec {
-            command: request.command.into_iter().chain(request.args).collect(),
-            env: request.env,
-            working_dir: request.working_dir,
-            uid: request.security.user,
-            gid: request.security.group,
-            mounts: if self.mounts { request.mounts } else { Vec::<Mount>::new() },
-            cgroups: self.cgroups.make(&name, request.limits),
-            log: self.layout.log(key),
-            log_bytes_max: LOG_BYTES_MAX,
-            log_files: LOG_FILES,
-            attempt: key.attempt,
-            backoff_seconds: request.backoff_seconds,
-            image: request.image,
-            message_from_log: request.message_from_log,
-            stdin: request.stdin,
-            stdin_once: request.stdin_once,
-            tty: request.tty,
-        };
-        layout::write(&dir.join("spec.json"), &spec).map_err(|error| failed("write spec.json", error))?;
-        self.spawn(&dir).await.map_err(|error| failed("start a supervisor", error))
+        let spec = self.spec(key, request);
+        self.launch(key, &spec).await
     }
 
     async fn containers(&self, pod_uid: &str) -> Result<BTreeMap<String, Vec<ContainerRecord>>, RuntimeError> {
@@ -364,7 +390,9 @@ impl Runtime for ProcessRuntime {
         let gone = ended(shim);
         tokio::pin!(gone);
         // Without grace there is no asking.
-        let asked = (!grace.is_zero()).then_some((Signal::TERM, grace));
+        let spec = layout::read::<ShimSpec>(&dir.join("spec.json")).unwrap_or_default();
+        let gentle = spec.stop_signal.as_deref().and_then(signals::by_name).unwrap_or(Signal::TERM);
+        let asked = (!grace.is_zero()).then_some((gentle, grace));
         for (signal, patience) in asked.into_iter().chain([(Signal::KILL, KILL_TIMEOUT)]) {
             if let Some(main) = alive::open(state.pid, state.pid_start) {
                 let _ = pidfd_send_signal(&main, signal);

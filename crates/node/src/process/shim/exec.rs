@@ -3,28 +3,38 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt as _};
 use std::path::Path;
 use std::process::Command;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::Enclosure;
 use super::supervise::start_error;
 use crate::process::layout::{self, CgroupSeat, ShimSpec, ShimState};
 
 /// Becomes the command. Returns only if that fails.
-pub(super) fn run(dir: &Path, command: &[OsString]) -> Result<(), NotStarted> {
-    become_command(dir, command, &[])
+pub(super) fn run(dir: &Path, command: &[OsString], enclosure: &mut dyn Enclosure) -> Result<(), NotStarted> {
+    become_command(dir, command, &[], enclosure)
 }
 
 /// The same, as the leader of a session on the terminal that is our standard input.
-pub(super) fn run_on_terminal(dir: &Path, command: &[OsString]) -> Result<(), NotStarted> {
+pub(super) fn run_on_terminal(
+    dir: &Path,
+    command: &[OsString],
+    enclosure: &mut dyn Enclosure,
+) -> Result<(), NotStarted> {
     rustix::process::setsid().map_err(|error| format!("a session for the terminal: {error}"))?;
     rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).map_err(|error| format!("the terminal: {error}"))?;
-    become_command(dir, command, &[("TERM", "xterm")])
+    become_command(dir, command, &[("TERM", "xterm")], enclosure)
 }
 
-fn become_command(dir: &Path, command: &[OsString], defaults: &[(&str, &str)]) -> Result<(), NotStarted> {
+fn become_command(
+    dir: &Path,
+    command: &[OsString],
+    defaults: &[(&str, &str)],
+    enclosure: &mut dyn Enclosure,
+) -> Result<(), NotStarted> {
     let spec: ShimSpec = layout::read(&dir.join("spec.json")).ok_or("spec.json: missing or broken")?;
     let state: ShimState = layout::read(&dir.join("state.json")).ok_or("the container is not running")?;
     if !spec.mounts.is_empty() {
@@ -37,6 +47,14 @@ fn become_command(dir: &Path, command: &[OsString], defaults: &[(&str, &str)]) -
     spec.cgroups.iter().for_each(|seat| drop(CgroupSeat::take(seat)));
     let mut program = Command::new(&command[0]);
     program.args(&command[1..]).env_clear().envs(defaults.iter().copied()).envs(spec.env.iter().cloned());
+    if let Some(words) = &spec.enclosure {
+        enclosure.join(words, state.pid, &mut program)?;
+        // Only a child is born into the container's process namespace.
+        let status = program.status();
+        enclosure.started()?;
+        let status = status.map_err(|error| NotStarted::of(&command[0], &error))?;
+        std::process::exit(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
+    }
     program.current_dir(spec.working_dir.as_deref().unwrap_or("/"));
     if let Some(gid) = spec.gid {
         program.gid(gid);

@@ -15,19 +15,69 @@ pub(super) use mounts::CREATED as CREATED_MOUNT_POINTS;
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::process::Command;
 
 use exec::NotStarted;
+
+/// What makes a container of a command: a root directory, namespaces, rights. The words are those of the container's spec.
+pub trait Enclosure {
+    /// Called before the command is started as a child: changes it so that it starts enclosed. What this changes in the
+    /// calling process is taken back by [`Enclosure::started`].
+    ///
+    /// # Errors
+    /// If that is impossible, in words for the container's status.
+    fn enclose(&mut self, words: &serde_json::Value, command: &mut Command) -> Result<(), String>;
+
+    /// The child has been started, or could not be.
+    ///
+    /// # Errors
+    /// What stood in the way, if the child got as far as to say it.
+    fn started(&mut self) -> Result<(), String>;
+
+    /// Moves this process beside the container whose main process is `pid`, and changes `command` so that it runs with
+    /// the container's rights once it is started as a child.
+    ///
+    /// # Errors
+    /// If that is impossible, or there is no such container any more.
+    fn join(&mut self, words: &serde_json::Value, pid: i32, command: &mut Command) -> Result<(), String>;
+}
+
+/// Of a shim that cannot enclose anything.
+struct Nothing;
+
+const NO_ENCLOSURE: &str = "this program runs plain processes only; the container was made by another one";
+
+impl Enclosure for Nothing {
+    fn enclose(&mut self, _: &serde_json::Value, _: &mut Command) -> Result<(), String> {
+        Err(NO_ENCLOSURE.into())
+    }
+
+    fn started(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn join(&mut self, _: &serde_json::Value, _: i32, _: &mut Command) -> Result<(), String> {
+        Err(NO_ENCLOSURE.into())
+    }
+}
 
 /// The hidden subcommand `shim`, with the arguments that follow it. Returns the exit code of the process.
 ///
 /// Must be called before any other thread exists: namespaces and the death signal belong to a thread.
 pub fn shim_main(args: impl IntoIterator<Item = OsString>) -> i32 {
+    shim_main_with(args, &mut Nothing)
+}
+
+/// The same, for containers that are enclosed.
+pub fn shim_main_with(args: impl IntoIterator<Item = OsString>, enclosure: &mut dyn Enclosure) -> i32 {
     let args: Vec<OsString> = args.into_iter().collect();
     let outcome = match args.as_slice() {
-        [dir] => supervise::run(Path::new(dir)).map_err(|message| NotStarted { exit_code: 1, message }),
-        [verb, dir, command @ ..] if verb == "exec" && !command.is_empty() => exec::run(Path::new(dir), command),
+        [dir] => supervise::run(Path::new(dir), enclosure).map_err(|message| NotStarted { exit_code: 1, message }),
+        [verb, dir, command @ ..] if verb == "exec" && !command.is_empty() => {
+            exec::run(Path::new(dir), command, enclosure)
+        }
         [verb, dir, command @ ..] if verb == "exec-tty" && !command.is_empty() => {
-            exec::run_on_terminal(Path::new(dir), command)
+            exec::run_on_terminal(Path::new(dir), command, enclosure)
         }
         _ => {
             eprintln!("usage: shim DIR | shim exec DIR COMMAND... | shim exec-tty DIR COMMAND...");

@@ -1,6 +1,6 @@
 //! Starts the container, writes its log, waits for its end, and leaves word of it.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -15,7 +15,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, wait};
 
 use super::attach::{Attached, Input, SOCKET, Source};
 use super::log::{Log, Stream};
-use super::{mounts, tree};
+use super::{Enclosure, mounts, tree};
 use crate::lifecycle::observed::Exit;
 use crate::process::cgroup;
 use crate::process::layout::{self, CgroupSeat, ShimSpec, ShimState};
@@ -28,10 +28,12 @@ const REAP: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
 const SILENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
 /// Exit code of a container whose command could not be started, as in runc.
 const START_FAILED: i32 = 128;
+/// As much of a termination message as the kubelet takes.
+const TERMINATION_MESSAGE_BYTES: u64 = 4096;
 /// As much as a pipe of Linux holds.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-pub(super) fn run(dir: &Path) -> Result<(), String> {
+pub(super) fn run(dir: &Path, enclosure: &mut dyn Enclosure) -> Result<(), String> {
     let dir = dir.canonicalize().map_err(|error| format!("{}: {error}", dir.display()))?;
     std::env::set_current_dir(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     // From here on files are found relative to the working directory: volumes may be mounted over the path to it.
@@ -44,7 +46,7 @@ pub(super) fn run(dir: &Path) -> Result<(), String> {
     let begun = Timestamp::now();
     let started = mounts::enter(&spec.mounts).and_then(|created| {
         remember(&created)?;
-        Container::start(&spec)
+        Container::start(&spec, enclosure)
     });
     match started {
         Ok(container) => supervise(container, &spec, &mut log),
@@ -120,10 +122,13 @@ fn on_terminal(spec: &ShimSpec, command: &mut Command) -> io::Result<(Outputs, O
 }
 
 impl Container {
-    fn start(spec: &ShimSpec) -> Result<Self, String> {
+    fn start(spec: &ShimSpec, enclosure: &mut dyn Enclosure) -> Result<Self, String> {
         let mut command = command(spec)?;
         let (outputs, input) = streams(spec, &mut command).map_err(|error| format!("streams: {error}"))?;
         isolate(&mut command, spec.tty);
+        if let Some(words) = &spec.enclosure {
+            enclosure.enclose(words, &mut command)?;
+        }
         // The child is born into the container's cgroup; the shim, which must outlive it, goes back.
         let seated = spec.cgroups.iter().map(CgroupSeat::take).collect::<io::Result<Vec<()>>>();
         let spawned = seated
@@ -132,6 +137,7 @@ impl Container {
         spec.cgroups.iter().for_each(CgroupSeat::leave);
         // `command` holds our copies of the pipes' other ends: with them open there would be no end of file.
         drop(command);
+        enclosure.started()?;
         let child = spawned?;
         let pid = Pid::from_child(&child);
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| format!("pidfd: {error}"))?;
@@ -143,6 +149,9 @@ fn command(spec: &ShimSpec) -> Result<Command, String> {
     let (program, args) = spec.command.split_first().ok_or("nothing to run")?;
     let mut command = Command::new(program);
     command.args(args).env_clear().envs(spec.env.iter().cloned());
+    if spec.enclosure.is_some() {
+        return Ok(command);
+    }
     command.current_dir(spec.working_dir.as_deref().unwrap_or("/"));
     if let Some(gid) = spec.gid {
         command.gid(gid);
@@ -216,7 +225,8 @@ fn supervise(mut container: Container, spec: &ShimSpec, log: &mut Log) -> Result
     attached.end();
     let killed_for_memory = spec.cgroups.iter().any(|seat| cgroup::oom_kills(&seat.dir) > 0);
     let mut exit = exit(status, killed_for_memory, container.started_at, finished_at);
-    if spec.message_from_log && exit.exit_code != 0 {
+    exit.message = spec.termination_message.as_deref().map(last_message).unwrap_or_default();
+    if exit.message.is_empty() && spec.message_from_log && exit.exit_code != 0 {
         exit.message = log.last_words();
     }
     finish(exit)
@@ -230,6 +240,13 @@ fn exit(status: ExitStatus, killed_for_memory: bool, started_at: Timestamp, fini
         _ => "Error",
     };
     Exit { started_at, finished_at, exit_code, reason: reason.into(), message: String::new() }
+}
+
+/// What the container has left in its termination message file.
+fn last_message(file: &Path) -> String {
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(file).and_then(|file| file.take(TERMINATION_MESSAGE_BYTES).read_to_end(&mut bytes));
+    read.map(|_| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
 /// The agent waits for our standard output to close: the container runs, or there is word of why not.

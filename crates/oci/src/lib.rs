@@ -1,0 +1,17 @@
+//! Containers without a daemon: images from registries or files, unpacked into a store of our own, and run in overlays
+//! by the shims of [`backstay_node::process`].
+//!
+//! [`store`] keeps images; [`registry`] fetches them; [`OciRuntime`] is the runtime port; [`shim_main`] is the shim that
+//! encloses a command in its own root and namespaces. No seccomp filter and no AppArmor profile is ever loaded: a pod
+//! that names one of its own is refused.
+
+// mod container;
+mod images;
+pub mod reference;
+pub mod registry;
+// mod runtime;
+pub mod store;
+
+// pub use container::shim_main;
+pub use images::StoredImages;
+// pub use runtime::OciRuntime;
