@@ -1,0 +1,425 @@
+//! The runtime port: images from the store, containers by shims.
+//!
+//! Namespaces that the containers of a pod share are kept by files that stand for them (`PODS/UID/ns/`), with no process
+//! inside. Pods with a network of their own are refused until there is something to connect it with.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backstay_node::lifecycle::ContainerRecord;
+use backstay_node::process::ProcessRuntime;
+use backstay_node::process::layout;
+use backstay_node::runtime::{
+    Capabilities, ContainerKey, Dns, ExecOutput, Health, Images, Mount, Namespace, PodIdentity, PodUsage, Profile,
+    Runtime, RuntimeError, SandboxRequest, SandboxState, SecurityContext, StartFailure, StartRequest,
+};
+use backstay_node::streams::{AttachRequest, BoxDuplex, ExecRequest, Session, StreamError};
+use rustix::fs::OFlags;
+use rustix::mount::{MountFlags, UnmountFlags};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::container::{DEFAULT_CAPABILITIES, Words, capability, has_everything};
+use crate::images::StoredImages;
+use crate::store::{ImageConfig, ImageRecord, open_inside};
+
+/// What programs are found by, unless the image says otherwise.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const NO_NETWORK: &str = "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady \
+    message:Network plugin returns error: the oci runtime has no network for pods yet; set hostNetwork: true, or use a \
+    node whose runtime is cri";
+/// Whoever needs passwords that are longer than this has none.
+const ACCOUNTS_BYTES_MAX: u64 = 1 << 20;
+
+pub struct OciRuntime {
+    shims: ProcessRuntime,
+    images: StoredImages,
+}
+
+impl OciRuntime {
+    /// `shims` must be told to become a shim that is [`crate::shim_main`].
+    pub fn new(shims: ProcessRuntime, images: StoredImages) -> Self {
+        Self { shims: shims.named("oci"), images }
+    }
+
+    fn pod(&self, uid: &str) -> PathBuf {
+        self.shims.layout().pod(uid)
+    }
+
+    fn request(&self, uid: &str) -> Option<SandboxRequest> {
+        layout::read(&self.pod(uid).join("sandbox.json"))
+    }
+
+    /// What the pod's containers share, made unless it is there already.
+    fn make(&self, request: &SandboxRequest) -> io::Result<()> {
+        let dir = self.pod(&request.pod.uid);
+        let resolv = dir.join("resolv.conf");
+        if !resolv.exists() {
+            fs::write(&resolv, resolver(&request.dns))?;
+        }
+        if request.namespaces.ipc == Namespace::Pod {
+            pin(&dir.join("ns/ipc"))?;
+            let shm = dir.join("shm");
+            if !is_mounted(&shm) {
+                fs::create_dir_all(&shm)?;
+                let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+                rustix::mount::mount("tmpfs", &shm, "tmpfs", flags, c"mode=1777,size=64m")?;
+            }
+        }
+        layout::write(&dir.join("sandbox.json"), request)
+    }
+
+    fn words(&self, key: &ContainerKey, image: &ImageRecord, request: &StartRequest) -> Result<Words, String> {
+        let dir = self.pod(&key.pod_uid);
+        let sandbox = self.request(&key.pod_uid).ok_or("the pod's sandbox is gone")?;
+        if sandbox.namespaces.pid == Namespace::Pod {
+            return Err("shareProcessNamespace is not supported by the oci runtime".into());
+        }
+        let security = &request.security;
+        let account = account(&self.images.store.layers_dir(), image, security)?;
+        let shared_ipc = sandbox.namespaces.ipc == Namespace::Pod;
+        let mut mounts = request.mounts.clone();
+        if !mounts.iter().any(|mount| mount.target == Path::new("/etc/resolv.conf")) {
+            let source = dir.join("resolv.conf");
+            mounts.push(Mount { source, target: "/etc/resolv.conf".into(), ..Mount::default() });
+        }
+        // Outer ones first, so that inner ones are not hidden.
+        mounts.sort_by_key(|mount| mount.target.components().count());
+        let working_dir = request.working_dir.clone().unwrap_or_else(|| image.config.working_dir.clone());
+        Ok(Words {
+            layers_dir: self.images.store.layers_dir(),
+            layers: image.layers.clone(),
+            dir: self.shims.layout().attempt(key),
+            read_only_root: security.read_only_root,
+            mounts,
+            pinned: if shared_ipc { vec![("ipc".into(), dir.join("ns/ipc"))] } else { Vec::new() },
+            own_pid: sandbox.namespaces.pid == Namespace::Container,
+            own_ipc: sandbox.namespaces.ipc == Namespace::Container,
+            shm: match sandbox.namespaces.ipc {
+                Namespace::Pod => Some(dir.join("shm")),
+                Namespace::Host => Some("/dev/shm".into()),
+                Namespace::Container => None,
+            },
+            privileged: security.privileged,
+            unmasked_proc: security.unmasked_proc,
+            no_new_privileges: security.no_new_privileges,
+            oom_score_adj: request.oom_score_adj,
+            working_dir: Path::new("/").join(working_dir),
+            uid: account.uid,
+            gid: account.gid,
+            groups: account.groups,
+            capabilities: capabilities(&security.capabilities, security.privileged)?,
+        })
+    }
+}
+
+#[async_trait]
+impl Runtime for OciRuntime {
+    fn version(&self) -> String {
+        self.shims.version()
+    }
+
+    fn images(&self) -> Option<&dyn Images> {
+        Some(&self.images)
+    }
+
+    async fn health(&self) -> Health {
+        Health { runtime: Ok(()), network: Ok(()) }
+    }
+
+    async fn pods(&self) -> Result<Vec<PodIdentity>, RuntimeError> {
+        self.shims.pods().await
+    }
+
+    async fn prepare(&self, request: &SandboxRequest) -> Result<(), RuntimeError> {
+        if request.namespaces.network != Namespace::Host {
+            return Err(RuntimeError::Refused(NO_NETWORK.into()));
+        }
+        if !request.handler.is_empty() {
+            return Err(RuntimeError::Refused(format!("no runtime for {:?} is configured", request.handler)));
+        }
+        self.shims.prepare(request).await?;
+        let path = self.pod(&request.pod.uid);
+        self.make(request).map_err(|source| RuntimeError::Io { what: "make the sandbox of", path, source })
+    }
+
+    async fn sandbox(&self, pod_uid: &str) -> Result<Option<SandboxState>, RuntimeError> {
+        let Some(request) = self.request(pod_uid) else { return Ok(None) };
+        // After a restart of the machine the file is there, and stands for nothing.
+        let whole = request.namespaces.ipc != Namespace::Pod || is_mounted(&self.pod(pod_uid).join("ns/ipc"));
+        Ok(whole.then(SandboxState::default))
+    }
+
+    async fn start(&self, key: &ContainerKey, mut request: StartRequest) -> Result<(), StartFailure> {
+        let failed = |reason: &str, message: String| StartFailure { reason: reason.into(), message };
+        for (kind, profile) in [("seccomp", &request.security.seccomp), ("AppArmor", &request.security.apparmor)] {
+            if let Profile::Localhost(name) = profile {
+                let message = format!("the oci runtime loads no {kind} profiles, and the container wants {name:?}");
+                return Err(failed("CreateContainerError", message));
+            }
+        }
+        let image = self.images.store.find(&request.image_id);
+        let image = image.map_err(|error| failed("CreateContainerError", error.to_string()))?;
+        let Some(image) = image else {
+            return Err(failed("CreateContainerError", format!("image {:?} is not here any more", request.image)));
+        };
+        complete(&mut request, &image.config);
+        if request.command.is_empty() {
+            return Err(failed("CreateContainerError", format!("no command specified, and none in image {}", request.image)));
+        }
+        let words = self.words(key, &image, &request).map_err(|error| failed("CreateContainerError", error))?;
+        request.image_id = image.digests.first().unwrap_or(&image.id).clone();
+        request.mounts.clear();
+        (request.security.user, request.security.group) = (Some(words.uid), Some(words.gid));
+        let mut spec = self.shims.spec(key, request);
+        spec.enclosure = Some(serde_json::to_value(words).map_err(|error| failed("CreateContainerError", error.to_string()))?);
+        self.shims.launch(key, &spec).await
+    }
+
+    async fn containers(&self, pod_uid: &str) -> Result<BTreeMap<String, Vec<ContainerRecord>>, RuntimeError> {
+        self.shims.containers(pod_uid).await
+    }
+
+    async fn stop(&self, key: &ContainerKey, grace: Duration) -> Result<(), RuntimeError> {
+        self.shims.stop(key, grace).await
+    }
+
+    async fn exec(
+        &self,
+        key: &ContainerKey,
+        command: &[String],
+        timeout: Duration,
+    ) -> Result<ExecOutput, RuntimeError> {
+        self.shims.exec(key, command, timeout).await
+    }
+
+    async fn open_exec(&self, key: &ContainerKey, request: ExecRequest) -> Result<Session, StreamError> {
+        self.shims.open_exec(key, request).await
+    }
+
+    async fn attach(&self, key: &ContainerKey, request: AttachRequest) -> Result<Session, StreamError> {
+        self.shims.attach(key, request).await
+    }
+
+    async fn port_forward(&self, pod_uid: &str, port: u16) -> Result<BoxDuplex, StreamError> {
+        self.shims.port_forward(pod_uid, port).await
+    }
+
+    async fn remove_container(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
+        self.shims.remove_container(key).await
+    }
+
+    async fn remove(&self, pod_uid: &str) -> Result<(), RuntimeError> {
+        let containers = self.shims.containers(pod_uid).await?;
+        for (name, attempts) in containers {
+            for record in attempts.iter().filter(|record| record.is_running()) {
+                let key = ContainerKey { pod_uid: pod_uid.into(), name: name.clone(), attempt: record.attempt };
+                self.shims.stop(&key, Duration::ZERO).await?;
+            }
+        }
+        for path in ["ns/ipc", "shm"].map(|name| self.pod(pod_uid).join(name)) {
+            while is_mounted(&path) {
+                rustix::mount::unmount(&path, UnmountFlags::DETACH)
+                    .map_err(|error| RuntimeError::Io { what: "unmount", path: path.clone(), source: error.into() })?;
+            }
+        }
+        self.shims.remove(pod_uid).await
+    }
+
+    async fn usage(&self, pod_uid: &str) -> Option<PodUsage> {
+        self.shims.usage(pod_uid).await
+    }
+
+    fn notify(&self, changed: UnboundedSender<String>) {
+        self.shims.notify(changed);
+    }
+}
+
+/// What the pod leaves to the image: command, environment, stop signal.
+fn complete(request: &mut StartRequest, config: &ImageConfig) {
+    if request.command.is_empty() {
+        request.command = config.entrypoint.clone();
+        if request.args.is_empty() {
+            request.args = config.cmd.clone();
+        }
+        if request.command.is_empty() {
+            request.command = std::mem::take(&mut request.args);
+        }
+    }
+    let own = std::mem::take(&mut request.env);
+    let mut env: Vec<(String, String)> = vec![("PATH".into(), PATH.into())];
+    let of_image = config.env.iter().filter_map(|entry| entry.split_once('='));
+    for (name, value) in of_image.map(|(name, value)| (name.to_string(), value.to_string())).chain(own) {
+        env.retain(|(known, _)| *known != name);
+        env.push((name, value));
+    }
+    request.env = env;
+    if request.stop_signal.is_none() && !config.stop_signal.is_empty() {
+        request.stop_signal = Some(config.stop_signal.clone());
+    }
+}
+
+fn capabilities(changes: &Capabilities, privileged: bool) -> Result<u64, String> {
+    if privileged {
+        return Ok(has_everything());
+    }
+    let of = |name: &String| match name.as_str() {
+        "ALL" => Ok(has_everything()),
+        name => capability(name).ok_or_else(|| format!("unknown capability {name:?}")),
+    };
+    let usual = DEFAULT_CAPABILITIES.iter().filter_map(|name| capability(name)).fold(0, |all, one| all | one);
+    let sum = |names: &[String]| names.iter().try_fold(0, |all, name| of(name).map(|one| all | one));
+    let (add, drop) = (sum(&changes.add)?, sum(&changes.drop)?);
+    let adds_all = changes.add.iter().any(|name| name == "ALL");
+    // With `drop: [ALL]`, what is named by `add` stays.
+    Ok(if adds_all { add & !drop } else { (usual & !drop) | add })
+}
+
+fn resolver(dns: &Dns) -> String {
+    let mut text: String = dns.servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+    for (word, values) in [("search", &dns.searches), ("options", &dns.options)] {
+        if !values.is_empty() {
+            text.push_str(&format!("{word} {}\n", values.join(" ")));
+        }
+    }
+    text
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Account {
+    uid: u32,
+    gid: u32,
+    groups: Vec<u32>,
+}
+
+/// Whom the container runs as: what the pod says, else the image.
+fn account(layers: &Path, image: &ImageRecord, security: &SecurityContext) -> Result<Account, String> {
+    let read = |path: &str| read_from_layers(layers, &image.layers, Path::new(path)).unwrap_or_default();
+    resolve(&image.config.user, security, &read("etc/passwd"), &read("etc/group"))
+}
+
+fn resolve(image_user: &str, security: &SecurityContext, passwd: &str, group: &str) -> Result<Account, String> {
+    let (user, named_group) = image_user.split_once(':').unwrap_or((image_user, ""));
+    let entry = |line: &str| {
+        let fields: Vec<String> = line.split(':').map(String::from).collect();
+        let id = fields.get(2)?.parse::<u32>().ok()?;
+        Some((fields[0].clone(), id, fields.get(3).cloned().unwrap_or_default()))
+    };
+    let users: Vec<(String, u32, String)> = passwd.lines().filter_map(entry).collect();
+    let groups: Vec<(String, u32, String)> = group.lines().filter_map(entry).collect();
+    let uid = match (security.user, user) {
+        (Some(uid), _) => uid,
+        (None, "") => 0,
+        (None, name) => match (name.parse(), users.iter().find(|(known, ..)| known == name)) {
+            (Ok(uid), _) => uid,
+            (_, Some((_, uid, _))) => *uid,
+            _ => return Err(format!("unable to find user {name}: no matching entries in passwd file")),
+        },
+    };
+    let known = users.iter().find(|(_, id, _)| *id == uid);
+    let of_user = known.and_then(|(_, _, gid)| gid.parse().ok()).unwrap_or(0);
+    let gid = match (security.group, security.user, named_group) {
+        (Some(gid), ..) => gid,
+        (None, None, name) if !name.is_empty() => match (name.parse(), groups.iter().find(|(it, ..)| it == name)) {
+            (Ok(gid), _) => gid,
+            (_, Some((_, gid, _))) => *gid,
+            _ => return Err(format!("unable to find group {name}: no matching entries in group file")),
+        },
+        _ => of_user,
+    };
+    let mut all = security.supplemental_groups.clone();
+    if let Some((name, ..)) = known.filter(|_| !security.strict_groups) {
+        let member = |members: &str| members.split(',').any(|member| member == name);
+        all.extend(groups.iter().filter(|(_, _, members)| member(members)).map(|(_, gid, _)| *gid));
+    }
+    all.push(gid);
+    all.sort_unstable();
+    all.dedup();
+    Ok(Account { uid, gid, groups: all })
+}
+
+/// A small file of an image, from the highest layer that has it.
+fn read_from_layers(dir: &Path, layers: &[String], path: &Path) -> Option<String> {
+    use std::io::Read as _;
+    layers.iter().rev().find_map(|layer| {
+        let root = fs::File::open(dir.join(layer)).ok()?;
+        let file = open_inside(&root, path, OFlags::RDONLY).ok()?;
+        let mut text = String::new();
+        fs::File::from(file).take(ACCOUNTS_BYTES_MAX).read_to_string(&mut text).ok()?;
+        Some(text)
+    })
+}
+
+/// Makes a namespace that lasts as long as the file that stands for it is mounted.
+fn pin(file: &Path) -> io::Result<()> {
+    if is_mounted(file) {
+        return Ok(());
+    }
+    fs::create_dir_all(file.parent().unwrap_or(file))?;
+    fs::File::create(file)?;
+    let file = file.to_path_buf();
+    // On a thread of its own: it never comes back out of the namespace.
+    let made = std::thread::spawn(move || {
+        #[allow(deprecated, reason = "its flaw concerns shared file tables only")]
+        rustix::thread::unshare(rustix::thread::UnshareFlags::NEWIPC)?;
+        rustix::mount::mount_bind("/proc/thread-self/ns/ipc", &file)
+    });
+    made.join().map_err(|_| io::Error::other("the thread that makes a namespace has panicked"))?.map_err(Into::into)
+}
+
+fn is_mounted(path: &Path) -> bool {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    mounts.lines().any(|line| line.split(' ').nth(4).is_some_and(|point| Path::new(point) == path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0::/:/bin/sh\napp:x:100:101::/:/bin/sh\n";
+    const GROUP: &str = "root:x:0:\nweb:x:33:app\n";
+
+    fn check(image: &str, user: Option<u32>, expected: Result<(u32, u32, &[u32]), &str>) {
+        let security = SecurityContext { user, ..SecurityContext::default() };
+        let found = resolve(image, &security, PASSWD, GROUP);
+        let found = found.as_ref().map(|it| (it.uid, it.gid, it.groups.as_slice())).map_err(String::as_str);
+        assert_eq!(found, expected, "{image} {user:?}");
+    }
+
+    #[test]
+    fn users_are_looked_up_in_the_image() {
+        check("", None, Ok((0, 0, &[0])));
+        check("app", None, Ok((100, 101, &[33, 101])));
+        check("app:web", None, Ok((100, 33, &[33])));
+        check("7:8", None, Ok((7, 8, &[8])));
+        check("app", Some(5), Ok((5, 0, &[0])));
+        check("nobody", None, Err("unable to find user nobody: no matching entries in passwd file"));
+    }
+
+    #[test]
+    fn capabilities_are_dropped_and_added() {
+        let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+        let of = |add: &[&str], drop: &[&str]| capabilities(&Capabilities { add: names(add), drop: names(drop) }, false);
+        assert_eq!(of(&["NET_ADMIN"], &["ALL"]), Ok(1 << 12));
+        assert_eq!(of(&[], &["ALL"]), Ok(0));
+        assert_eq!(of(&["ALL"], &["CHOWN"]), Ok(has_everything() & !1));
+        assert!(of(&["NOPE"], &[]).is_err());
+    }
+
+    #[test]
+    fn commands_come_from_pod_or_image() {
+        let config = ImageConfig { entrypoint: vec!["e".into()], cmd: vec!["c".into()], ..ImageConfig::default() };
+        for (command, args, expected) in
+            [("", "", "e c"), ("p", "", "p"), ("", "a", "e a"), ("p", "a", "p a")]
+        {
+            let words = |text: &str| text.split_whitespace().map(String::from).collect::<Vec<_>>();
+            let mut request = StartRequest { command: words(command), args: words(args), ..StartRequest::default() };
+            complete(&mut request, &config);
+            let all: Vec<String> = request.command.into_iter().chain(request.args).collect();
+            assert_eq!(all.join(" "), expected, "{command} {args}");
+        }
+    }
+}

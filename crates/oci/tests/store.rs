@@ -1,0 +1,131 @@
+//! The image store with archives of all kinds, faulty ones among them.
+
+#[path = "../../backstay/tests/support/needs.rs"]
+mod needs;
+mod support;
+
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+
+use backstay_oci::store::Store;
+use serde_json::json;
+
+/// The content of a layer directory, or the error, for an archive of these entries.
+fn check(entries: &[(&str, &[u8])], expected: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("images")).unwrap();
+    let layers = vec![support::tar(entries)];
+    let config = support::config(&layers, json!(null));
+    let archive = support::docker_archive(dir.path(), "app:v1", &layers, &config);
+    let shown = match store.import(&archive) {
+        Ok(images) => list(&store.layers_dir().join(&images[0].layers[0])),
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            assert_eq!(store.images().unwrap(), [], "nothing half-done");
+            assert_eq!(std::fs::read_dir(store.tmp_dir()).unwrap().count(), 0);
+            cause
+        }
+    };
+    assert_eq!(shown, expected, "{:?}", entries.iter().map(|(name, _)| name).collect::<Vec<_>>());
+}
+
+fn list(dir: &std::path::Path) -> String {
+    let mut shown = Vec::new();
+    let mut folders = vec![dir.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let (path, metadata) = (entry.path(), entry.path().symlink_metadata().unwrap());
+            let name = path.strip_prefix(dir).unwrap().display().to_string();
+            if metadata.is_dir() {
+                folders.push(path);
+                shown.push(format!("{name}/"));
+            } else if metadata.file_type().is_char_device() {
+                shown.push(format!("{name}:gone:{}", metadata.rdev()));
+            } else {
+                shown.push(if metadata.nlink() > 1 { format!("{name}:{}", metadata.nlink()) } else { name });
+            }
+        }
+    }
+    shown.sort();
+    shown.join(" ")
+}
+
+#[test]
+fn layers_become_directories() {
+    if !needs::are_met("layers_become_directories", true, &[]) {
+        return;
+    }
+    check(&[("a/", b""), ("a/b", b"1"), ("./c", b"2")], "a/ a/b c");
+    check(&[("a/b/c", b"1")], "a/ a/b/ a/b/c");
+    check(&[("a", b"1"), ("b => a", b"")], "a:2 b:2");
+    check(&[("a/.wh.b", b"")], "a/ a/b:gone:0");
+    check(&[("a/", b""), ("a/.wh..wh..opq", b""), ("a/x", b"")], "a/ a/x");
+    check(&[("a/b", b""), ("a", b"now a file")], "a");
+    check(&[("/abs", b"")], "abs");
+}
+
+#[test]
+fn nothing_leads_out() {
+    if !needs::are_met("nothing_leads_out", true, &[]) {
+        return;
+    }
+    check(&[("../x", b"")], "the archive's \"../x\" leads out of it");
+    check(&[("a/../../x", b"")], "the archive's \"a/../../x\" leads out of it");
+    check(&[("x => ../../etc/passwd", b"")], "the archive's \"../../etc/passwd\" leads out of it");
+    check(&[(".wh...", b"")], "the archive's \".wh...\" leads out of it");
+    // A link to the root directory is one to the root of the image.
+    check(&[("out -> /", b""), ("out/x", b"1")], "out x");
+    check(&[("out -> ../../..", b""), ("out/x", b"1")], "out x");
+    check(&[("p -> /etc/passwd", b""), ("h => p", b"")], "h:2 p:2");
+}
+
+#[test]
+fn images_come_and_go() {
+    if !needs::are_met("images_come_and_go", true, &[]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("images")).unwrap();
+    let shared = support::tar(&[("shared", b"1")]);
+    let two = vec![shared.clone(), support::tar(&[("own", b"2")])];
+    let one = vec![shared];
+    let first = support::config(&one, json!({ "Cmd": null }));
+    let second = support::config(&two, json!({ "Cmd": ["x"] }));
+    store.import(&support::docker_archive(dir.path(), "one:v1", &one, &first)).unwrap();
+    let added = store.import(&support::oci_archive(dir.path(), "localhost/two:v1", &two, &second)).unwrap();
+    assert_eq!(store.find("one:v1").unwrap().unwrap().layers, added[0].layers[..1]);
+    assert_eq!(added[0].config.cmd, ["x"]);
+    assert!(store.find(added[0].digests.first().unwrap()).unwrap().is_some());
+    assert!(store.find("one").unwrap().is_none());
+    let layers = || std::fs::read_dir(store.layers_dir()).unwrap().flatten().filter(|it| it.path().is_dir()).count();
+    assert_eq!(layers(), 2);
+    store.remove("localhost/two:v1").unwrap();
+    assert_eq!(layers(), 1);
+    // A tag that moves leaves its former image without a name.
+    store.import(&support::docker_archive(dir.path(), "one:v1", &two, &second)).unwrap();
+    assert_eq!(store.find("one:v1").unwrap().unwrap().id, added[0].id);
+    assert_eq!(store.images().unwrap().len(), 2);
+    assert!(store.remove("nope").is_err());
+}
+
+#[test]
+fn damaged_archives_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("images")).unwrap();
+    let layers = vec![support::tar(&[("a", b"1")])];
+    let mut other = layers.clone();
+    other[0][0] = b'b';
+    for (file, bytes) in [
+        ("empty", Vec::new()),
+        ("text", b"hello".repeat(300)),
+        ("other", support::tar(&[("index.html", b"")])),
+        ("cut", support::tar(&[("manifest.json", b"[{\"Config\":\"c\",\"Layers\":[]")])),
+    ] {
+        let path = dir.path().join(file);
+        std::fs::write(&path, bytes).unwrap();
+        assert!(store.import(&path).is_err(), "{file}");
+    }
+    let config = support::config(&layers, json!(null));
+    let archive = support::docker_archive(dir.path(), "app:v1", &other, &config);
+    assert!(store.import(&archive).is_err(), "a layer with another digest");
+    assert_eq!(store.images().unwrap(), []);
+}
