@@ -94,8 +94,11 @@ fn parse(name: &str) -> Result<Reference, &'static str> {
         Some((first, path)) if is_domain(first) => (first, path),
         _ => (DOCKER_HUB, rest),
     };
-    if !domain.chars().all(|char| char.is_ascii_alphanumeric() || ".-:[]".contains(char)) {
-        return Err("invalid registry: it must be a host name, with a port or without");
+    let label = |label: &str| label.starts_with(|char: char| char.is_ascii_alphanumeric() || char == '[');
+    if !domain.chars().all(|char| char.is_ascii_alphanumeric() || ".-:[]".contains(char))
+        || !(domain.starts_with('[') || domain.split(['.', ':']).all(label))
+    {
+        return Err("invalid reference format: the registry must be a host name, with a port or without");
     }
     let domain = if domain == "index.docker.io" { DOCKER_HUB } else { domain };
     let path = match path {

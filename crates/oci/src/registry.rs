@@ -291,7 +291,8 @@ impl Pull<'_> {
         if let Some(token) = self.credential.map(|it| &it.registry_token).filter(|token| !token.is_empty()) {
             return Ok(Some(format!("Bearer {token}")));
         }
-        let Some(realm) = parameter(challenge, "realm").filter(|_| challenge.to_ascii_lowercase().starts_with("bearer"))
+        let Some(realm) =
+            parameter(challenge, "realm").filter(|_| challenge.to_ascii_lowercase().starts_with("bearer"))
         else {
             return Ok(basic);
         };
@@ -312,7 +313,8 @@ impl Pull<'_> {
             return Err(PullError::Denied(self.name.repository()));
         }
         let body = Limited::new(response.into_body(), DOCUMENT_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| PullError::Unreachable { url: url.clone(), why: error.to_string() })?.to_bytes();
+        let body =
+            body.map_err(|error| PullError::Unreachable { url: url.clone(), why: error.to_string() })?.to_bytes();
         let token: Token = serde_json::from_slice(&body)
             .map_err(|error| PullError::Unreachable { url, why: format!("its token cannot be read: {error}") })?;
         let token = if token.token.is_empty() { token.access_token } else { token.token };
@@ -326,7 +328,8 @@ pub struct Downloaded(pub Vec<Option<PathBuf>>);
 impl Layers for Downloaded {
     fn open(&mut self, index: usize) -> Result<Box<dyn Read + '_>, StoreError> {
         let path = self.0.get(index).cloned().flatten();
-        let path = path.ok_or_else(|| StoreError::Image("a layer was removed while it was wanted; try again".into()))?;
+        let path =
+            path.ok_or_else(|| StoreError::Image("a layer was removed while it was wanted; try again".into()))?;
         let file = File::open(&path).map_err(|source| StoreError::Io { what: "open", path, source })?;
         Ok(Box::new(file))
     }
@@ -403,4 +406,3 @@ fn resolve(base: &str, location: &str) -> String {
         _ => location.to_string(),
     }
 }
-

@@ -168,14 +168,18 @@ impl Runtime for OciRuntime {
         };
         complete(&mut request, &image.config);
         if request.command.is_empty() {
-            return Err(failed("CreateContainerError", format!("no command specified, and none in image {}", request.image)));
+            return Err(failed(
+                "CreateContainerError",
+                format!("no command specified, and none in image {}", request.image),
+            ));
         }
         let words = self.words(key, &image, &request).map_err(|error| failed("CreateContainerError", error))?;
         request.image_id = image.digests.first().unwrap_or(&image.id).clone();
         request.mounts.clear();
         (request.security.user, request.security.group) = (Some(words.uid), Some(words.gid));
         let mut spec = self.shims.spec(key, request);
-        spec.enclosure = Some(serde_json::to_value(words).map_err(|error| failed("CreateContainerError", error.to_string()))?);
+        spec.enclosure =
+            Some(serde_json::to_value(words).map_err(|error| failed("CreateContainerError", error.to_string()))?);
         self.shims.launch(key, &spec).await
     }
 
@@ -222,8 +226,11 @@ impl Runtime for OciRuntime {
         }
         for path in ["ns/ipc", "shm"].map(|name| self.pod(pod_uid).join(name)) {
             while is_mounted(&path) {
-                rustix::mount::unmount(&path, UnmountFlags::DETACH)
-                    .map_err(|error| RuntimeError::Io { what: "unmount", path: path.clone(), source: error.into() })?;
+                rustix::mount::unmount(&path, UnmountFlags::DETACH).map_err(|error| RuntimeError::Io {
+                    what: "unmount",
+                    path: path.clone(),
+                    source: error.into(),
+                })?;
             }
         }
         self.shims.remove(pod_uid).await
@@ -402,7 +409,8 @@ mod tests {
     #[test]
     fn capabilities_are_dropped_and_added() {
         let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
-        let of = |add: &[&str], drop: &[&str]| capabilities(&Capabilities { add: names(add), drop: names(drop) }, false);
+        let of =
+            |add: &[&str], drop: &[&str]| capabilities(&Capabilities { add: names(add), drop: names(drop) }, false);
         assert_eq!(of(&["NET_ADMIN"], &["ALL"]), Ok(1 << 12));
         assert_eq!(of(&[], &["ALL"]), Ok(0));
         assert_eq!(of(&["ALL"], &["CHOWN"]), Ok(has_everything() & !1));
@@ -412,9 +420,7 @@ mod tests {
     #[test]
     fn commands_come_from_pod_or_image() {
         let config = ImageConfig { entrypoint: vec!["e".into()], cmd: vec!["c".into()], ..ImageConfig::default() };
-        for (command, args, expected) in
-            [("", "", "e c"), ("p", "", "p"), ("", "a", "e a"), ("p", "a", "p a")]
-        {
+        for (command, args, expected) in [("", "", "e c"), ("p", "", "p"), ("", "a", "e a"), ("p", "a", "p a")] {
             let words = |text: &str| text.split_whitespace().map(String::from).collect::<Vec<_>>();
             let mut request = StartRequest { command: words(command), args: words(args), ..StartRequest::default() };
             complete(&mut request, &config);

@@ -42,7 +42,9 @@ mod tests {
 
     #[test]
     fn signals_have_names_and_numbers() {
-        for (name, expected) in [("SIGQUIT", Some(Signal::QUIT)), ("usr1", Some(Signal::USR1)), ("15", Some(Signal::TERM))] {
+        for (name, expected) in
+            [("SIGQUIT", Some(Signal::QUIT)), ("usr1", Some(Signal::USR1)), ("15", Some(Signal::TERM))]
+        {
             assert_eq!(by_name(name), expected, "{name}");
         }
         assert_eq!(by_name("SIGNOPE"), None);

@@ -1,7 +1,7 @@
 //! What encloses a container's command: carried out by the shim, in the child between fork and exec.
 
-mod root;
 mod rights;
+mod root;
 
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
@@ -94,7 +94,8 @@ impl Enclosure for Enclosed {
             std::fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
         }
         if words.own_pid {
-            let own = std::fs::File::open("/proc/self/ns/pid").map_err(|error| format!("/proc/self/ns/pid: {error}"))?;
+            let own =
+                std::fs::File::open("/proc/self/ns/pid").map_err(|error| format!("/proc/self/ns/pid: {error}"))?;
             unshare(UnshareFlags::NEWPID)?;
             self.own_pid = Some(own.into());
         }
@@ -122,7 +123,10 @@ impl Enclosure for Enclosed {
     fn join(&mut self, words: &serde_json::Value, pid: i32, command: &mut Command) -> Result<(), String> {
         let words = read(words)?;
         let mut kinds = vec![("mnt", LinkNameSpaceType::Mount), ("cgroup", LinkNameSpaceType::ControlGroup)];
-        kinds.extend([("ipc", LinkNameSpaceType::InterProcessCommunication), ("uts", LinkNameSpaceType::HostNameAndNISDomainName)]);
+        kinds.extend([
+            ("ipc", LinkNameSpaceType::InterProcessCommunication),
+            ("uts", LinkNameSpaceType::HostNameAndNISDomainName),
+        ]);
         kinds.extend([("net", LinkNameSpaceType::Network), ("pid", LinkNameSpaceType::ProcessID)]);
         let mut opened = Vec::new();
         for (name, kind) in kinds {

@@ -18,8 +18,15 @@ use crate::store::{make_directories, open_inside};
 
 /// What tells too much, or does too much: hidden.
 const MASKED: [&str; 9] = [
-    "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
-    "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware",
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/sys/firmware",
 ];
 /// What may be looked at only.
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
@@ -206,7 +213,9 @@ fn node(dev: &OwnedFd, name: &Path, kind: FileType, number: rustix::fs::Dev, mod
         make_directories(dev, parent).map_err(failed("make", parent))?;
     }
     match rustix::fs::mknodat(dev, name, kind, Mode::from_raw_mode(mode), number) {
-        Ok(()) => rustix::fs::chmodat(dev, name, Mode::from_raw_mode(mode), AtFlags::empty()).map_err(failed("open", name)),
+        Ok(()) => {
+            rustix::fs::chmodat(dev, name, Mode::from_raw_mode(mode), AtFlags::empty()).map_err(failed("open", name))
+        }
         Err(Errno::EXIST) => Ok(()),
         Err(error) => Err(failed("make the device", name)(error)),
     }
@@ -245,7 +254,8 @@ fn finish(mount: &Mount) -> Result<(), String> {
         Propagation::Bidirectional => None,
     };
     if let Some(kind) = kind {
-        rustix::mount::mount_change(path, kind | MountPropagationFlags::REC).map_err(failed("restrict the mount", path))?;
+        rustix::mount::mount_change(path, kind | MountPropagationFlags::REC)
+            .map_err(failed("restrict the mount", path))?;
     }
     if mount.read_only { read_only(path).map_err(failed("make read-only", path)) } else { Ok(()) }
 }

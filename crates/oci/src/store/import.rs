@@ -144,7 +144,8 @@ impl Archive {
         let mut archive = tar::Archive::new(&mut file);
         for entry in archive.entries_with_seek().map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            let name: PathBuf = entry.path().map_err(failed)?.components().filter(|part| part.as_os_str() != ".").collect();
+            let name: PathBuf =
+                entry.path().map_err(failed)?.components().filter(|part| part.as_os_str() != ".").collect();
             // `docker save` may link a layer that two images share.
             let linked = entry.link_name().map_err(failed)?.map(|link| normal(&name, &link));
             match linked.and_then(|target| places.get(&target).copied()) {
@@ -182,7 +183,11 @@ impl Archive {
         let bytes = self.read(&blob_path(digest))?;
         let found = format!("sha256:{}", to_hex(&Sha256::digest(&bytes)));
         if found != digest {
-            return Err(StoreError::Digest { what: "a document of the archive".into(), expected: digest.into(), found });
+            return Err(StoreError::Digest {
+                what: "a document of the archive".into(),
+                expected: digest.into(),
+                found,
+            });
         }
         Ok(bytes)
     }

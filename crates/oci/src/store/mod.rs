@@ -326,7 +326,10 @@ fn document(config: &[u8]) -> Result<Document, StoreError> {
         .map_err(|error| StoreError::Image(format!("its configuration cannot be read: {error}")))?;
     if document.os != "linux" || document.architecture != architecture() {
         let (os, architecture) = (&document.os, &document.architecture);
-        return Err(StoreError::Image(format!("it is for {os}/{architecture}, this is linux/{}", self::architecture())));
+        return Err(StoreError::Image(format!(
+            "it is for {os}/{architecture}, this is linux/{}",
+            self::architecture()
+        )));
     }
     if document.rootfs.diff_ids.len() > LAYERS_MAX {
         return Err(StoreError::Image(format!("it has {} layers", document.rootfs.diff_ids.len())));
@@ -358,7 +361,10 @@ fn decompress<'a>(archive: Box<dyn Read + 'a>) -> io::Result<Box<dyn Read + 'a>>
         return Ok(Box::new(flate2::bufread::MultiGzDecoder::new(archive)));
     }
     if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        return Err(io::Error::new(io::ErrorKind::Unsupported, "a layer compressed with zstd: gzip and plain are read"));
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "a layer compressed with zstd: gzip and plain are read",
+        ));
     }
     Ok(Box::new(archive))
 }

@@ -95,7 +95,8 @@ impl Layer {
                 return Err(UnpackError::Outside(named));
             }
             remove(&parent, OsStr::from_bytes(hidden)).map_err(make)?;
-            let node = rustix::fs::mknodat(&parent, OsStr::from_bytes(hidden), FileType::CharacterDevice, Mode::empty(), 0);
+            let node =
+                rustix::fs::mknodat(&parent, OsStr::from_bytes(hidden), FileType::CharacterDevice, Mode::empty(), 0);
             return node.map_err(|it| make(it.into()));
         }
         self.make(&parent, &name, &path, entry, &named)
@@ -196,12 +197,16 @@ impl Layer {
             let record = record?;
             let key = record.key().ok().and_then(|key| key.strip_prefix(XATTR));
             // Those of overlayfs mean something to the kernel, and are not the image's to set.
-            attributes.extend(key.filter(|key| !key.starts_with("trusted.")).map(|key| (key.to_string(), record.value_bytes().to_vec())));
+            attributes.extend(
+                key.filter(|key| !key.starts_with("trusted."))
+                    .map(|key| (key.to_string(), record.value_bytes().to_vec())),
+            );
         }
         if attributes.is_empty() {
             return Ok(());
         }
-        let file = rustix::fs::openat(parent, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        let file =
+            rustix::fs::openat(parent, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
         for (key, value) in attributes {
             match rustix::fs::fsetxattr(&file, key.as_str(), &value, rustix::fs::XattrFlags::empty()) {
                 // Not every file system has them all.
@@ -280,7 +285,8 @@ fn link<R: Read>(entry: &tar::Entry<'_, R>) -> Result<PathBuf, UnpackError> {
 }
 
 fn owner<R: Read>(entry: &tar::Entry<'_, R>) -> io::Result<(Uid, Gid)> {
-    let id = |id: u64| u32::try_from(id).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "an owner beyond 32 bits"));
+    let id =
+        |id: u64| u32::try_from(id).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "an owner beyond 32 bits"));
     Ok((Uid::from_raw(id(entry.header().uid()?)?), Gid::from_raw(id(entry.header().gid()?)?)))
 }
 

@@ -15,6 +15,8 @@ pub fn tar(entries: &[(&str, &[u8])]) -> Vec<u8> {
         let mut header = tar::Header::new_gnu();
         header.set_mode(0o755);
         header.set_mtime(1);
+        header.set_uid(0);
+        header.set_gid(0);
         let (name, kind, link) = match (name.split_once(" -> "), name.split_once(" => ")) {
             (Some((name, link)), _) => (name, tar::EntryType::Symlink, Some(link)),
             (_, Some((name, link))) => (name, tar::EntryType::Link, Some(link)),
