@@ -13,6 +13,8 @@ pub enum Runtime {
     Auto,
     /// containerd or CRI-O, over CRI v1
     Cri,
+    /// Containers without a daemon, as root: images from registries or `backstay image import`, pods on the host's network
+    Oci,
     /// Supervised host processes: a container's command runs on the host itself, images are not used
     Process,
     /// This machine is not a node

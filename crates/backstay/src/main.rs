@@ -4,6 +4,7 @@ mod agent;
 mod args;
 mod control_plane;
 mod data_dir;
+mod image;
 mod logging;
 mod node;
 mod reach;
@@ -36,6 +37,7 @@ enum Command {
     Up(args::UpArgs),
     Server(args::ServerArgs),
     Agent(agent::AgentArgs),
+    Image(image::ImageArgs),
     Tour(tour::Args),
     #[command(flatten)]
     Client(Box<backstay_cli::Command>),
@@ -44,7 +46,7 @@ enum Command {
 fn main() -> ExitCode {
     // A container's supervisor: single-threaded and small, so it must begin before anything else.
     if std::env::args_os().nth(1).is_some_and(|verb| verb == "shim") {
-        return exit_code(backstay_node::process::shim_main(std::env::args_os().skip(2)));
+        return exit_code(backstay_oci::shim_main(std::env::args_os().skip(2)));
     }
     backstay_cli::Command::set_root(<CommandLine as clap::CommandFactory>::command);
     let CommandLine { globals, command } = match CommandLine::try_parse() {
@@ -67,6 +69,7 @@ fn run(command: Command, globals: backstay_cli::Globals) -> anyhow::Result<ExitC
         Command::Up(args) => serving(serve::up(args)),
         Command::Server(args) => serving(serve::server(args)),
         Command::Agent(args) => serving(agent::run(args)),
+        Command::Image(args) => image::run(&args),
         Command::Tour(args) => runtime()?.block_on(tour::run(args)),
     }
 }

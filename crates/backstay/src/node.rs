@@ -10,9 +10,13 @@ use backstay_node::process::{ProcessRuntime, ShimCommand};
 use backstay_node::runtime::Runtimes;
 use backstay_node::streams::NodeStreams;
 use backstay_node::{Machine, NodeConfig, pods_dir};
+use backstay_oci::registry::Registry;
+use backstay_oci::store::Store;
+use backstay_oci::{OciRuntime, StoredImages};
 
 use crate::args::{Runtime, RuntimeArgs, UpArgs};
 use crate::control_plane::{ControlPlane, host_name};
+use crate::image;
 
 /// The name of this machine's node; `None` if it is to be none.
 pub fn name(args: &UpArgs) -> Option<String> {
@@ -25,19 +29,36 @@ pub async fn runtimes(args: &RuntimeArgs, data_dir: &Path, clock: &Clock) -> Res
     let pods = pods_dir(data_dir);
     let program = std::env::current_exe().context("cannot tell where this program is")?;
     let shim = ShimCommand(vec![program.into(), "shim".into()]);
-    let process = ProcessRuntime::new(pods.clone(), shim, clock.clone())
+    let process = ProcessRuntime::new(pods.clone(), shim.clone(), clock.clone())
         .with_context(|| format!("cannot use {} for the pods of this machine", pods.display()))?;
     let cri = match args.kind {
         Runtime::Auto | Runtime::Cri => cri(args, data_dir).await?,
-        Runtime::Process | Runtime::None if args.cri_socket.is_some() => {
+        Runtime::Oci | Runtime::Process | Runtime::None if args.cri_socket.is_some() => {
             bail!("--cri-socket is for a container runtime: leave it out, or choose --runtime cri")
         }
-        Runtime::Process | Runtime::None => None,
+        Runtime::Oci | Runtime::Process | Runtime::None => None,
     };
+    if args.kind == Runtime::Oci {
+        let oci = oci(data_dir, shim, clock)?;
+        return Ok(Runtimes::new(Arc::new(oci)).with(PROCESS_HANDLER, Arc::new(process)));
+    }
     Ok(match cri {
         Some(cri) => Runtimes::new(Arc::new(cri)).with(PROCESS_HANDLER, Arc::new(process)),
         None => Runtimes::new(Arc::new(process)),
     })
+}
+
+/// Containers of our own.
+fn oci(data_dir: &Path, shim: ShimCommand, clock: &Clock) -> Result<OciRuntime> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("--runtime oci needs root, for mounts and namespaces: run as root, or choose --runtime process");
+    }
+    let (pods, images) = (pods_dir(data_dir), image::images_dir(data_dir));
+    let shims = ProcessRuntime::new(pods.clone(), shim, clock.clone())
+        .with_context(|| format!("cannot use {} for the pods of this machine", pods.display()))?;
+    let store = Store::open(&images).with_context(|| format!("cannot use {} for images", images.display()))?;
+    let registry = Registry::new().context("cannot read this machine's certificate authorities")?;
+    Ok(OciRuntime::new(shims, StoredImages { store, registry: Arc::new(registry) }))
 }
 
 /// The handler of a RuntimeClass whose pods are host processes, on machines with containers.

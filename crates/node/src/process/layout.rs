@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! PODS/UID/pod.json                            which pod this is
+//! PODS/UID/runtime.json                        which runtime it belongs to
 //! PODS/UID/object.json                         its object, as the agent saw it last
 //! PODS/UID/volumes/NAME/                       its volumes
 //! PODS/UID/containers/NAME/ATTEMPT/spec.json   what to run: written by the agent, read by the shim

@@ -35,6 +35,8 @@ use crate::streams::{AttachRequest, BoxDuplex, ExecRequest, Reason, Session, Str
 /// A log file is turned over at this size, and this many are kept: the kubelet's defaults.
 const LOG_BYTES_MAX: u64 = 10 * 1024 * 1024;
 const LOG_FILES: u32 = 5;
+/// Which runtime a pod belongs to; without it, to `process`.
+const OWNER: &str = "runtime.json";
 /// A shim that has not started its container after this long never will.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// A process that was killed may take so long to vanish before we call it stuck.
@@ -203,6 +205,12 @@ impl ProcessRuntime {
         Ok(())
     }
 
+    /// Several runtimes may share a directory of pods.
+    fn is_own(&self, uid: &str) -> bool {
+        let owner = layout::read::<String>(&self.layout.pod(uid).join(OWNER));
+        owner.as_deref().unwrap_or("process") == self.scheme
+    }
+
     fn id(&self, key: &ContainerKey) -> String {
         format!("{}://{}/{}/{}", self.scheme, key.pod_uid, key.name, key.attempt)
     }
@@ -347,13 +355,16 @@ impl Runtime for ProcessRuntime {
 
     async fn pods(&self) -> Result<Vec<PodIdentity>, RuntimeError> {
         let uids = layout::names(&self.layout.pods);
-        Ok(uids.iter().filter_map(|uid| layout::read(&self.layout.pod(uid).join("pod.json"))).collect())
+        let own = uids.iter().filter(|uid| self.is_own(uid));
+        Ok(own.filter_map(|uid| layout::read(&self.layout.pod(uid).join("pod.json"))).collect())
     }
 
     async fn prepare(&self, request: &SandboxRequest) -> Result<(), RuntimeError> {
         let pod = &request.pod;
         let dir = self.layout.pod(&pod.uid);
         std::fs::create_dir_all(&dir).map_err(io_error("make", &dir))?;
+        let owner = dir.join(OWNER);
+        layout::write(&owner, &self.scheme).map_err(io_error("write", &owner))?;
         let file = dir.join("pod.json");
         layout::write(&file, pod).map_err(io_error("write", &file))
     }

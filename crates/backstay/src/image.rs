@@ -1,0 +1,135 @@
+//! The images of this machine, for its runtime `oci`: works on the data directory, with an agent or without.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use backstay_node::pods_dir;
+use backstay_node::process::layout::{self, ShimSpec};
+use backstay_oci::store::{ImageRecord, Store};
+use clap::{Args, Subcommand};
+
+use crate::data_dir;
+
+/// The images that this machine keeps for its pods (runtime oci)
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  # Bring an image to a machine without a registry: docker save app:v1 -o app.tar, or an OCI layout as a tar
+  backstay image import app.tar
+
+  # What is there, and what can go
+  backstay image list
+  backstay image gc")]
+pub struct ImageArgs {
+    /// The data directory of the server or the agent [default: that of `up`, else that of `agent`]
+    #[arg(long, value_name = "DIR", global = true)]
+    data_dir: Option<PathBuf>,
+
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Verb {
+    /// Add the images of a file: a tar of an OCI layout, or of `docker save`
+    Import {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// List the images that are there
+    #[command(visible_alias = "ls")]
+    List,
+    /// Remove images that no container runs from
+    Rm {
+        /// By name, digest or id
+        #[arg(value_name = "IMAGE", required = true)]
+        images: Vec<String>,
+    },
+    /// Remove every image that no container runs from
+    Gc,
+}
+
+pub fn run(args: &ImageArgs) -> Result<ExitCode> {
+    let node = node_dir(args.data_dir.as_deref());
+    let dir = images_dir(&node);
+    let store = Store::open(&dir).with_context(|| format!("cannot use the images in {}", dir.display()))?;
+    match &args.verb {
+        Verb::Import { file } => store.import(file)?.iter().for_each(|image| println!("{}", name(image))),
+        Verb::List => list(&store.images()?),
+        Verb::Rm { images } => {
+            for image in images {
+                remove(&store, &node, image)?;
+            }
+        }
+        Verb::Gc => {
+            let in_use = in_use(&node);
+            for image in store.images()?.iter().filter(|image| !is_in_use(image, &in_use)) {
+                println!("{}", name(&store.remove(&image.id)?));
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where the images of a node lie.
+pub fn images_dir(node: &Path) -> PathBuf {
+    node.join("images")
+}
+
+/// A server keeps its own node's things in `node`; an agent's directory is the node's.
+fn node_dir(given: Option<&Path>) -> PathBuf {
+    let agent = data_dir::agent();
+    match given {
+        Some(dir) if pods_dir(dir).exists() => dir.to_path_buf(),
+        Some(dir) => dir.join("node"),
+        None if !data_dir::default().exists() && agent.exists() => agent,
+        None => data_dir::default().join("node"),
+    }
+}
+
+fn remove(store: &Store, node: &Path, wanted: &str) -> Result<()> {
+    let found = store.find(wanted)?;
+    if found.is_some_and(|image| is_in_use(&image, &in_use(node))) {
+        bail!("a container runs from {wanted:?}: delete its pod first");
+    }
+    println!("{}", name(&store.remove(wanted)?));
+    Ok(())
+}
+
+/// The image ids of containers that have not ended.
+fn in_use(node: &Path) -> BTreeSet<String> {
+    let below = |dir: PathBuf| {
+        let names = layout::names(&dir);
+        names.into_iter().map(move |name| dir.join(name))
+    };
+    let attempts = below(pods_dir(node)).flat_map(|pod| below(pod.join("containers"))).flat_map(below);
+    let running = attempts.filter(|attempt| !attempt.join("exit.json").exists());
+    running.filter_map(|attempt| Some(layout::read::<ShimSpec>(&attempt.join("spec.json"))?.image_id)).collect()
+}
+
+fn is_in_use(image: &ImageRecord, in_use: &BTreeSet<String>) -> bool {
+    in_use.contains(&image.id) || image.digests.iter().any(|digest| in_use.contains(digest))
+}
+
+fn name(image: &ImageRecord) -> &str {
+    image.tags.first().or(image.digests.first()).unwrap_or(&image.id)
+}
+
+fn list(images: &[ImageRecord]) {
+    let width = images.iter().map(|image| name(image).len()).max().unwrap_or(0).max("IMAGE".len());
+    println!("{:width$}   {:12}   {:>10}", "IMAGE", "ID", "SIZE");
+    for image in images {
+        let id: String = image.id.trim_start_matches("sha256:").chars().take(12).collect();
+        println!("{:width$}   {id:12}   {:>10}", name(image), size(image.size_bytes));
+    }
+}
+
+fn size(bytes: u64) -> String {
+    let tenths = |unit: u64| format!("{}.{}", bytes / unit, bytes % unit * 10 / unit);
+    match bytes {
+        0..1_000_000 => format!("{}kB", tenths(1_000)),
+        1_000_000..1_000_000_000 => format!("{}MB", tenths(1_000_000)),
+        _ => format!("{}GB", tenths(1_000_000_000)),
+    }
+}
