@@ -18,5 +18,6 @@ mod tests;
 
 pub use facts::{Container, Handler, Pod, Probe, RestartPolicy};
 pub use observed::{ContainerRecord, ContainerState, NodeEnd, Observed, Sandbox, SetupError, StartError};
+pub(crate) use planner::decide;
 pub use planner::{Action, Plan, StopReason, WaitingOn, plan};
 pub use probe::{ProbeKind, ProbeState};

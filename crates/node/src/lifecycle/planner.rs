@@ -73,13 +73,32 @@ pub enum WaitingOn {
     Stopping { container: String, until: Timestamp },
 }
 
+/// A plan without the status that goes with it.
+pub(crate) struct Decision {
+    pub(crate) actions: Vec<Action>,
+    waiting: Vec<WaitingOn>,
+    recheck_at: Option<Timestamp>,
+    end: End,
+}
+
 /// What to do about the pod now.
 pub fn plan(pod: &Pod, seen: &Observed, now: Timestamp) -> Plan {
+    decide(pod, seen, now).with_status(pod, seen, now)
+}
+
+/// The same for somebody who first does all there is to do, and then reports.
+pub(crate) fn decide(pod: &Pod, seen: &Observed, now: Timestamp) -> Decision {
     let mut planner = Planner { pod, seen, now, actions: Vec::new(), waiting: Vec::new(), recheck_at: None };
     let end = planner.decide();
-    let reported = status::report(pod, seen, &planner.waiting, end, now);
     let Planner { actions, waiting, recheck_at, .. } = planner;
-    Plan { actions, status: reported, waiting, recheck_at }
+    Decision { actions, waiting, recheck_at, end }
+}
+
+impl Decision {
+    pub(crate) fn with_status(self, pod: &Pod, seen: &Observed, now: Timestamp) -> Plan {
+        let status = status::report(pod, seen, &self.waiting, self.end, now);
+        Plan { actions: self.actions, status, waiting: self.waiting, recheck_at: self.recheck_at }
+    }
 }
 
 /// How a pod ends, if it does.

@@ -70,6 +70,8 @@ struct Entry {
     timer: Option<Timestamp>,
     /// Waiting to be written, or being written.
     writing: bool,
+    /// There was reason to look at it while it was written.
+    again: bool,
     /// The version that our last write made: what is older says nothing about the status.
     written: u64,
     repetition: Repetition,
@@ -77,8 +79,16 @@ struct Entry {
 
 impl Entry {
     fn new(pod: SimulatedPod) -> Self {
-        Self { pod, timer: None, writing: false, written: 0, repetition: Repetition::default() }
+        Self { pod, timer: None, writing: false, again: false, written: 0, repetition: Repetition::default() }
     }
+}
+
+/// How the state of a pod came to us.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    /// All changes before it came, too.
+    InTurn,
+    InAList,
 }
 
 /// A write that has come back.
@@ -109,20 +119,25 @@ impl Fleet {
                 let present: BTreeSet<&str> = objects.iter().map(meta::uid).collect();
                 let gone: Vec<Uid> = self.pods.keys().filter(|uid| !present.contains(uid.as_str())).cloned().collect();
                 gone.iter().for_each(|uid| self.forget(uid));
-                objects.iter().for_each(|object| self.applied(object));
+                objects.iter().for_each(|object| self.applied(object, Heard::InAList));
             }
-            Change::Applied(object) => self.applied(&object),
+            Change::Applied(object) => self.applied(&object, Heard::InTurn),
             Change::Deleted(object) => self.forget(meta::uid(&object)),
         }
     }
 
-    fn applied(&mut self, object: &Value) {
+    fn applied(&mut self, object: &Value, heard: Heard) {
         let node = meta::str_at(object, &["spec", "nodeName"]);
         let Some(index) = node_index(node).filter(|index| *index < self.config.nodes) else { return };
         let uid = meta::uid(object);
         match self.pods.get_mut(uid) {
             Some(entry) => {
-                let stale = version(meta::resource_version(object)) < entry.written;
+                let version = version(meta::resource_version(object));
+                // What we wrote comes back: all that led to it came before it, unless a list passes over it.
+                if version == entry.written && heard == Heard::InTurn {
+                    return;
+                }
+                let stale = version < entry.written;
                 let status = stale.then(|| std::mem::take(&mut entry.pod.facts.status));
                 entry.pod.update(object);
                 if let Some(status) = status {
@@ -140,7 +155,9 @@ impl Fleet {
     /// Puts the pod on the list of those to be written. Whether there is something to write is seen when its turn comes.
     fn look_at(&mut self, uid: &str) {
         let Some(entry) = self.pods.get_mut(uid) else { return };
-        if !std::mem::replace(&mut entry.writing, true) {
+        if std::mem::replace(&mut entry.writing, true) {
+            entry.again = true;
+        } else {
             self.waiting.push_back(uid.to_string());
         }
     }
@@ -149,6 +166,7 @@ impl Fleet {
         while self.writes.len() < WRITES_MAX {
             let Some(uid) = self.waiting.pop_front() else { return };
             let Some(entry) = self.pods.get_mut(&uid) else { continue };
+            entry.again = false;
             let now = self.config.clock.now();
             let (mut write, mut recheck_at) = entry.pod.live(now);
             if let Some(Write::Status { patch, .. }) = &write
@@ -189,8 +207,9 @@ impl Fleet {
             Ok(Written::Status { status, version }) => {
                 entry.written = version;
                 entry.pod.facts.status = status;
-                // The object may have changed while we wrote.
-                self.look_at(&uid);
+                if entry.again {
+                    self.look_at(&uid);
+                }
             }
             // It is gone: the watch will say so. (A conflict may also be an overtaken write, so it is tried again.)
             Err(error) if client::code(&error) == Some(404) => {}

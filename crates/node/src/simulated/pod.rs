@@ -10,7 +10,7 @@ use super::behavior::{self, Behavior, Fault};
 use crate::lifecycle::observed::Exit;
 use crate::lifecycle::{
     Action, ContainerRecord, ContainerState, Handler, Observed, Plan, Pod, Probe, ProbeKind, ProbeState, Sandbox,
-    StartError, plan,
+    StartError, decide,
 };
 
 #[derive(Debug)]
@@ -48,17 +48,15 @@ impl SimulatedPod {
     /// Lives on until nothing more can be done now. Returns what to write, and when to look again.
     pub(super) fn live(&mut self, now: Timestamp) -> (Option<Write>, Option<Timestamp>) {
         loop {
-            let plan = plan(&self.facts, &self.seen, now);
-            let mut changed = false;
-            for action in &plan.actions {
+            let decision = decide(&self.facts, &self.seen, now);
+            for action in &decision.actions {
                 if matches!(action, Action::DeletePod { .. }) {
                     return (Some(Write::Delete), None);
                 }
                 self.obey(action, now);
-                changed = true;
             }
-            if !changed {
-                let Plan { status, recheck_at, .. } = plan;
+            if decision.actions.is_empty() {
+                let Plan { status, recheck_at, .. } = decision.with_status(&self.facts, &self.seen, now);
                 let write =
                     crate::status::patch(&self.facts.status, &status).map(|patch| Write::Status { patch, status });
                 return (write, recheck_at);
