@@ -2,6 +2,7 @@
 //! answered.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -149,10 +150,11 @@ async fn in_turn(
     catch_up(&mut asked, nature).await?;
     asked.user = authenticate(&core, &asked.head)?;
     // Whoever acts as others queues up as who they are.
-    match core.gate.enter(nature, &asked.user.name).await {
+    let user = asked.user.name.clone();
+    match core.gate.enter(nature, &user).await {
         Ok(held) => {
             asked.held = Some(Arc::new(held));
-            answer(asked, body, warnings).await
+            core.gate.in_turn(nature, &user, pin!(answer(asked, body, warnings))).await
         }
         Err(TooMany) => Err(too_many()),
     }

@@ -43,6 +43,20 @@ impl Server {
         Ok(Self { target: Target::read(url, &kubeconfig)?, child, pid, directory })
     }
 
+    /// Gives the server a processor of its own, and all others to this process; whether there are several.
+    pub fn set_apart(&self) -> Result<bool> {
+        let processors = std::thread::available_parallelism()?.get();
+        if processors < 2 {
+            return Ok(false);
+        }
+        for (pid, own) in [(self.pid, "0".to_string()), (std::process::id(), format!("1-{}", processors - 1))] {
+            let set = std::process::Command::new("taskset").args(["-acp", &own, &pid.to_string()]).output();
+            let set = set.context("cannot run taskset, of util-linux")?;
+            anyhow::ensure!(set.status.success(), "taskset: {}", String::from_utf8_lossy(&set.stderr));
+        }
+        Ok(true)
+    }
+
     /// Its resident memory, in bytes.
     pub fn memory(&self) -> Result<u64> {
         status(self.pid, "VmRSS:")
