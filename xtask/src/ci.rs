@@ -16,6 +16,7 @@ pub fn run() -> Result<()> {
     let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
     docs.env("RUSTDOCFLAGS", "-D warnings");
     step("docs", "run `cargo doc --workspace --no-deps`", docs)?;
+    crate::static_build::check()?;
     let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
     clients.show(&mut tests);
     // What was installed must be used: a test that would skip for want of it fails instead.

@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod clients;
 mod facts;
+mod static_build;
 mod steps;
 mod tidy;
 
@@ -17,6 +18,7 @@ const USAGE: &str = "usage: cargo xtask <chore>
   clients installs the client programs that tests use into target/clients (or $BACKSTAY_CLIENTS)
   facts [KUBECTL]   writes what the API knows of its types: crates/api/src/facts/types.tsv; with a kubectl,
           how Go holds their fields is read out of it first
+  static  builds the program for release without any library of the machine's (musl), and tries it
   tidy    the rules that compilers do not check: arrows between crates, sizes, words";
 
 fn main() -> ExitCode {
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         (Some("clients"), []) => clients::install().map(|_| ()),
         (Some("facts"), []) => facts::run(None),
         (Some("facts"), [program]) => facts::run(Some(program)),
+        (Some("static"), []) => static_build::run("release"),
         (Some("tidy"), []) => tidy::run(),
         _ => {
             eprintln!("{USAGE}");
