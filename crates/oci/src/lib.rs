@@ -7,6 +7,7 @@
 
 mod container;
 mod images;
+mod pause;
 pub mod reference;
 pub mod registry;
 mod runtime;

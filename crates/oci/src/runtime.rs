@@ -1,7 +1,7 @@
 //! The runtime port: images from the store, containers by shims.
 //!
 //! Namespaces that the containers of a pod share are kept by files that stand for them (`PODS/UID/ns/`), with no process
-//! inside. Pods with a network of their own are refused until there is something to connect it with.
+//! inside; one of processes by a process of its own ([`pause`]). Pods with a network of their own are refused until there is something to connect it with.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,6 +24,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::container::{DEFAULT_CAPABILITIES, Words, capability, has_everything};
 use crate::images::StoredImages;
+use crate::pause;
 use crate::store::{ImageConfig, ImageRecord, open_inside};
 
 /// What programs are found by, unless the image says otherwise.
@@ -72,12 +73,24 @@ impl OciRuntime {
         layout::write(&dir.join("sandbox.json"), request)
     }
 
+    /// Kills every container of the pod.
+    async fn stop_all(&self, pod_uid: &str) -> Result<(), RuntimeError> {
+        for (name, attempts) in self.shims.containers(pod_uid).await? {
+            for record in attempts.iter().filter(|record| record.is_running()) {
+                let key = ContainerKey { pod_uid: pod_uid.into(), name: name.clone(), attempt: record.attempt };
+                self.shims.stop(&key, Duration::ZERO).await?;
+            }
+        }
+        Ok(())
+    }
+
     fn words(&self, key: &ContainerKey, image: &ImageRecord, request: &StartRequest) -> Result<Words, String> {
         let dir = self.pod(&key.pod_uid);
         let sandbox = self.request(&key.pod_uid).ok_or("the pod's sandbox is gone")?;
-        if sandbox.namespaces.pid == Namespace::Pod {
-            return Err("shareProcessNamespace is not supported by the oci runtime".into());
-        }
+        let pid_of = match sandbox.namespaces.pid {
+            Namespace::Pod => Some(pause::find(&dir).ok_or("the process namespace of the pod is gone")?),
+            Namespace::Container | Namespace::Host => None,
+        };
         let security = &request.security;
         let account = account(&self.images.store.layers_dir(), image, security)?;
         let shared_ipc = sandbox.namespaces.ipc == Namespace::Pod;
@@ -96,6 +109,7 @@ impl OciRuntime {
             read_only_root: security.read_only_root,
             mounts,
             pinned: if shared_ipc { vec![("ipc".into(), dir.join("ns/ipc"))] } else { Vec::new() },
+            pid_of,
             own_pid: sandbox.namespaces.pid == Namespace::Container,
             own_ipc: sandbox.namespaces.ipc == Namespace::Container,
             shm: match sandbox.namespaces.ipc {
@@ -143,13 +157,21 @@ impl Runtime for OciRuntime {
         }
         self.shims.prepare(request).await?;
         let path = self.pod(&request.pod.uid);
-        self.make(request).map_err(|source| RuntimeError::Io { what: "make the sandbox of", path, source })
+        let failed = |source| RuntimeError::Io { what: "make the sandbox of", path: path.clone(), source };
+        if request.namespaces.pid == Namespace::Pod && pause::find(&path).is_none() {
+            // Containers of a namespace that has ended have ended, too; their supervisors may not know yet.
+            self.stop_all(&request.pod.uid).await?;
+            pause::make(self.shims.shim(), &path).await.map_err(failed)?;
+        }
+        self.make(request).map_err(failed)
     }
 
     async fn sandbox(&self, pod_uid: &str) -> Result<Option<SandboxState>, RuntimeError> {
         let Some(request) = self.request(pod_uid) else { return Ok(None) };
         // After a restart of the machine the file is there, and stands for nothing.
-        let whole = request.namespaces.ipc != Namespace::Pod || is_mounted(&self.pod(pod_uid).join("ns/ipc"));
+        let dir = self.pod(pod_uid);
+        let whole = (request.namespaces.ipc != Namespace::Pod || is_mounted(&dir.join("ns/ipc")))
+            && (request.namespaces.pid != Namespace::Pod || pause::find(&dir).is_some());
         Ok(whole.then(SandboxState::default))
     }
 
@@ -217,13 +239,8 @@ impl Runtime for OciRuntime {
     }
 
     async fn remove(&self, pod_uid: &str) -> Result<(), RuntimeError> {
-        let containers = self.shims.containers(pod_uid).await?;
-        for (name, attempts) in containers {
-            for record in attempts.iter().filter(|record| record.is_running()) {
-                let key = ContainerKey { pod_uid: pod_uid.into(), name: name.clone(), attempt: record.attempt };
-                self.shims.stop(&key, Duration::ZERO).await?;
-            }
-        }
+        self.stop_all(pod_uid).await?;
+        pause::end(&self.pod(pod_uid)).await;
         for path in ["ns/ipc", "shm"].map(|name| self.pod(pod_uid).join(name)) {
             while is_mounted(&path) {
                 rustix::mount::unmount(&path, UnmountFlags::DETACH).map_err(|error| RuntimeError::Io {

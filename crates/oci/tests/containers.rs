@@ -11,7 +11,8 @@ use std::time::Duration;
 use backstay_api::Clock;
 use backstay_node::lifecycle::ContainerState;
 use backstay_node::lifecycle::observed::Exit;
-use backstay_node::process::{ProcessRuntime, ShimCommand};
+use backstay_node::process::layout::{self, ShimState};
+use backstay_node::process::{KnownProcess, ProcessRuntime, ShimCommand};
 use backstay_node::runtime::{
     Capabilities, ContainerKey, Mount, Namespace, Namespaces, PodIdentity, Propagation, Runtime, SandboxRequest,
     StartRequest,
@@ -46,6 +47,11 @@ fn runtime(dir: &std::path::Path) -> (OciRuntime, UnboundedReceiver<String>) {
 impl Machine {
     /// `None`, and a word about it, where there cannot be containers.
     async fn new(test: &str) -> Option<Self> {
+        Self::with(test, Namespace::Container).await
+    }
+
+    /// The same, with the process namespace of the pod or of each container.
+    async fn with(test: &str, pid: Namespace) -> Option<Self> {
         if !needs::are_met(test, true, &[("busybox", "busybox-static")]) {
             return None;
         }
@@ -54,7 +60,7 @@ impl Machine {
         let passwd: &[u8] = b"root:x:0:0::/:/bin/sh\napp:x:100:101::/:/bin/sh\n";
         let links: Vec<String> = [
             "sh", "cat", "id", "ls", "mount", "sleep", "touch", "grep", "head", "tail", "test", "kill", "hostname",
-            "readlink", "echo", "stat", "mkdir",
+            "readlink", "echo", "stat", "mkdir", "setsid", "wc",
         ]
         .iter()
         .map(|name| format!("bin/{name} -> busybox"))
@@ -71,10 +77,23 @@ impl Machine {
         let (runtime, changed) = runtime(dir.path());
         let images = Store::open(&dir.path().join("images")).unwrap().import(&archive).unwrap();
         let machine = Self { dir, runtime, changed, image_id: images[0].id.clone() };
-        let pod = PodIdentity { namespace: "default".into(), name: "p".into(), uid: UID.into() };
-        let namespaces = Namespaces { network: Namespace::Host, pid: Namespace::Container, ipc: Namespace::Pod };
-        machine.runtime.prepare(&SandboxRequest { pod, namespaces, ..SandboxRequest::default() }).await.unwrap();
+        machine.prepare(pid).await;
         Some(machine)
+    }
+
+    async fn prepare(&self, pid: Namespace) {
+        let pod = PodIdentity { namespace: "default".into(), name: "p".into(), uid: UID.into() };
+        let namespaces = Namespaces { network: Namespace::Host, pid, ipc: Namespace::Pod };
+        self.runtime.prepare(&SandboxRequest { pod, namespaces, ..SandboxRequest::default() }).await.unwrap();
+    }
+
+    fn pod(&self) -> PathBuf {
+        self.dir.path().join("pods").join(UID)
+    }
+
+    /// The process that keeps the pod's process namespace.
+    fn pause(&self) -> KnownProcess {
+        layout::read(&self.pod().join("pause.json")).unwrap()
     }
 
     async fn start(&self, script: &str, change: impl FnOnce(&mut StartRequest)) -> ContainerKey {
@@ -134,8 +153,18 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         // What a failed test has left mounted or running must not outlive it.
+        let below = |dir: PathBuf| layout::names(&dir).into_iter().map(move |name| dir.join(name));
+        for attempt in below(self.pod().join("containers")).flat_map(below) {
+            if let Some(state) = layout::read::<ShimState>(&attempt.join("state.json")) {
+                let ShimState { boot_id, shim_pid: pid, shim_start: start, .. } = state;
+                KnownProcess { boot_id, pid, start }.kill();
+            }
+        }
+        if let Some(pause) = layout::read::<KnownProcess>(&self.pod().join("pause.json")) {
+            pause.kill();
+        }
         for name in ["ns/ipc", "shm"] {
-            let path = self.dir.path().join("pods").join(UID).join(name);
+            let path = self.pod().join(name);
             let _ = rustix::mount::unmount(&path, rustix::mount::UnmountFlags::DETACH);
         }
     }
@@ -246,4 +275,39 @@ async fn too_much_memory_is_the_end() {
         eprintln!("SKIPPED too_much_memory_is_the_end: no memory cgroup can be made here: {exit:?}");
     }
     machine.end().await;
+}
+
+#[tokio::test]
+async fn containers_may_share_their_processes() {
+    let Some(mut machine) = Machine::with("containers_may_share_their_processes", Namespace::Pod).await else { return };
+    let first = machine.start("sleep 1000", |_| {}).await;
+    machine.check("test $$ -gt 2 && cat /proc/1/cmdline | head -c 5", |_| {}, "pause", 0).await;
+    machine.check("grep -l sleep /proc/[0-9]*/comm | wc -l", |_| {}, "1", 0).await;
+    // Not even with the right to trace others is there a way to the machine through the first process.
+    let tracer = |it: &mut StartRequest| it.security.capabilities.add = vec!["SYS_PTRACE".into()];
+    let closed = ".\n..\nsh: can't create /proc/1/exe: Read-only file system";
+    machine.check("ls -a /proc/1/root/; exec 2>&1; echo x > /proc/1/exe", tracer, closed, 1).await;
+    machine.check("kill -KILL 1; kill -TERM 1; kill -0 1", |_| {}, "", 0).await;
+    // What a container leaves behind is ended with it, though it is no descendant of its supervisor any more.
+    machine.check("setsid sh -c 'sleep 1000 & echo left' ", |_| {}, "left", 0).await;
+    machine.check("grep -l sleep /proc/[0-9]*/comm | wc -l", |_| {}, "1", 0).await;
+    // Orphans are reaped.
+    machine.check("sh -c '(sleep 0.1 &) '; sleep 0.3; grep -l 'State:.Z' /proc/[0-9]*/status", |_| {}, "", 1).await;
+    let pause = machine.pause();
+    (machine.runtime, machine.changed) = runtime(machine.dir.path());
+    machine.prepare(Namespace::Pod).await;
+    assert_eq!(machine.pause(), pause, "a new agent finds it");
+    assert!(machine.runtime.sandbox(UID).await.unwrap().is_some());
+    let command = ["sh", "-c", "cat /proc/1/cmdline | head -c 5"].map(String::from);
+    let ran = machine.runtime.exec(&first, &command, Duration::from_secs(20)).await.unwrap();
+    assert_eq!((ran.output.as_str(), ran.exit_code), ("pause", Some(0)));
+    // With the first process the namespace ends, and all in it.
+    pause.kill();
+    assert_eq!(machine.exit(&first).await.exit_code, 137);
+    assert!(machine.runtime.sandbox(UID).await.unwrap().is_none());
+    machine.prepare(Namespace::Pod).await;
+    machine.check("cat /proc/1/cmdline | head -c 5", |_| {}, "pause", 0).await;
+    let pause = machine.pause();
+    machine.end().await;
+    assert!(pause.open().is_none());
 }

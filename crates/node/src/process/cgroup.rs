@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::alive;
 use super::layout::CgroupSeat;
@@ -15,6 +16,10 @@ use crate::runtime::{Limits, PodUsage};
 const PARENT: &str = "backstay";
 /// The kernel's default period of CPU limits, in microseconds.
 const CPU_PERIOD: u64 = 100_000;
+
+/// Whoever starts processes faster than they are killed is given up on after two seconds.
+const KILL_ROUNDS_MAX: u32 = 1000;
+const KILL_ROUND: Duration = Duration::from_millis(2);
 
 /// The hierarchies that we would use; whether they can be written shows when a container needs them.
 #[derive(Clone, Debug, Default)]
@@ -108,16 +113,20 @@ impl CgroupSeat {
         let _ = fs::write(self.home.join("cgroup.procs"), "0");
     }
 
-    /// Kills everything in it but ourselves.
+    /// Kills everything in it but ourselves, and what that starts meanwhile.
     pub(super) fn kill_all(&self) {
-        let procs = fs::read_to_string(self.dir.join("cgroup.procs")).unwrap_or_default();
-        let pids: Vec<i32> = procs.lines().filter_map(|line| line.parse().ok()).collect();
         let own = std::process::id() as i32;
-        if !pids.is_empty() && !pids.contains(&own) && fs::write(self.dir.join("cgroup.kill"), "1").is_ok() {
-            return;
-        }
-        for pid in pids.into_iter().filter(|pid| *pid != own) {
-            alive::kill(pid);
+        for _ in 0..KILL_ROUNDS_MAX {
+            let procs = fs::read_to_string(self.dir.join("cgroup.procs")).unwrap_or_default();
+            let pids: Vec<i32> = procs.lines().filter_map(|line| line.parse().ok()).collect();
+            if !pids.contains(&own) && !pids.is_empty() && fs::write(self.dir.join("cgroup.kill"), "1").is_ok() {
+                return;
+            }
+            if pids.iter().filter(|pid| **pid != own).filter(|pid| alive::kill(**pid)).count() == 0 {
+                return;
+            }
+            // The killed need a moment to die; there is nothing to wait on for those who are not our children.
+            std::thread::sleep(KILL_ROUND);
         }
     }
 

@@ -103,6 +103,10 @@ impl ProcessRuntime {
         &self.layout
     }
 
+    pub fn shim(&self) -> &ShimCommand {
+        &self.shim
+    }
+
     fn record(&self, key: &ContainerKey) -> Option<ContainerRecord> {
         let dir = self.layout.attempt(key);
         // What has become unreadable was written once, and may run: it must not be forgotten.
