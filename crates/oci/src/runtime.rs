@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backstay_node::lifecycle::ContainerRecord;
 use backstay_node::process::ProcessRuntime;
-use backstay_node::process::layout;
+use backstay_node::process::layout::{self, CgroupSeat};
 use backstay_node::runtime::{
     Capabilities, ContainerKey, Dns, ExecOutput, Health, Images, Mount, Namespace, PodIdentity, PodUsage, Profile,
     Runtime, RuntimeError, SandboxRequest, SandboxState, SecurityContext, StartFailure, StartRequest,
@@ -200,6 +200,13 @@ impl Runtime for OciRuntime {
         request.mounts.clear();
         (request.security.user, request.security.group) = (Some(words.uid), Some(words.gid));
         let mut spec = self.shims.spec(key, request);
+        if !spec.limits_missing.is_empty() {
+            spec.cgroups.iter().for_each(CgroupSeat::remove);
+            return Err(failed(
+                "CreateContainerError",
+                format!("limits do not hold: {}", spec.limits_missing.join("; ")),
+            ));
+        }
         spec.enclosure =
             Some(serde_json::to_value(words).map_err(|error| failed("CreateContainerError", error.to_string()))?);
         self.shims.launch(key, &spec).await

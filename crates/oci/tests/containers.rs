@@ -269,11 +269,15 @@ async fn containers_outlive_the_agent() {
 #[tokio::test]
 async fn too_much_memory_is_the_end() {
     let Some(mut machine) = Machine::new("too_much_memory_is_the_end").await else { return };
-    let key = machine.start("tail /dev/zero", |it| it.limits.memory_bytes = Some(16 << 20)).await;
+    let limit = |it: &mut StartRequest| it.limits.memory_bytes = Some(16 << 20);
+    let key = machine.start("tail /dev/zero", limit).await;
     let exit = machine.exit(&key).await;
-    if exit.reason != "OOMKilled" {
-        eprintln!("SKIPPED too_much_memory_is_the_end: no memory cgroup can be made here: {exit:?}");
-    }
+    assert_eq!((exit.reason.as_str(), exit.exit_code), ("OOMKilled", 137), "{exit:?}");
+    // Not whatever was killed has been killed for that.
+    let key = machine.start("kill -9 0; sleep 1000", limit).await;
+    machine.runtime.stop(&key, Duration::ZERO).await.unwrap();
+    let exit = machine.exit(&key).await;
+    assert_eq!((exit.reason.as_str(), exit.exit_code), ("Error", 137), "{exit:?}");
     machine.end().await;
 }
 
