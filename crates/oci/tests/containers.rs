@@ -21,6 +21,7 @@ use backstay_oci::registry::Registry;
 use backstay_oci::store::Store;
 use backstay_oci::{OciRuntime, StoredImages};
 use jiff::Timestamp;
+use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -148,6 +149,12 @@ impl Machine {
         self.runtime.remove(UID).await.unwrap();
         assert!(!self.dir.path().join("pods").join(UID).exists());
     }
+}
+
+/// Waits for the end of a process that has been killed: the first of a namespace goes after all others.
+async fn gone(process: KnownProcess) {
+    let wait = move || process.open().map(|it| poll(&mut [PollFd::new(&it, PollFlags::IN)], None));
+    tokio::task::spawn_blocking(move || wait().transpose()).await.unwrap().unwrap();
 }
 
 impl Drop for Machine {
@@ -308,6 +315,7 @@ async fn containers_may_share_their_processes() {
     // With the first process the namespace ends, and all in it.
     pause.kill();
     assert_eq!(machine.exit(&first).await.exit_code, 137);
+    gone(pause.clone()).await;
     assert!(machine.runtime.sandbox(UID).await.unwrap().is_none());
     machine.prepare(Namespace::Pod).await;
     machine.check("cat /proc/1/cmdline | head -c 5", |_| {}, "pause", 0).await;

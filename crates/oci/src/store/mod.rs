@@ -11,12 +11,13 @@
 //! image is in the index only once all its layers are there. Layers that no image names are removed with the last one
 //! that did.
 
+mod decompress;
 pub mod import;
 mod unpack;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Write as _};
+use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -260,7 +261,7 @@ impl Store {
         let work = self.tmp_dir().join(id);
         let _ = fs::remove_dir_all(&work);
         fs::create_dir(&work).map_err(io_error("make", &work))?;
-        let plain = decompress(archive).map_err(|source| unpacking(UnpackError::Archive(source)))?;
+        let plain = decompress::decompress(archive).map_err(|source| unpacking(UnpackError::Archive(source)))?;
         let mut hashed = Hashed { inner: plain, hash: Sha256::new() };
         let outcome = unpack::unpack(&mut hashed, &work, Limits::default()).map_err(unpacking).and_then(|bytes| {
             // What follows the last entry counts for the digest, too.
@@ -350,23 +351,6 @@ pub fn architecture() -> &'static str {
 
 fn layer_id(diff_id: &str) -> Option<&str> {
     Some(&reference::hex(diff_id)?[..LAYER_ID_CHARS])
-}
-
-/// Plain or gzip, by how it begins.
-fn decompress<'a>(archive: Box<dyn Read + 'a>) -> io::Result<Box<dyn Read + 'a>> {
-    use io::BufRead as _;
-    let mut archive = BufReader::with_capacity(64 * 1024, archive);
-    let start = archive.fill_buf()?;
-    if start.starts_with(&[0x1f, 0x8b]) {
-        return Ok(Box::new(flate2::bufread::MultiGzDecoder::new(archive)));
-    }
-    if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        return Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "a layer compressed with zstd: gzip and plain are read",
-        ));
-    }
-    Ok(Box::new(archive))
 }
 
 struct Hashed<R> {

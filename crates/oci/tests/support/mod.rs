@@ -57,9 +57,10 @@ pub fn docker_archive(dir: &Path, name: &str, layers: &[Vec<u8>], config: &[u8])
     write(dir, "saved.tar", &tar(&entries))
 }
 
-/// An OCI layout with one image whose layers are compressed.
+/// An OCI layout with one image whose layers are compressed by turns with gzip and zstd.
 pub fn oci_archive(dir: &Path, name: &str, layers: &[Vec<u8>], config: &[u8]) -> PathBuf {
-    let packed: Vec<Vec<u8>> = layers.iter().map(|layer| gzip(layer)).collect();
+    let packs = [gzip, zstd].into_iter().cycle();
+    let packed: Vec<Vec<u8>> = layers.iter().zip(packs).map(|(layer, pack)| pack(layer)).collect();
     let of = |bytes: &[u8]| serde_json::json!({ "digest": digest(bytes), "size": bytes.len() });
     let layers: Vec<_> = packed.iter().map(|layer| of(layer)).collect();
     let manifest = serde_json::json!({ "config": of(config), "layers": layers }).to_string().into_bytes();
@@ -77,6 +78,10 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
+}
+
+pub fn zstd(bytes: &[u8]) -> Vec<u8> {
+    ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
 }
 
 fn write(dir: &Path, name: &str, bytes: &[u8]) -> PathBuf {
