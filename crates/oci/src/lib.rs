@@ -2,8 +2,7 @@
 //! by the shims of [`backstay_node::process`].
 //!
 //! [`store`] keeps images; [`registry`] fetches them; [`OciRuntime`] is the runtime port; [`shim_main`] is the shim that
-//! encloses a command in its own root and namespaces. No seccomp filter and no AppArmor profile is ever loaded: a pod
-//! that names one of its own is refused.
+//! encloses a command in its own root and namespaces. No AppArmor profile is ever loaded: a pod that names one is refused.
 
 mod container;
 mod images;
@@ -11,6 +10,7 @@ mod pause;
 pub mod reference;
 pub mod registry;
 mod runtime;
+mod seccomp;
 pub mod store;
 
 pub use container::shim_main;

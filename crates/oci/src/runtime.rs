@@ -25,6 +25,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::container::{DEFAULT_CAPABILITIES, Words, capability, has_everything};
 use crate::images::StoredImages;
 use crate::pause;
+use crate::seccomp;
 use crate::store::{ImageConfig, ImageRecord, open_inside};
 
 /// What programs are found by, unless the image says otherwise.
@@ -48,6 +49,11 @@ impl OciRuntime {
 
     fn pod(&self, uid: &str) -> PathBuf {
         self.shims.layout().pod(uid)
+    }
+
+    /// Where the node's own seccomp profiles lie: beside the pods.
+    fn profiles(&self) -> PathBuf {
+        self.shims.layout().pods.with_file_name("seccomp")
     }
 
     fn request(&self, uid: &str) -> Option<SandboxRequest> {
@@ -102,6 +108,12 @@ impl OciRuntime {
         // Outer ones first, so that inner ones are not hidden.
         mounts.sort_by_key(|mount| mount.target.components().count());
         let working_dir = request.working_dir.clone().unwrap_or_else(|| image.config.working_dir.clone());
+        let capabilities = capabilities(&security.capabilities, security.privileged)?;
+        let seccomp = if security.privileged {
+            None
+        } else {
+            seccomp::filter(&security.seccomp, capabilities, &self.profiles())?
+        };
         Ok(Words {
             layers_dir: self.images.store.layers_dir(),
             layers: image.layers.clone(),
@@ -125,7 +137,8 @@ impl OciRuntime {
             uid: account.uid,
             gid: account.gid,
             groups: account.groups,
-            capabilities: capabilities(&security.capabilities, security.privileged)?,
+            capabilities,
+            seccomp,
         })
     }
 }
@@ -177,11 +190,9 @@ impl Runtime for OciRuntime {
 
     async fn start(&self, key: &ContainerKey, mut request: StartRequest) -> Result<(), StartFailure> {
         let failed = |reason: &str, message: String| StartFailure { reason: reason.into(), message };
-        for (kind, profile) in [("seccomp", &request.security.seccomp), ("AppArmor", &request.security.apparmor)] {
-            if let Profile::Localhost(name) = profile {
-                let message = format!("the oci runtime loads no {kind} profiles, and the container wants {name:?}");
-                return Err(failed("CreateContainerError", message));
-            }
+        if let Profile::Localhost(name) = &request.security.apparmor {
+            let message = format!("the oci runtime loads no AppArmor profiles, and the container wants {name:?}");
+            return Err(failed("CreateContainerError", message));
         }
         let image = self.images.store.find(&request.image_id);
         let image = image.map_err(|error| failed("CreateContainerError", error.to_string()))?;

@@ -14,8 +14,8 @@ use backstay_node::lifecycle::observed::Exit;
 use backstay_node::process::layout::{self, ShimState};
 use backstay_node::process::{KnownProcess, ProcessRuntime, ShimCommand};
 use backstay_node::runtime::{
-    Capabilities, ContainerKey, Mount, Namespace, Namespaces, PodIdentity, Propagation, Runtime, SandboxRequest,
-    StartRequest,
+    Capabilities, ContainerKey, Mount, Namespace, Namespaces, PodIdentity, Profile, Propagation, Runtime,
+    SandboxRequest, SecurityContext, StartRequest,
 };
 use backstay_oci::registry::Registry;
 use backstay_oci::store::Store;
@@ -61,7 +61,7 @@ impl Machine {
         let passwd: &[u8] = b"root:x:0:0::/:/bin/sh\napp:x:100:101::/:/bin/sh\n";
         let links: Vec<String> = [
             "sh", "cat", "id", "ls", "mount", "sleep", "touch", "grep", "head", "tail", "test", "kill", "hostname",
-            "readlink", "echo", "stat", "mkdir", "setsid", "wc",
+            "readlink", "echo", "stat", "mkdir", "setsid", "wc", "unshare",
         ]
         .iter()
         .map(|name| format!("bin/{name} -> busybox"))
@@ -217,6 +217,9 @@ async fn rights_are_few() {
         )
         .await;
     machine.check("cat /proc/keys | head -1; ls /sys/firmware", |_| {}, "", 0).await;
+    let privileged = |it: &mut StartRequest| it.security.privileged = true;
+    let all = "echo $(ls -d /proc/1/ns/pid /dev/ptmx /dev/null); test -L /dev/ptmx && test -w /proc/sys/kernel/printk";
+    machine.check(all, privileged, "/dev/null /dev/ptmx /proc/1/ns/pid", 0).await;
     machine
         .check(
             "ls /dev",
@@ -322,4 +325,48 @@ async fn containers_may_share_their_processes() {
     let pause = machine.pause();
     machine.end().await;
     assert!(pause.open().is_none());
+}
+
+#[tokio::test]
+async fn calls_of_the_system_are_filtered() {
+    let Some(mut machine) = Machine::new("calls_of_the_system_are_filtered").await else { return };
+    let profiles = machine.dir.path().join("seccomp");
+    std::fs::create_dir(&profiles).unwrap();
+    let no_directories = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        { "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28 } ] });
+    std::fs::write(profiles.join("own.json"), no_directories.to_string()).unwrap();
+    let of = |profile: Profile| move |it: &mut StartRequest| it.security.seccomp = profile;
+    let own = || Profile::Localhost("own.json".into());
+    let state = "grep Seccomp: /proc/self/status | tail -c 2";
+    machine.check(state, |_| {}, "0", 0).await;
+    machine.check(state, of(Profile::Unconfined), "0", 0).await;
+    machine.check(state, of(Profile::RuntimeDefault), "2", 0).await;
+    let privileged = |it: &mut StartRequest| (it.security.privileged, it.security.seccomp) = (true, own());
+    machine.check(state, privileged, "0", 0).await;
+    machine.check("unshare -U echo in", |_| {}, "in", 0).await;
+    let refused = "unshare: unshare(0x10000000): Operation not permitted";
+    machine.check("unshare -U echo in", of(Profile::RuntimeDefault), refused, 1).await;
+    let full = "mkdir: can't create directory '/tmp/x': No space left on device";
+    machine.check("mkdir /tmp/x", of(own()), full, 1).await;
+    // The filter is loaded at another moment where no rights can be gained later.
+    let bound = |it: &mut StartRequest| {
+        (it.security.seccomp, it.security.no_new_privileges, it.security.user) = (own(), true, Some(5));
+    };
+    machine.check("mkdir /tmp/x", bound, full, 1).await;
+    // Commands beside it are under the same.
+    let key = machine.start("echo begun; sleep 1000", bound).await;
+    let command = ["mkdir", "/tmp/x"].map(String::from);
+    let ran = machine.runtime.exec(&key, &command, Duration::from_secs(20)).await.unwrap();
+    assert_eq!((ran.output.trim(), ran.exit_code), (full, Some(1)));
+    machine.runtime.stop(&key, Duration::ZERO).await.unwrap();
+    let request = StartRequest {
+        image_id: machine.image_id.clone(),
+        security: SecurityContext { seccomp: Profile::Localhost("none.json".into()), ..SecurityContext::default() },
+        ..StartRequest::default()
+    };
+    let failure = machine.runtime.start(&ContainerKey { attempt: 99, ..key }, request).await.unwrap_err();
+    let expected = format!("{}: No such file or directory", profiles.join("none.json").display());
+    assert_eq!(failure.reason, "CreateContainerError");
+    assert!(failure.message.contains(&expected), "{}", failure.message);
+    machine.end().await;
 }

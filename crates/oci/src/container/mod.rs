@@ -19,6 +19,8 @@ use rustix::thread::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::seccomp::Filter;
+
 pub(crate) use pause::{MAKE as MAKE_PAUSE, STATE as PAUSE_STATE};
 pub use rights::{DEFAULT_CAPABILITIES, capability, has_everything};
 
@@ -53,6 +55,9 @@ pub struct Words {
     pub groups: Vec<u32>,
     /// One bit per capability that it may ever have.
     pub capabilities: u64,
+    /// `None`: it may use all calls of the system.
+    #[serde(default)]
+    pub(crate) seccomp: Option<Filter>,
 }
 
 /// The hidden subcommand `shim` of a binary that can run containers.

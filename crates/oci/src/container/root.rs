@@ -199,6 +199,8 @@ fn host_devices() -> Vec<Device> {
             let Ok(name) = path.strip_prefix("/dev") else { continue };
             if metadata.is_dir() && !["pts", "shm", "mqueue"].iter().any(|own| name == Path::new(own)) {
                 folders.push(path);
+            } else if LINKS.iter().any(|(own, _)| name == Path::new(own)) {
+                // The container's own terminals have another.
             } else if metadata.file_type().is_char_device() || metadata.file_type().is_block_device() {
                 let kind = FileType::from_raw_mode(metadata.mode());
                 found.push(Device { name: name.into(), kind, number: metadata.rdev(), mode: metadata.mode() & 0o777 });
