@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use backstay_node::pods_dir;
 use backstay_node::process::layout::{self, ShimSpec};
-use backstay_oci::store::{ImageRecord, Store};
+use backstay_oci::store::{ImageRecord, Store, StoreError};
 use clap::{Args, Subcommand};
 
 use crate::data_dir;
@@ -53,20 +53,33 @@ enum Verb {
 pub fn run(args: &ImageArgs) -> Result<ExitCode> {
     let node = node_dir(args.data_dir.as_deref());
     let dir = images_dir(&node);
+    if matches!(args.verb, Verb::List) && !dir.exists() {
+        list(&[]);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !matches!(args.verb, Verb::List) && !rustix::process::geteuid().is_root() {
+        bail!("images keep the owners of their files, which takes root to set and to remove: run as root");
+    }
     let store = Store::open(&dir).with_context(|| format!("cannot use the images in {}", dir.display()))?;
     match &args.verb {
         Verb::Import { file } => store.import(file)?.iter().for_each(|image| println!("{}", name(image))),
         Verb::List => list(&store.images()?),
         Verb::Rm { images } => {
             for image in images {
-                remove(&store, &node, image)?;
+                let removed = store.remove(image, |image| is_in_use(image, &in_use(&node)))?;
+                println!("{}", name(&removed));
             }
         }
         Verb::Gc => {
-            let in_use = in_use(&node);
-            for image in store.images()?.iter().filter(|image| !is_in_use(image, &in_use)) {
-                println!("{}", name(&store.remove(&image.id)?));
+            for image in store.images()? {
+                match store.remove(&image.id, |image| is_in_use(image, &in_use(&node))) {
+                    Ok(removed) => println!("{}", name(&removed)),
+                    // An agent may have been faster.
+                    Err(StoreError::InUse(_) | StoreError::Unknown(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
+            store.clean()?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -86,15 +99,6 @@ fn node_dir(given: Option<&Path>) -> PathBuf {
         None if !data_dir::default().exists() && agent.exists() => agent,
         None => data_dir::default().join("node"),
     }
-}
-
-fn remove(store: &Store, node: &Path, wanted: &str) -> Result<()> {
-    let found = store.find(wanted)?;
-    if found.is_some_and(|image| is_in_use(&image, &in_use(node))) {
-        bail!("a container runs from {wanted:?}: delete its pod first");
-    }
-    println!("{}", name(&store.remove(wanted)?));
-    Ok(())
 }
 
 /// The image ids of containers that have not ended.

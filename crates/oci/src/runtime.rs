@@ -23,7 +23,7 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::container::{DEFAULT_CAPABILITIES, Words, capability, has_everything};
-use crate::images::StoredImages;
+use crate::images::{StoredImages, chain};
 use crate::pause;
 use crate::seccomp;
 use crate::store::{ImageConfig, ImageRecord, open_inside};
@@ -194,6 +194,11 @@ impl Runtime for OciRuntime {
             let message = format!("the oci runtime loads no AppArmor profiles, and the container wants {name:?}");
             return Err(failed("CreateContainerError", message));
         }
+        // Held until the container is on record, so that the image is seen to be in use.
+        let store = self.images.store.clone();
+        let kept = tokio::task::spawn_blocking(move || store.keep()).await;
+        let kept = kept.map_err(|error| failed("CreateContainerError", error.to_string()))?;
+        let _kept = kept.map_err(|error| failed("CreateContainerError", chain(&error)))?;
         let image = self.images.store.find(&request.image_id);
         let image = image.map_err(|error| failed("CreateContainerError", error.to_string()))?;
         let Some(image) = image else {

@@ -98,13 +98,18 @@ fn images_come_and_go() {
     assert!(store.find("one").unwrap().is_none());
     let layers = || std::fs::read_dir(store.layers_dir()).unwrap().flatten().filter(|it| it.path().is_dir()).count();
     assert_eq!(layers(), 2);
-    store.remove("localhost/two:v1").unwrap();
+    for pack in [support::gzip, support::zstd] {
+        let packed = dir.path().join("packed");
+        std::fs::write(&packed, pack(&std::fs::read(dir.path().join("saved.tar")).unwrap())).unwrap();
+        assert_eq!(store.import(&packed).unwrap()[0].tags, ["docker.io/library/one:v1".to_string()].into());
+    }
+    store.remove("localhost/two:v1", |_| false).unwrap();
     assert_eq!(layers(), 1);
     // A tag that moves leaves its former image without a name.
     store.import(&support::docker_archive(dir.path(), "one:v1", &two, &second)).unwrap();
     assert_eq!(store.find("one:v1").unwrap().unwrap().id, added[0].id);
     assert_eq!(store.images().unwrap().len(), 2);
-    assert!(store.remove("nope").is_err());
+    assert!(store.remove("nope", |_| false).is_err());
 }
 
 #[test]

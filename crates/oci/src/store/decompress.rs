@@ -16,15 +16,30 @@ const ZSTD_SKIPPED: [u8; 3] = [0x2a, 0x4d, 0x18];
 /// The plain archive. What is none of gzip and zstd is taken as it is.
 pub(super) fn decompress<'a>(archive: Box<dyn Read + 'a>) -> io::Result<Box<dyn Read + 'a>> {
     let mut archive = BufReader::with_capacity(BUFFER_BYTES, archive);
-    let start = archive.fill_buf()?;
-    if start.starts_with(&GZIP) {
-        return Ok(Box::new(MultiGzDecoder::new(archive)));
-    }
+    Ok(match packing(archive.fill_buf()?) {
+        Some(Packing::Gzip) => Box::new(MultiGzDecoder::new(archive)),
+        Some(Packing::Zstd) => Box::new(Zstd { source: archive, decoder: FrameDecoder::new() }),
+        None => Box::new(archive),
+    })
+}
+
+enum Packing {
+    Gzip,
+    Zstd,
+}
+
+fn packing(start: &[u8]) -> Option<Packing> {
     let skipped = start.first().is_some_and(|byte| byte >> 4 == 5) && start[1..].starts_with(&ZSTD_SKIPPED);
-    if start.starts_with(&ZSTD) || skipped {
-        return Ok(Box::new(Zstd { source: archive, decoder: FrameDecoder::new() }));
+    match start {
+        _ if start.starts_with(&GZIP) => Some(Packing::Gzip),
+        _ if start.starts_with(&ZSTD) || skipped => Some(Packing::Zstd),
+        _ => None,
     }
-    Ok(Box::new(archive))
+}
+
+/// Whether what begins so is compressed.
+pub(super) fn is_compressed(start: &[u8]) -> bool {
+    packing(start).is_some()
 }
 
 /// All frames of a stream, one after another. The decoder bounds what a frame may want of our memory.

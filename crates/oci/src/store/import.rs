@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use super::decompress::{decompress, is_compressed};
 use super::{ImageRecord, Layers, Store, StoreError, architecture, to_hex};
 use crate::reference::Reference;
 
@@ -72,7 +73,7 @@ impl Store {
     /// # Errors
     /// If it is no archive of images, or one of them cannot run here. Those before it are there.
     pub fn import(&self, file: &Path) -> Result<Vec<ImageRecord>, StoreError> {
-        let mut archive = Archive::open(file)?;
+        let mut archive = Archive::open(file, &self.tmp_dir())?;
         if archive.places.contains_key(Path::new("index.json")) {
             return self.import_layout(&mut archive);
         }
@@ -137,9 +138,18 @@ struct Archive {
 }
 
 impl Archive {
-    fn open(path: &Path) -> Result<Self, StoreError> {
+    /// One that is compressed as a whole is unpacked into a file without a name, in `tmp`: it is read out of order.
+    fn open(path: &Path, tmp: &Path) -> Result<Self, StoreError> {
         let failed = |error: std::io::Error| StoreError::Archive(path.into(), error.to_string());
-        let mut file = File::open(path).map_err(failed)?;
+        let mut file = File::open(path).map_err(|source| StoreError::Open { path: path.into(), source })?;
+        if is_compressed(&start(&mut file).map_err(failed)?) {
+            let whole = |source| StoreError::Io { what: "unpack an archive in", path: tmp.into(), source };
+            let mut plain = tempfile::tempfile_in(tmp).map_err(whole)?;
+            let mut packed = decompress(Box::new(&file)).map_err(failed)?;
+            std::io::copy(&mut packed, &mut plain).and_then(|_| plain.rewind()).map_err(whole)?;
+            drop(packed);
+            file = plain;
+        }
         let mut places = BTreeMap::new();
         let mut archive = tar::Archive::new(&mut file);
         for entry in archive.entries_with_seek().map_err(failed)? {
@@ -197,6 +207,14 @@ impl Archive {
         serde_json::from_slice(&bytes)
             .map_err(|error| StoreError::Archive(self.path.clone(), format!("{digest}: {error}")))
     }
+}
+
+/// How a file begins; it is read from there again.
+fn start(file: &mut File) -> std::io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    (&mut *file).take(4).read_to_end(&mut start)?;
+    file.rewind()?;
+    Ok(start)
 }
 
 fn blob_path(digest: &str) -> PathBuf {

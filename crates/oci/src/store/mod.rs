@@ -3,8 +3,10 @@
 //! ```text
 //! IMAGES/index.json          every image: names, configuration, layers; replaced as a whole
 //! IMAGES/lock                held by whoever changes something: the agent, or the command line
+//! IMAGES/use                 held by whoever makes a container of an image, all together; or by one who removes images
 //! IMAGES/layers/ID/          an unpacked layer, named after the digest of its archive
-//! IMAGES/tmp/                what is still coming; emptied by the first who takes the lock
+//! IMAGES/tmp/                what is still coming: layers that are unpacked, under the lock; blobs, locked while they are
+//!                            fetched. What nobody works on is removed when an agent starts, and by `image gc`
 //! ```
 //!
 //! A layer is there as a whole or not at all: it is unpacked in `tmp`, written through to the disk, and then renamed. An
@@ -15,7 +17,7 @@ mod decompress;
 pub mod import;
 mod unpack;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
@@ -109,6 +111,10 @@ pub enum StoreError {
     Image(String),
     #[error("{0:?} is neither an OCI layout nor a docker archive: {1}")]
     Archive(PathBuf, String),
+    #[error("a container runs from {0:?}: delete its pod first")]
+    InUse(String),
+    #[error("cannot open {path:?}")]
+    Open { path: PathBuf, source: io::Error },
     #[error("no image is named {0:?}; list them: backstay image list")]
     Unknown(String),
 }
@@ -122,8 +128,9 @@ pub trait Layers {
     fn open(&mut self, index: usize) -> Result<Box<dyn Read + '_>, StoreError>;
 }
 
-/// The lock of a store: while it is held nobody else changes anything.
-struct Lock(#[allow(dead_code, reason = "closing it gives the lock back")] File);
+/// A lock of a store, for as long as it is held.
+#[must_use = "it is given back when it is dropped"]
+pub struct Lock(#[allow(dead_code, reason = "closing it gives the lock back")] File);
 
 impl Store {
     /// # Errors
@@ -224,18 +231,58 @@ impl Store {
         Ok(image)
     }
 
-    /// Removes an image by id, tag or digest, with the layers that no other one needs.
+    /// Removes an image by id, tag or digest, with the layers that no other one needs. It stays if `in_use` says so,
+    /// which is asked while no container can be made of it.
     ///
     /// # Errors
-    /// If there is none, or it cannot be removed.
-    pub fn remove(&self, name: &str) -> Result<ImageRecord, StoreError> {
+    /// If there is none, or it is in use, or it cannot be removed.
+    pub fn remove(&self, name: &str, in_use: impl FnOnce(&ImageRecord) -> bool) -> Result<ImageRecord, StoreError> {
         let _lock = self.lock()?;
+        let _unused = self.hold("use", File::lock)?;
         let image = self.find(name)?.ok_or_else(|| StoreError::Unknown(name.to_string()))?;
+        if in_use(&image) {
+            return Err(StoreError::InUse(name.to_string()));
+        }
         let mut index = self.index()?;
         index.images.retain(|other| other.id != image.id);
         self.write_index(index)?;
         self.sweep()?;
         Ok(image)
+    }
+
+    /// While this is held no image is removed. Waits for removals that have begun.
+    ///
+    /// # Errors
+    /// If the lock cannot be had.
+    pub fn keep(&self) -> Result<Lock, StoreError> {
+        self.hold("use", File::lock_shared)
+    }
+
+    /// Removes what broken-off fetches and imports have left. What somebody works on right now stays.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn clean(&self) -> Result<(), StoreError> {
+        let _lock = self.lock()?;
+        let dir = self.tmp_dir();
+        for entry in fs::read_dir(&dir).map_err(io_error("list", &dir))?.flatten() {
+            let path = entry.path();
+            let removed = if path.is_dir() {
+                fs::remove_dir_all(&path)
+            } else if File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+                fs::remove_file(&path)
+            } else {
+                continue;
+            };
+            removed.map_err(io_error("remove", &path))?;
+        }
+        let _unused = self.hold("use", File::lock)?;
+        self.sweep()
+    }
+
+    /// The layers of an image, with what each takes, in bytes.
+    pub fn sizes(&self, image: &ImageRecord) -> BTreeMap<String, u64> {
+        image.layers.iter().map(|id| (id.clone(), self.layer_size(id))).collect()
     }
 
     /// Removes layers that no image needs: those that an interrupted fetch has left.
@@ -292,9 +339,13 @@ impl Store {
     }
 
     fn lock(&self) -> Result<Lock, StoreError> {
-        let path = self.dir.join("lock");
+        self.hold("lock", File::lock)
+    }
+
+    fn hold(&self, name: &str, take: fn(&File) -> io::Result<()>) -> Result<Lock, StoreError> {
+        let path = self.dir.join(name);
         let file = File::create(&path).map_err(io_error("open", &path))?;
-        file.lock().map_err(io_error("lock", &path))?;
+        take(&file).map_err(io_error("lock", &path))?;
         Ok(Lock(file))
     }
 

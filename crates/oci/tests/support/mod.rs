@@ -3,6 +3,8 @@
 // Each test binary uses its own part of this module.
 #![allow(dead_code)]
 
+pub mod registry;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
