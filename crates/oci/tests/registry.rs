@@ -13,6 +13,7 @@ use backstay_oci::StoredImages;
 use backstay_oci::registry::Registry;
 use backstay_oci::store::Store;
 use serde_json::json;
+use support::SmallDisk;
 use support::digest;
 use support::registry::{Served, serve};
 
@@ -179,33 +180,16 @@ async fn fetches_of_one_image_do_not_disturb_each_other() {
     assert_eq!(std::fs::read_dir(store.tmp_dir()).unwrap().count(), 0);
 }
 
-/// A small file system, unmounted when dropped.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        rustix::mount::mount("tmpfs", dir.path(), "tmpfs", rustix::mount::MountFlags::empty(), c"size=256k").unwrap();
-        Self(dir)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = rustix::mount::unmount(self.0.path(), rustix::mount::UnmountFlags::DETACH);
-    }
-}
-
 #[tokio::test]
 async fn a_full_disk_is_said_and_left_as_it_was() {
     if !can_run("a_full_disk_is_said_and_left_as_it_was") {
         return;
     }
     let check = async |layers: &[Vec<u8>]| {
-        let disk = SmallDisk::new();
-        let images = images(disk.0.path());
+        let disk = SmallDisk::new(c"size=256k");
+        let images = images(disk.path());
         let (port, _served) = serve(|_| support::registry::image(layers, json!(null)));
-        let free = || rustix::fs::statvfs(disk.0.path()).unwrap().f_bavail;
+        let free = || rustix::fs::statvfs(disk.path()).unwrap().f_bavail;
         let before = free();
         let name = format!("127.0.0.1:{port}/team/app:v1");
         let error = images.pull(&name, &[]).await.unwrap_err();

@@ -91,3 +91,25 @@ fn write(dir: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     std::fs::write(&path, bytes).unwrap();
     path
 }
+
+/// A small file system, unmounted when dropped.
+pub struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// With the options of a tmpfs, such as `size=1m`.
+    pub fn new(options: &std::ffi::CStr) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        rustix::mount::mount("tmpfs", dir.path(), "tmpfs", rustix::mount::MountFlags::empty(), options).unwrap();
+        Self(dir)
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(self.0.path(), rustix::mount::UnmountFlags::DETACH);
+    }
+}
