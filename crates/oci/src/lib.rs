@@ -16,3 +16,4 @@ pub mod store;
 pub use container::shim_main;
 pub use images::StoredImages;
 pub use runtime::OciRuntime;
+pub use seccomp::check_profile;

@@ -72,6 +72,15 @@ pub(crate) fn filter(profile: &Profile, capabilities: u64, root: &Path) -> Resul
     }
 }
 
+/// Whether a text is a profile that a container could be under.
+///
+/// # Errors
+/// If not, with what is wrong.
+pub fn check_profile(text: &[u8]) -> Result<(), String> {
+    let architecture = Architecture::native().unwrap_or(syscalls::X86_64);
+    profile::parse(text, &Subject { architecture, capabilities: 0, kernel: (5, 10) }).map(drop)
+}
+
 impl Filter {
     fn compile(sections: &[Section], flags: u32) -> Result<Self, String> {
         let program = bpf::compile(sections)?.into_iter().map(Instruction::pack).collect();

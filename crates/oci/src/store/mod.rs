@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-pub use unpack::{Limits, UnpackError, make_directories, open_inside};
+pub use unpack::{Limits, UnpackError, make_directories, open_inside, unpack};
 
 use crate::reference::{self, Reference};
 
@@ -310,7 +310,7 @@ impl Store {
         fs::create_dir(&work).map_err(io_error("make", &work))?;
         let plain = decompress::decompress(archive).map_err(|source| unpacking(UnpackError::Archive(source)))?;
         let mut hashed = Hashed { inner: plain, hash: Sha256::new() };
-        let outcome = unpack::unpack(&mut hashed, &work, Limits::default()).map_err(unpacking).and_then(|bytes| {
+        let outcome = unpack(&mut hashed, &work, Limits::default()).map_err(unpacking).and_then(|bytes| {
             // What follows the last entry counts for the digest, too.
             io::copy(&mut hashed, &mut io::sink()).map_err(|source| unpacking(UnpackError::Archive(source)))?;
             let found = format!("sha256:{}", to_hex(&hashed.hash.finalize_reset()));
