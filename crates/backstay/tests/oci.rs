@@ -157,7 +157,14 @@ fn a_pod_runs_and_outlives_its_agent() {
     assert_eq!(exec(&["cat", "/proc/1/comm"]).ok(), "pause\n");
     assert_eq!(exec(&["sh", "-c", "exit 42"]).code, Some(42));
     let said = world.image(&["rm", "localhost/app:v1"]).fails();
-    assert!(said.contains("a container runs from \"localhost/app:v1\": delete its pod first"), "{said}");
+    assert!(said.contains("a pod of this machine is made from \"localhost/app:v1\": delete it first"), "{said}");
+    assert_eq!(world.image(&["gc"]).ok(), "");
+    // Nor does one go that a container is to be made from again.
+    world.import("localhost/fails:v1");
+    world.run_pod("fails", "localhost/fails:v1", |spec| {
+        spec["containers"][0]["command"] = json!(["sh", "-c", "exit 3"])
+    });
+    world.waits_for("fails", "CrashLoopBackOff");
     assert_eq!(world.image(&["gc"]).ok(), "");
     world.crash();
     world.ready("p");
@@ -166,8 +173,9 @@ fn a_pod_runs_and_outlives_its_agent() {
     assert_eq!(again["status"]["containerStatuses"][0]["restartCount"], 0);
     let exec = world.server().kubectl(&["exec", "p", "--", "cat", "/proc/1/comm"]);
     assert_eq!(exec.ok(), "pause\n");
-    world.server().kubectl(&["delete", "pod", "p", "--timeout=60s"]).ok();
+    world.server().kubectl(&["delete", "pod", "p", "fails", "--timeout=60s"]).ok();
     assert_eq!(world.image(&["rm", "localhost/app:v1"]).ok(), "localhost/app:v1\n");
+    assert_eq!(world.image(&["gc"]).ok(), "localhost/fails:v1\n");
 }
 
 #[test]

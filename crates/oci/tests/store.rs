@@ -24,7 +24,7 @@ fn check(entries: &[(&str, &[u8])], expected: &str) {
     let config = support::config(&layers, json!(null));
     let archive = support::docker_archive(dir.path(), "app:v1", &layers, &config);
     let shown = match store.import(&archive) {
-        Ok(images) => list(&store.layers_dir().join(&images[0].layers[0])),
+        Ok(images) => list(&store.layers_dir().join(&images[0].image.layers[0])),
         Err(error) => {
             let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
             assert_eq!(store.images().unwrap(), [], "nothing half-done");
@@ -92,6 +92,7 @@ fn images_come_and_go() {
     }
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("images")).unwrap();
+    assert_eq!(store.dir().metadata().unwrap().mode() & 0o777, 0o700, "others must not run what is in images");
     let shared = support::tar(&[("shared", b"1")]);
     let two = vec![shared.clone(), support::tar(&[("own", b"2")])];
     let one = vec![shared];
@@ -99,23 +100,27 @@ fn images_come_and_go() {
     let second = support::config(&two, json!({ "Cmd": ["x"] }));
     store.import(&support::docker_archive(dir.path(), "one:v1", &one, &first)).unwrap();
     let added = store.import(&support::oci_archive(dir.path(), "localhost/two:v1", &two, &second)).unwrap();
-    assert_eq!(store.find("one:v1").unwrap().unwrap().layers, added[0].layers[..1]);
-    assert_eq!(added[0].config.cmd, ["x"]);
-    assert!(store.find(added[0].digests.first().unwrap()).unwrap().is_some());
+    assert_eq!(store.find("one:v1").unwrap().unwrap().layers, added[0].image.layers[..1]);
+    assert_eq!(added[0].image.config.cmd, ["x"]);
+    assert!(store.find(added[0].image.digests.first().unwrap()).unwrap().is_some());
     assert!(store.find("one").unwrap().is_none());
     let layers = || std::fs::read_dir(store.layers_dir()).unwrap().flatten().filter(|it| it.path().is_dir()).count();
     assert_eq!(layers(), 2);
     for pack in [support::gzip, support::zstd] {
         let packed = dir.path().join("packed");
         std::fs::write(&packed, pack(&std::fs::read(dir.path().join("saved.tar")).unwrap())).unwrap();
-        assert_eq!(store.import(&packed).unwrap()[0].tags, ["docker.io/library/one:v1".to_string()].into());
+        assert_eq!(store.import(&packed).unwrap()[0].image.tags, ["docker.io/library/one:v1".to_string()].into());
     }
     store.remove("localhost/two:v1", |_| false).unwrap();
     assert_eq!(layers(), 1);
     // A tag that moves leaves its former image without a name.
     store.import(&support::docker_archive(dir.path(), "one:v1", &two, &second)).unwrap();
-    assert_eq!(store.find("one:v1").unwrap().unwrap().id, added[0].id);
+    assert_eq!(store.find("one:v1").unwrap().unwrap().id, added[0].image.id);
     assert_eq!(store.images().unwrap().len(), 2);
+    store.import(&support::docker_archive(dir.path(), "other:v2", &two, &second)).unwrap();
+    store.remove("one:v1", |_| false).unwrap();
+    assert!(store.find("one:v1").unwrap().is_none() && store.find("other:v2").unwrap().is_some());
+    assert!(store.remove("other:v2", |_| true).is_err(), "in use");
     assert!(store.remove("nope", |_| false).is_err());
 }
 

@@ -67,12 +67,26 @@ struct Saved {
     layers: Vec<String>,
 }
 
+/// An image that a file had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// As the file names it; its id if it does not.
+    pub name: String,
+    pub image: ImageRecord,
+}
+
+impl Imported {
+    fn new(name: Option<&Reference>, image: ImageRecord) -> Self {
+        Self { name: name.map_or_else(|| image.id.clone(), ToString::to_string), image }
+    }
+}
+
 impl Store {
-    /// Adds every image of the file.
+    /// Adds every image of the file, under every name that it has there.
     ///
     /// # Errors
     /// If it is no archive of images, or one of them cannot run here. Those before it are there.
-    pub fn import(&self, file: &Path) -> Result<Vec<ImageRecord>, StoreError> {
+    pub fn import(&self, file: &Path) -> Result<Vec<Imported>, StoreError> {
         let mut archive = Archive::open(file, &self.tmp_dir())?;
         if archive.places.contains_key(Path::new("index.json")) {
             return self.import_layout(&mut archive);
@@ -80,7 +94,7 @@ impl Store {
         self.import_saved(&mut archive)
     }
 
-    fn import_layout(&self, archive: &mut Archive) -> Result<Vec<ImageRecord>, StoreError> {
+    fn import_layout(&self, archive: &mut Archive) -> Result<Vec<Imported>, StoreError> {
         let index: Manifest = archive.json(Path::new("index.json"))?;
         let mut images = Vec::new();
         for top in &index.manifests {
@@ -102,12 +116,13 @@ impl Store {
             let name = NAME_ANNOTATIONS.iter().find_map(|key| top.annotations.get(*key));
             let name = name.and_then(|name| Reference::parse(name).ok());
             let digest = name.as_ref().map(|name| name.with_digest(&top.digest));
-            images.push(self.add(&config, &mut Files { archive, paths }, name.as_ref(), digest)?);
+            let added = self.add(&config, &mut Files { archive, paths }, name.as_ref(), digest)?;
+            images.push(Imported::new(name.as_ref(), added));
         }
         Ok(images)
     }
 
-    fn import_saved(&self, archive: &mut Archive) -> Result<Vec<ImageRecord>, StoreError> {
+    fn import_saved(&self, archive: &mut Archive) -> Result<Vec<Imported>, StoreError> {
         let saved: Vec<Saved> = archive.json(Path::new("manifest.json"))?;
         let mut images = Vec::new();
         for one in saved {
@@ -118,12 +133,10 @@ impl Store {
             if tags.is_empty() {
                 tags.push(None);
             }
-            let mut added = None;
             for tag in tags {
                 let paths = one.layers.iter().map(PathBuf::from).collect();
-                added = Some(self.add(&config, &mut Files { archive, paths }, tag, None)?);
+                images.push(Imported::new(tag, self.add(&config, &mut Files { archive, paths }, tag, None)?));
             }
-            images.extend(added);
         }
         Ok(images)
     }

@@ -20,6 +20,7 @@ mod unpack;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -111,7 +112,7 @@ pub enum StoreError {
     Image(String),
     #[error("{0:?} is neither an OCI layout nor a docker archive: {1}")]
     Archive(PathBuf, String),
-    #[error("a container runs from {0:?}: delete its pod first")]
+    #[error("a pod of this machine is made from {0:?}: delete it first")]
     InUse(String),
     #[error("cannot open {path:?}")]
     Open { path: PathBuf, source: io::Error },
@@ -140,6 +141,11 @@ impl Store {
             fs::create_dir_all(&path).map_err(io_error("make", &path))?;
         }
         let dir = dir.canonicalize().map_err(io_error("find", dir))?;
+        // Images hold programs that give whoever runs them the rights of others.
+        let mode = fs::metadata(&dir).map_err(io_error("look at", &dir))?.permissions().mode();
+        if mode & 0o077 != 0 {
+            fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).map_err(io_error("close", &dir))?;
+        }
         Ok(Self { dir })
     }
 
@@ -232,7 +238,7 @@ impl Store {
     }
 
     /// Removes an image by id, tag or digest, with the layers that no other one needs. It stays if `in_use` says so,
-    /// which is asked while no container can be made of it.
+    /// which is asked while no container can be made of it. Of an image with several tags, one goes alone.
     ///
     /// # Errors
     /// If there is none, or it is in use, or it cannot be removed.
@@ -244,6 +250,12 @@ impl Store {
             return Err(StoreError::InUse(name.to_string()));
         }
         let mut index = self.index()?;
+        let tag = Reference::parse(name).ok().map(|name| name.to_string());
+        if let Some(tag) = tag.filter(|tag| image.tags.len() > 1 && image.tags.contains(tag)) {
+            index.images.iter_mut().for_each(|other| other.tags.retain(|other| *other != tag));
+            self.write_index(index)?;
+            return Ok(ImageRecord { tags: BTreeSet::from([tag]), ..image });
+        }
         index.images.retain(|other| other.id != image.id);
         self.write_index(index)?;
         self.sweep()?;

@@ -77,7 +77,7 @@ impl Machine {
         let (runtime, changed) = runtime(dir.path());
         let images = Store::open(&dir.path().join("images")).unwrap().import(&archive).unwrap();
         let uid = format!("pod-{}", dir.path().file_name().unwrap().display());
-        let machine = Self { uid, dir, runtime, changed, image_id: images[0].id.clone() };
+        let machine = Self { uid, dir, runtime, changed, image_id: images[0].image.id.clone() };
         machine.prepare(pid).await;
         Some(machine)
     }
