@@ -18,7 +18,8 @@ fn image(dir: &Path, arguments: &[&str]) -> Ran {
 fn pack(dir: &Path) -> [String; 2] {
     let shared = packed::tar(&[("shared", &[1; 2_000_000])]);
     let two = [shared.clone(), packed::tar(&[("own", b"2")])];
-    let saved = packed::docker_archive(dir, "app:v1", &[shared.clone()], &packed::config(&[shared], json!({})));
+    let one = std::slice::from_ref(&shared);
+    let saved = packed::docker_archive(dir, "app:v1", one, &packed::config(one, json!({})));
     let layout = packed::oci_archive(dir, "localhost/other:v2", &two, &packed::config(&two, json!({})));
     [saved, layout].map(|path| path.display().to_string())
 }
