@@ -5,17 +5,12 @@ mod machine;
 mod needs;
 mod support;
 
-use std::time::Duration;
-
 use backstay_node::process::KnownProcess;
 use backstay_node::process::layout::{self, ShimState};
 use backstay_node::runtime::{ContainerKey, Mount, Namespace, Runtime as _, StartRequest};
 use backstay_node::streams::{AttachRequest, ExecRequest, Session, TerminalSize};
-use machine::{Machine, gone, runtime};
+use machine::{Machine, PATIENCE, gone, runtime, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-/// The longest that anything here may take; a limit against hanging, never a measure.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 fn words(command: &[&str]) -> Vec<String> {
     command.iter().map(|word| word.to_string()).collect()
@@ -68,8 +63,8 @@ async fn commands_run_beside_containers() {
     session.stderr.take().unwrap().read_to_string(&mut errors).await.unwrap();
     assert_eq!((errors.as_str(), exit_code(&mut session).await), ("pod\n", 0));
     // A terminal: it echoes, has a size, and breaks off what runs on it.
-    let script = "test -t 0 && echo terminal; read word; until stty size 2>/dev/null; do sleep 0.01; done; \
-        trap 'exit 7' INT; echo wait; sleep 100000 & wait";
+    let script = "test -t 0 && echo terminal; read word; while test -z \"$(stty size 2>/dev/null)\"; do sleep 0.01; done; \
+        stty size; trap 'exit 7' INT; echo wait; sleep 100000 & wait";
     let mut session = machine.runtime.open_exec(&key, request(&["sh", "-c", script], true)).await.unwrap();
     let mut stdin = session.stdin.take().unwrap();
     read_until(&mut session, "terminal\r\n").await;
@@ -87,12 +82,7 @@ async fn commands_run_beside_containers() {
         let begun = || machine.traces().iter().any(|it| it.contains(&script));
         assert!(begun());
         drop(session);
-        let over = async {
-            while begun() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, over).await.unwrap_or_else(|_| panic!("it goes on; tty: {tty}"));
+        until(|| !begun()).await;
     }
     for (command, expected) in
         [(&["sh", "-c", "exit 42"][..], 42), (&["sh", "-c", "kill -9 $$"], 137), (&["/no/such"], 127), (&["/etc"], 126)]
@@ -183,6 +173,7 @@ async fn check_lost_supervisor(test: &str, pid: Namespace) {
     let before = machine.traces().len();
     let script = "setsid sleep 100000 & sh -c 'sleep 100000 &'; echo begun; exec sleep 100000";
     let key = machine.start(script, |it| it.env.push(("MARK".into(), it_is(&machine)))).await;
+    machine.says(&key, "begun").await;
     let shim = shim(&machine, &key);
     assert!(marked(&machine) >= 3);
     shim.kill();

@@ -24,6 +24,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::{needs, support};
 
+/// The longest that anything here may take; a limit against hanging, never a measure.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
 pub struct Machine {
     /// Of the pod: unique among all tests.
     pub uid: String,
@@ -115,6 +118,11 @@ impl Machine {
         self.dir.path().join(format!("pods/{}/logs/{}/{}.log", self.uid, key.name, key.attempt))
     }
 
+    /// Waits until the container has printed this.
+    pub async fn says(&self, key: &ContainerKey, text: &str) {
+        until(|| std::fs::read_to_string(self.log_path(key)).is_ok_and(|log| log.contains(text))).await;
+    }
+
     /// What of the machine belongs to the pod: mounts, cgroups, processes.
     pub fn traces(&self) -> Vec<String> {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -144,7 +152,7 @@ impl Machine {
             if let ContainerState::Exited(exit) = &record.state {
                 return exit.clone();
             }
-            let told = tokio::time::timeout(Duration::from_secs(30), self.changed.recv()).await;
+            let told = tokio::time::timeout(PATIENCE, self.changed.recv()).await;
             told.expect("nobody told of the end");
         }
     }
@@ -172,6 +180,16 @@ impl Machine {
         assert!(!self.pod().exists());
         assert_eq!(self.traces(), Vec::<String>::new());
     }
+}
+
+/// Waits for something that nobody tells of.
+pub async fn until(mut holds: impl FnMut() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("it never came true");
 }
 
 /// Waits for the end of a process that has been killed: the first of a namespace goes after all others.
