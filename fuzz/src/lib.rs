@@ -4,9 +4,11 @@
 //! Used by the fuzz targets beside this file, and by the test `parsers` of the binary's crate.
 
 mod frames;
+mod images;
 mod server;
 
 pub use frames::frames;
+pub use images::{image, layer};
 
 use backstay_api::decode::{self, DEPTH_MAX};
 use backstay_api::json_path::Template;
@@ -30,8 +32,9 @@ macro_rules! targets {
     };
 }
 
-pub const TARGETS: [Target; 12] =
-    targets!(json, yaml, protobuf, patch, apply, selector, text, definition, jsonpath, kubeconfig, request, frames);
+pub const TARGETS: [Target; 14] = targets!(
+    json, yaml, protobuf, patch, apply, selector, text, definition, jsonpath, kubeconfig, request, frames, image, layer
+);
 
 impl Target {
     /// The lines of its file.

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use backstay_api::meta;
 use backstay_node::pods_dir;
 use backstay_node::process::layout::{self, ShimSpec};
-use backstay_oci::store::{ImageRecord, Store};
+use backstay_oci::reference::Reference;
+use backstay_oci::store::{ImageRecord, Store, StoreError};
 use clap::{Args, Subcommand};
+use serde_json::Value;
 
 use crate::data_dir;
 
@@ -40,33 +43,46 @@ enum Verb {
     /// List the images that are there
     #[command(visible_alias = "ls")]
     List,
-    /// Remove images that no container runs from
+    /// Remove images that no pod of this machine is made from
     Rm {
         /// By name, digest or id
         #[arg(value_name = "IMAGE", required = true)]
         images: Vec<String>,
     },
-    /// Remove every image that no container runs from
+    /// Remove every image that no pod of this machine is made from
     Gc,
 }
 
 pub fn run(args: &ImageArgs) -> Result<ExitCode> {
     let node = node_dir(args.data_dir.as_deref());
     let dir = images_dir(&node);
+    if matches!(args.verb, Verb::List) && !dir.exists() {
+        list(&[]);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !matches!(args.verb, Verb::List) && !rustix::process::geteuid().is_root() {
+        bail!("images keep the owners of their files, which takes root to set and to remove: run as root");
+    }
     let store = Store::open(&dir).with_context(|| format!("cannot use the images in {}", dir.display()))?;
     match &args.verb {
-        Verb::Import { file } => store.import(file)?.iter().for_each(|image| println!("{}", name(image))),
+        Verb::Import { file } => store.import(file)?.iter().for_each(|imported| println!("{}", imported.name)),
         Verb::List => list(&store.images()?),
         Verb::Rm { images } => {
             for image in images {
-                remove(&store, &node, image)?;
+                let removed = store.remove(image, |image| is_in_use(image, &in_use(&node)))?;
+                println!("{}", name(&removed));
             }
         }
         Verb::Gc => {
-            let in_use = in_use(&node);
-            for image in store.images()?.iter().filter(|image| !is_in_use(image, &in_use)) {
-                println!("{}", name(&store.remove(&image.id)?));
+            for image in store.images()? {
+                match store.remove(&image.id, |image| is_in_use(image, &in_use(&node))) {
+                    Ok(removed) => println!("{}", name(&removed)),
+                    // An agent may have been faster.
+                    Err(StoreError::InUse(_) | StoreError::Unknown(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
+            store.clean()?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -88,16 +104,8 @@ fn node_dir(given: Option<&Path>) -> PathBuf {
     }
 }
 
-fn remove(store: &Store, node: &Path, wanted: &str) -> Result<()> {
-    let found = store.find(wanted)?;
-    if found.is_some_and(|image| is_in_use(&image, &in_use(node))) {
-        bail!("a container runs from {wanted:?}: delete its pod first");
-    }
-    println!("{}", name(&store.remove(wanted)?));
-    Ok(())
-}
-
-/// The image ids of containers that have not ended.
+/// What the pods of a node are made from: ids and digests of containers that have not ended, and names that pods have
+/// for images, since their containers may be about to start.
 fn in_use(node: &Path) -> BTreeSet<String> {
     let below = |dir: PathBuf| {
         let names = layout::names(&dir);
@@ -105,11 +113,19 @@ fn in_use(node: &Path) -> BTreeSet<String> {
     };
     let attempts = below(pods_dir(node)).flat_map(|pod| below(pod.join("containers"))).flat_map(below);
     let running = attempts.filter(|attempt| !attempt.join("exit.json").exists());
-    running.filter_map(|attempt| Some(layout::read::<ShimSpec>(&attempt.join("spec.json"))?.image_id)).collect()
+    let ids = running.filter_map(|attempt| Some(layout::read::<ShimSpec>(&attempt.join("spec.json"))?.image_id));
+    let objects = below(pods_dir(node)).filter_map(|pod| layout::read::<Value>(&pod.join("object.json")));
+    let names = objects.flat_map(|pod| {
+        let lists =
+            ["initContainers", "containers"].into_iter().flat_map(|field| meta::list_at(&pod, &["spec", field]));
+        lists.map(|container| meta::str_at(container, &["image"]).to_string()).collect::<Vec<_>>()
+    });
+    let names = names.filter_map(|name| Some(Reference::parse(&name).ok()?.to_string()));
+    ids.chain(names).collect()
 }
 
 fn is_in_use(image: &ImageRecord, in_use: &BTreeSet<String>) -> bool {
-    in_use.contains(&image.id) || image.digests.iter().any(|digest| in_use.contains(digest))
+    in_use.contains(&image.id) || image.digests.iter().chain(&image.tags).any(|name| in_use.contains(name))
 }
 
 fn name(image: &ImageRecord) -> &str {

@@ -57,6 +57,7 @@ fn oci(data_dir: &Path, shim: ShimCommand, clock: &Clock) -> Result<OciRuntime> 
     let shims = ProcessRuntime::new(pods.clone(), shim, clock.clone())
         .with_context(|| format!("cannot use {} for the pods of this machine", pods.display()))?;
     let store = Store::open(&images).with_context(|| format!("cannot use {} for images", images.display()))?;
+    store.clean().with_context(|| format!("cannot tidy up the images in {}", images.display()))?;
     let registry = Registry::new().context("cannot read this machine's certificate authorities")?;
     Ok(OciRuntime::new(shims, StoredImages { store, registry: Arc::new(registry) }))
 }

@@ -133,7 +133,7 @@ macro_rules! tests {
     ($($name:ident)*) => { $(#[test] fn $name() { check(stringify!($name)); })* };
 }
 
-tests!(json yaml protobuf patch apply selector text definition jsonpath kubeconfig request frames);
+tests!(json yaml protobuf patch apply selector text definition jsonpath kubeconfig request frames image layer);
 
 #[test]
 fn every_target_is_a_test() {

@@ -78,7 +78,7 @@ pub fn image(image: &wire::Image) -> Image {
 
 pub fn stored_image(image: wire::Image) -> StoredImage {
     let names = image.repo_digests.into_iter().chain(image.repo_tags).collect();
-    StoredImage { id: image.id, names, size_bytes: image.size, pinned: image.pinned }
+    StoredImage { id: image.id, names, size_bytes: image.size, pinned: image.pinned, ..StoredImage::default() }
 }
 
 /// Why an image could not be had. Runtimes begin their messages with a reason where they know one.

@@ -57,10 +57,19 @@ pub fn plan(
         if to_free == 0 {
             break;
         }
-        to_free = to_free.saturating_sub(image.size_bytes);
         removed.push(image.id.clone());
+        to_free = to_free.saturating_sub(freed(image, images, &removed));
     }
     removed
+}
+
+/// What goes with an image, in bytes: parts that it shares go with the last one that has them.
+fn freed(image: &StoredImage, images: &[StoredImage], removed: &[String]) -> u64 {
+    if image.parts.is_empty() {
+        return image.size_bytes;
+    }
+    let stays = |part: &String| images.iter().any(|it| !removed.contains(&it.id) && it.parts.contains_key(part));
+    image.parts.iter().filter(|(part, _)| !stays(part)).map(|(_, bytes)| bytes).sum()
 }
 
 #[cfg(test)]
@@ -72,7 +81,8 @@ mod tests {
     }
 
     fn image(id: &str, size_bytes: u64) -> StoredImage {
-        StoredImage { id: id.into(), names: vec![format!("{id}:v1")], size_bytes, pinned: id == "pause" }
+        let names = vec![format!("{id}:v1")];
+        StoredImage { id: id.into(), names, size_bytes, pinned: id == "pause", ..StoredImage::default() }
     }
 
     fn check(used_percent: u64, in_use: &[&str], all: bool, expected: &[&str]) {
@@ -94,5 +104,26 @@ mod tests {
         check(90, &[], false, &["c", "b", "a"]);
         check(90, &["b:v1"], false, &["c", "a"]);
         check(10, &["a"], true, &["c", "b"]);
+    }
+
+    #[test]
+    fn what_images_share_is_freed_once() {
+        let check = |used_percent: u64, expected: &[&str]| {
+            let made_of = |id: &str, parts: &[(&str, u64)]| StoredImage {
+                parts: parts.iter().map(|(name, bytes)| (name.to_string(), *bytes)).collect(),
+                ..image(id, parts.iter().map(|(_, bytes)| bytes).sum())
+            };
+            let images = [
+                made_of("a", &[("base", 6), ("a", 1)]),
+                made_of("b", &[("base", 6), ("b", 1)]),
+                made_of("c", &[("c", 20)]),
+            ];
+            let (mut history, disk) = (History::default(), DiskUsage { used_bytes: used_percent, capacity_bytes: 100 });
+            plan(&mut history, &images, &BTreeSet::new(), disk, false, at(0));
+            assert_eq!(plan(&mut history, &images, &BTreeSet::new(), disk, false, at(200)), expected, "{used_percent}");
+        };
+        check(86, &["a", "b"]);
+        check(88, &["a", "b"]);
+        check(89, &["a", "b", "c"]);
     }
 }

@@ -6,7 +6,7 @@
 
 mod agent;
 mod client;
-mod image_gc;
+pub mod image_gc;
 pub mod join;
 pub mod lifecycle;
 pub mod logs;

@@ -98,7 +98,7 @@ impl Images for Fake {
             id: image.id.clone(),
             names: vec![name.clone()],
             size_bytes: image.size_bytes,
-            pinned: false,
+            ..StoredImage::default()
         };
         Ok(self.state().images.iter().map(stored).collect())
     }

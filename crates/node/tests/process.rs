@@ -162,7 +162,8 @@ async fn exit_codes_and_logs() {
 #[tokio::test]
 async fn last_words_come_from_the_log() {
     let mut machine = Machine::new();
-    for (attempt, (script, words)) in [("echo a; echo b; exit 1", "a\nb"), ("echo well", "")].into_iter().enumerate() {
+    for (attempt, (script, words)) in [("echo a; echo b; exit 1", "a\nb\n"), ("echo well", "")].into_iter().enumerate()
+    {
         let key = machine.start_with(attempt as u32, script, |request| request.message_from_log = true).await;
         assert_eq!(machine.exit(&key).await.message, words);
     }

@@ -50,11 +50,14 @@ impl Images for StoredImages {
 
     async fn list(&self) -> Result<Vec<StoredImage>, ImageError> {
         let images = self.store.images().map_err(failed("ImageInspectError"))?;
-        Ok(images.into_iter().map(stored).collect())
+        Ok(images.into_iter().map(|image| stored(&self.store, image)).collect())
     }
 
     async fn remove(&self, id: &str) -> Result<(), ImageError> {
-        match self.store.remove(id) {
+        let (store, id) = (self.store.clone(), id.to_string());
+        // Whole trees are deleted, and others waited for.
+        let removed = tokio::task::spawn_blocking(move || store.remove(&id, |_| false)).await;
+        match removed.unwrap_or_else(|error| Err(StoreError::Image(format!("removing it failed: {error}")))) {
             Ok(_) | Err(StoreError::Unknown(_)) => Ok(()),
             Err(error) => Err(failed("ImageInspectError")(error)),
         }
@@ -95,9 +98,10 @@ fn user(text: &str) -> ImageUser {
     }
 }
 
-fn stored(image: ImageRecord) -> StoredImage {
+fn stored(store: &Store, image: ImageRecord) -> StoredImage {
+    let parts = store.sizes(&image);
     let names = image.digests.into_iter().chain(image.tags).collect();
-    StoredImage { id: image.id, names, size_bytes: image.size_bytes, pinned: false }
+    StoredImage { id: image.id, names, size_bytes: image.size_bytes, parts, pinned: false }
 }
 
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {

@@ -2,16 +2,18 @@
 //! by the shims of [`backstay_node::process`].
 //!
 //! [`store`] keeps images; [`registry`] fetches them; [`OciRuntime`] is the runtime port; [`shim_main`] is the shim that
-//! encloses a command in its own root and namespaces. No seccomp filter and no AppArmor profile is ever loaded: a pod
-//! that names one of its own is refused.
+//! encloses a command in its own root and namespaces. No AppArmor profile is ever loaded: a pod that names one is refused.
 
 mod container;
 mod images;
+mod pause;
 pub mod reference;
 pub mod registry;
 mod runtime;
+mod seccomp;
 pub mod store;
 
 pub use container::shim_main;
 pub use images::StoredImages;
 pub use runtime::OciRuntime;
+pub use seccomp::check_profile;

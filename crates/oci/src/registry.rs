@@ -3,7 +3,7 @@
 //! Layers are written to files first and held against their digests; a fetch that breaks off goes on where it was.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write as _};
+use std::io::{Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use crate::store::{Layers, Store, StoreError, architecture, to_hex};
 
 const DOCUMENT_BYTES_MAX: usize = 4 << 20;
 const REDIRECTS_MAX: u32 = 5;
-/// How often a broken transfer is taken up again.
+/// How often a broken transfer is taken up again if nothing more comes of it.
 const RESUMES_MAX: u32 = 5;
 /// So long nothing comes before a transfer counts as broken.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -157,38 +157,42 @@ impl Pull<'_> {
         Ok(body.map_err(|error| broken(error.to_string()))?.to_bytes().to_vec())
     }
 
-    /// Fetches a layer into a file of the directory, named after its digest.
+    /// Fetches a layer into a file of the directory, named after its digest. What has come of it stays there if the
+    /// transfer breaks off, unless the disk is full, and is not fetched again.
     ///
     /// # Errors
     /// If it cannot be had whole.
-    pub async fn layer(&mut self, layer: &Descriptor, dir: &Path) -> Result<PathBuf, PullError> {
+    pub async fn layer(&mut self, layer: &Descriptor, dir: &Path) -> Result<Blob, PullError> {
         let url = self.url(&format!("blobs/{}", layer.digest));
         let hex = crate::reference::hex(&layer.digest)
             .ok_or_else(|| StoreError::Image(format!("{:?} is no digest", layer.digest)))?;
-        let path = dir.join(format!("blob-{hex}"));
-        let failed = |source| PullError::Io { path: path.clone(), source };
-        let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
-        let mut attempts = 0;
+        let mut blob = Blob::open(dir.join(format!("blob-{hex}"))).await?;
+        let (mut attempts, mut have) = (0, blob.length()?);
         loop {
-            let have = file.metadata().map_err(failed)?.len();
-            match self.transfer(&url, have, layer.size, &mut file).await {
+            let outcome = self.transfer(&url, layer.size, &mut blob).await;
+            // As long as something comes, it will be whole one day.
+            let before = std::mem::replace(&mut have, blob.length()?);
+            attempts = if have > before { 0 } else { attempts + 1 };
+            match outcome {
                 Ok(()) => break,
-                Err(error @ (PullError::Unreachable { .. } | PullError::Io { .. })) if attempts >= RESUMES_MAX => {
+                Err(PullError::Unreachable { .. }) if attempts <= RESUMES_MAX => {}
+                Err(error @ PullError::Unreachable { .. }) => return Err(error),
+                Err(error) => {
+                    blob.remove();
                     return Err(error);
                 }
-                Err(PullError::Unreachable { .. }) => attempts += 1,
-                Err(error) => return Err(error),
             }
         }
-        let found = format!("sha256:{}", digest_of(&path).map_err(failed)?);
+        let (blob, found) = blob.digest().await?;
         if found != layer.digest {
-            let _ = std::fs::remove_file(&path);
+            blob.remove();
             return Err(PullError::Digest { url, expected: layer.digest.clone(), found });
         }
-        Ok(path)
+        Ok(blob)
     }
 
-    async fn transfer(&mut self, url: &str, have: u64, size: u64, file: &mut File) -> Result<(), PullError> {
+    async fn transfer(&mut self, url: &str, size: u64, blob: &mut Blob) -> Result<(), PullError> {
+        let have = blob.length()?;
         if size > 0 && have >= size {
             return Ok(());
         }
@@ -197,7 +201,7 @@ impl Pull<'_> {
         let mut written = have;
         if have > 0 && response.status() != StatusCode::PARTIAL_CONTENT {
             // It sends all of it again.
-            file.set_len(0).map_err(|source| PullError::Io { path: PathBuf::from(url), source })?;
+            blob.file.set_len(0).map_err(blob.failed())?;
             written = 0;
         }
         let mut body = response.into_body();
@@ -214,7 +218,7 @@ impl Pull<'_> {
                     found: "more".into(),
                 });
             }
-            file.write_all(&data).map_err(|source| PullError::Io { path: PathBuf::from(url), source })?;
+            blob.file.write_all(&data).map_err(blob.failed())?;
         }
         if size > 0 && written < size { Err(broken(format!("{written} of {size} bytes came"))) } else { Ok(()) }
     }
@@ -322,16 +326,75 @@ impl Pull<'_> {
     }
 }
 
-/// Layers that lie in files.
-pub struct Downloaded(pub Vec<Option<PathBuf>>);
+/// A layer as it comes, in a file that nobody else writes meanwhile: it is locked for as long as it is open.
+///
+/// Whoever waits for the lock finds what the first has fetched, even if that has been used and removed since.
+pub struct Blob {
+    path: PathBuf,
+    file: File,
+}
 
-impl Layers for Downloaded {
+impl Blob {
+    async fn open(path: PathBuf) -> Result<Self, PullError> {
+        let open = move || {
+            let failed = |source| PullError::Io { path: path.clone(), source };
+            let options = OpenOptions::new().create(true).read(true).append(true).open(&path);
+            let file = options.map_err(failed)?;
+            file.lock().map_err(failed)?;
+            Ok(Self { path, file })
+        };
+        in_background(open).await
+    }
+
+    fn failed(&self) -> impl FnOnce(std::io::Error) -> PullError {
+        let path = self.path.clone();
+        |source| PullError::Io { path, source }
+    }
+
+    fn length(&self) -> Result<u64, PullError> {
+        Ok(self.file.metadata().map_err(self.failed())?.len())
+    }
+
+    async fn digest(self) -> Result<(Self, String), PullError> {
+        let digest = move || {
+            let mut hash = Sha256::new();
+            let read = (&self.file).seek(SeekFrom::Start(0)).and_then(|_| std::io::copy(&mut &self.file, &mut hash));
+            read.map_err(self.failed())?;
+            Ok((self, format!("sha256:{}", to_hex(&hash.finalize()))))
+        };
+        in_background(digest).await
+    }
+
+    fn remove(&self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Does what waits, or works the disk.
+async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, PullError> + Send + 'static,
+) -> Result<T, PullError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| StoreError::Image(format!("work on it was given up: {error}")))?
+}
+
+/// Layers that have been fetched; `None`: those that were there.
+struct Fetches(Vec<Option<Blob>>);
+
+impl Layers for Fetches {
     fn open(&mut self, index: usize) -> Result<Box<dyn Read + '_>, StoreError> {
-        let path = self.0.get(index).cloned().flatten();
-        let path =
-            path.ok_or_else(|| StoreError::Image("a layer was removed while it was wanted; try again".into()))?;
-        let file = File::open(&path).map_err(|source| StoreError::Io { what: "open", path, source })?;
-        Ok(Box::new(file))
+        let blob = self.0.get_mut(index).and_then(Option::as_mut);
+        let blob =
+            blob.ok_or_else(|| StoreError::Image("a layer was removed while it was wanted; try again".into()))?;
+        let failed = |source| StoreError::Io { what: "read", path: blob.path.clone(), source };
+        (&blob.file).seek(SeekFrom::Start(0)).map_err(failed)?;
+        Ok(Box::new(&blob.file))
+    }
+}
+
+impl Drop for Fetches {
+    fn drop(&mut self) {
+        self.0.iter().flatten().for_each(Blob::remove);
     }
 }
 
@@ -352,21 +415,30 @@ pub async fn pull(
         let (layers, said) = (layers.len(), diff_ids.len());
         return Err(StoreError::Image(format!("it has {layers} layers, and says {said}")).into());
     }
-    let mut files = Vec::new();
+    let mut fetched = Vec::new();
     for (layer, diff_id) in layers.iter().zip(&diff_ids) {
-        let there = store.has_layer(diff_id);
-        files.push(if there { None } else { Some(pull.layer(layer, &store.tmp_dir()).await?) });
+        if store.has_layer(diff_id) {
+            fetched.push(None);
+            continue;
+        }
+        match pull.layer(layer, &store.tmp_dir()).await {
+            Ok(blob) => fetched.push(Some(blob)),
+            Err(error) => {
+                if matches!(error, PullError::Io { .. }) {
+                    // The disk is full, and not of what may be of use later.
+                    drop(Fetches(fetched));
+                }
+                return Err(error);
+            }
+        }
     }
-    let (store, name, done) = (store.clone(), name.clone(), files.clone());
+    let (store, name) = (store.clone(), name.clone());
     // Unpacking is work for the disk, and long.
-    let added = tokio::task::spawn_blocking(move || {
-        store.add(&config, &mut Downloaded(files), Some(&name), Some(name.with_digest(&digest)))
-    });
-    let added = added.await.map_err(|error| StoreError::Image(format!("unpacking it failed: {error}")))?;
-    for file in done.into_iter().flatten() {
-        let _ = std::fs::remove_file(file);
-    }
-    Ok(added?)
+    in_background(move || {
+        let mut fetched = Fetches(fetched);
+        Ok(store.add(&config, &mut fetched, Some(&name), Some(name.with_digest(&digest)))?)
+    })
+    .await
 }
 
 fn check(url: &str, expected: &str, bytes: &[u8]) -> Result<(), PullError> {
@@ -375,12 +447,6 @@ fn check(url: &str, expected: &str, bytes: &[u8]) -> Result<(), PullError> {
         return Ok(());
     }
     Err(PullError::Digest { url: url.into(), expected: expected.into(), found })
-}
-
-fn digest_of(path: &Path) -> std::io::Result<String> {
-    let mut hash = Sha256::new();
-    std::io::copy(&mut File::open(path)?, &mut hash)?;
-    Ok(to_hex(&hash.finalize()))
 }
 
 fn parameter(challenge: &str, name: &str) -> Option<String> {

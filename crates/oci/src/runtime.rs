@@ -1,7 +1,7 @@
 //! The runtime port: images from the store, containers by shims.
 //!
 //! Namespaces that the containers of a pod share are kept by files that stand for them (`PODS/UID/ns/`), with no process
-//! inside. Pods with a network of their own are refused until there is something to connect it with.
+//! inside; one of processes by a process of its own ([`pause`]). Pods with a network of their own are refused until there is something to connect it with.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backstay_node::lifecycle::ContainerRecord;
 use backstay_node::process::ProcessRuntime;
-use backstay_node::process::layout;
+use backstay_node::process::layout::{self, CgroupSeat};
 use backstay_node::runtime::{
     Capabilities, ContainerKey, Dns, ExecOutput, Health, Images, Mount, Namespace, PodIdentity, PodUsage, Profile,
     Runtime, RuntimeError, SandboxRequest, SandboxState, SecurityContext, StartFailure, StartRequest,
@@ -23,7 +23,9 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::container::{DEFAULT_CAPABILITIES, Words, capability, has_everything};
-use crate::images::StoredImages;
+use crate::images::{StoredImages, chain};
+use crate::pause;
+use crate::seccomp;
 use crate::store::{ImageConfig, ImageRecord, open_inside};
 
 /// What programs are found by, unless the image says otherwise.
@@ -49,6 +51,11 @@ impl OciRuntime {
         self.shims.layout().pod(uid)
     }
 
+    /// Where the node's own seccomp profiles lie: beside the pods.
+    fn profiles(&self) -> PathBuf {
+        self.shims.layout().pods.with_file_name("seccomp")
+    }
+
     fn request(&self, uid: &str) -> Option<SandboxRequest> {
         layout::read(&self.pod(uid).join("sandbox.json"))
     }
@@ -72,12 +79,24 @@ impl OciRuntime {
         layout::write(&dir.join("sandbox.json"), request)
     }
 
+    /// Kills every container of the pod.
+    async fn stop_all(&self, pod_uid: &str) -> Result<(), RuntimeError> {
+        for (name, attempts) in self.shims.containers(pod_uid).await? {
+            for record in attempts.iter().filter(|record| record.is_running()) {
+                let key = ContainerKey { pod_uid: pod_uid.into(), name: name.clone(), attempt: record.attempt };
+                self.shims.stop(&key, Duration::ZERO).await?;
+            }
+        }
+        Ok(())
+    }
+
     fn words(&self, key: &ContainerKey, image: &ImageRecord, request: &StartRequest) -> Result<Words, String> {
         let dir = self.pod(&key.pod_uid);
         let sandbox = self.request(&key.pod_uid).ok_or("the pod's sandbox is gone")?;
-        if sandbox.namespaces.pid == Namespace::Pod {
-            return Err("shareProcessNamespace is not supported by the oci runtime".into());
-        }
+        let pid_of = match sandbox.namespaces.pid {
+            Namespace::Pod => Some(pause::find(&dir).ok_or("the process namespace of the pod is gone")?),
+            Namespace::Container | Namespace::Host => None,
+        };
         let security = &request.security;
         let account = account(&self.images.store.layers_dir(), image, security)?;
         let shared_ipc = sandbox.namespaces.ipc == Namespace::Pod;
@@ -89,6 +108,12 @@ impl OciRuntime {
         // Outer ones first, so that inner ones are not hidden.
         mounts.sort_by_key(|mount| mount.target.components().count());
         let working_dir = request.working_dir.clone().unwrap_or_else(|| image.config.working_dir.clone());
+        let capabilities = capabilities(&security.capabilities, security.privileged)?;
+        let seccomp = if security.privileged {
+            None
+        } else {
+            seccomp::filter(&security.seccomp, capabilities, &self.profiles())?
+        };
         Ok(Words {
             layers_dir: self.images.store.layers_dir(),
             layers: image.layers.clone(),
@@ -96,6 +121,7 @@ impl OciRuntime {
             read_only_root: security.read_only_root,
             mounts,
             pinned: if shared_ipc { vec![("ipc".into(), dir.join("ns/ipc"))] } else { Vec::new() },
+            pid_of,
             own_pid: sandbox.namespaces.pid == Namespace::Container,
             own_ipc: sandbox.namespaces.ipc == Namespace::Container,
             shm: match sandbox.namespaces.ipc {
@@ -111,7 +137,8 @@ impl OciRuntime {
             uid: account.uid,
             gid: account.gid,
             groups: account.groups,
-            capabilities: capabilities(&security.capabilities, security.privileged)?,
+            capabilities,
+            seccomp,
         })
     }
 }
@@ -143,24 +170,35 @@ impl Runtime for OciRuntime {
         }
         self.shims.prepare(request).await?;
         let path = self.pod(&request.pod.uid);
-        self.make(request).map_err(|source| RuntimeError::Io { what: "make the sandbox of", path, source })
+        let failed = |source| RuntimeError::Io { what: "make the sandbox of", path: path.clone(), source };
+        if request.namespaces.pid == Namespace::Pod && pause::find(&path).is_none() {
+            // Containers of a namespace that has ended have ended, too; their supervisors may not know yet.
+            self.stop_all(&request.pod.uid).await?;
+            pause::make(self.shims.shim(), &path).await.map_err(failed)?;
+        }
+        self.make(request).map_err(failed)
     }
 
     async fn sandbox(&self, pod_uid: &str) -> Result<Option<SandboxState>, RuntimeError> {
         let Some(request) = self.request(pod_uid) else { return Ok(None) };
         // After a restart of the machine the file is there, and stands for nothing.
-        let whole = request.namespaces.ipc != Namespace::Pod || is_mounted(&self.pod(pod_uid).join("ns/ipc"));
+        let dir = self.pod(pod_uid);
+        let whole = (request.namespaces.ipc != Namespace::Pod || is_mounted(&dir.join("ns/ipc")))
+            && (request.namespaces.pid != Namespace::Pod || pause::find(&dir).is_some());
         Ok(whole.then(SandboxState::default))
     }
 
     async fn start(&self, key: &ContainerKey, mut request: StartRequest) -> Result<(), StartFailure> {
         let failed = |reason: &str, message: String| StartFailure { reason: reason.into(), message };
-        for (kind, profile) in [("seccomp", &request.security.seccomp), ("AppArmor", &request.security.apparmor)] {
-            if let Profile::Localhost(name) = profile {
-                let message = format!("the oci runtime loads no {kind} profiles, and the container wants {name:?}");
-                return Err(failed("CreateContainerError", message));
-            }
+        if let Profile::Localhost(name) = &request.security.apparmor {
+            let message = format!("the oci runtime loads no AppArmor profiles, and the container wants {name:?}");
+            return Err(failed("CreateContainerError", message));
         }
+        // Held until the container is on record, so that the image is seen to be in use.
+        let store = self.images.store.clone();
+        let kept = tokio::task::spawn_blocking(move || store.keep()).await;
+        let kept = kept.map_err(|error| failed("CreateContainerError", error.to_string()))?;
+        let _kept = kept.map_err(|error| failed("CreateContainerError", chain(&error)))?;
         let image = self.images.store.find(&request.image_id);
         let image = image.map_err(|error| failed("CreateContainerError", error.to_string()))?;
         let Some(image) = image else {
@@ -178,6 +216,13 @@ impl Runtime for OciRuntime {
         request.mounts.clear();
         (request.security.user, request.security.group) = (Some(words.uid), Some(words.gid));
         let mut spec = self.shims.spec(key, request);
+        if !spec.limits_missing.is_empty() {
+            spec.cgroups.iter().for_each(CgroupSeat::remove);
+            return Err(failed(
+                "CreateContainerError",
+                format!("limits do not hold: {}", spec.limits_missing.join("; ")),
+            ));
+        }
         spec.enclosure =
             Some(serde_json::to_value(words).map_err(|error| failed("CreateContainerError", error.to_string()))?);
         self.shims.launch(key, &spec).await
@@ -217,13 +262,8 @@ impl Runtime for OciRuntime {
     }
 
     async fn remove(&self, pod_uid: &str) -> Result<(), RuntimeError> {
-        let containers = self.shims.containers(pod_uid).await?;
-        for (name, attempts) in containers {
-            for record in attempts.iter().filter(|record| record.is_running()) {
-                let key = ContainerKey { pod_uid: pod_uid.into(), name: name.clone(), attempt: record.attempt };
-                self.shims.stop(&key, Duration::ZERO).await?;
-            }
-        }
+        self.stop_all(pod_uid).await?;
+        pause::end(&self.pod(pod_uid)).await;
         for path in ["ns/ipc", "shm"].map(|name| self.pod(pod_uid).join(name)) {
             while is_mounted(&path) {
                 rustix::mount::unmount(&path, UnmountFlags::DETACH).map_err(|error| RuntimeError::Io {

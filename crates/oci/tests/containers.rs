@@ -1,145 +1,18 @@
 //! Real containers, as root: through the runtime's port only.
 
+mod machine;
 #[path = "../../backstay/tests/support/needs.rs"]
 mod needs;
 mod support;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use backstay_api::Clock;
-use backstay_node::lifecycle::ContainerState;
-use backstay_node::lifecycle::observed::Exit;
-use backstay_node::process::{ProcessRuntime, ShimCommand};
 use backstay_node::runtime::{
-    Capabilities, ContainerKey, Mount, Namespace, Namespaces, PodIdentity, Propagation, Runtime, SandboxRequest,
-    StartRequest,
+    Capabilities, ContainerKey, Mount, Namespace, Profile, Propagation, Runtime, SecurityContext, StartRequest,
 };
-use backstay_oci::registry::Registry;
-use backstay_oci::store::Store;
-use backstay_oci::{OciRuntime, StoredImages};
-use jiff::Timestamp;
+use machine::{Machine, gone, runtime};
 use serde_json::json;
-use tempfile::TempDir;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-
-const UID: &str = "u1";
-
-struct Machine {
-    dir: TempDir,
-    runtime: OciRuntime,
-    changed: UnboundedReceiver<String>,
-    image_id: String,
-}
-
-fn runtime(dir: &std::path::Path) -> (OciRuntime, UnboundedReceiver<String>) {
-    let shim = ShimCommand(vec![env!("CARGO_BIN_EXE_oci-shim").into()]);
-    let shims = ProcessRuntime::new(dir.join("pods"), shim, Clock::new(Timestamp::now)).unwrap();
-    let store = Store::open(&dir.join("images")).unwrap();
-    let runtime = OciRuntime::new(shims, StoredImages { store, registry: Arc::new(Registry::new().unwrap()) });
-    let (sender, changed) = unbounded_channel();
-    runtime.notify(sender);
-    (runtime, changed)
-}
-
-impl Machine {
-    /// `None`, and a word about it, where there cannot be containers.
-    async fn new(test: &str) -> Option<Self> {
-        if !needs::are_met(test, true, &[("busybox", "busybox-static")]) {
-            return None;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let busybox = ["/bin/busybox", "/usr/bin/busybox"].iter().find_map(|path| std::fs::read(path).ok()).unwrap();
-        let passwd: &[u8] = b"root:x:0:0::/:/bin/sh\napp:x:100:101::/:/bin/sh\n";
-        let links: Vec<String> = [
-            "sh", "cat", "id", "ls", "mount", "sleep", "touch", "grep", "head", "tail", "test", "kill", "hostname",
-            "readlink", "echo", "stat", "mkdir",
-        ]
-        .iter()
-        .map(|name| format!("bin/{name} -> busybox"))
-        .collect();
-        let mut entries: Vec<(&str, &[u8])> = vec![("bin/", b""), ("bin/busybox", &busybox), ("etc/", b"")];
-        entries.extend(links.iter().map(|link| (link.as_str(), &b""[..])));
-        entries.extend([("etc/passwd", passwd), ("etc/hidden", b"x"), ("tmp/", b"")]);
-        let upper: &[(&str, &[u8])] =
-            &[("etc/.wh.hidden", b""), ("etc/group", b"web:x:33:app\n"), ("out -> /etc", b"")];
-        let layers = vec![support::tar(&entries), support::tar(upper)];
-        let words = json!({ "Env": ["FROM=image", "PATH=/bin"], "Cmd": ["sh", "-c", "echo from the image; exit 7"] });
-        let config = support::config(&layers, words);
-        let archive = support::oci_archive(dir.path(), "localhost/busybox:1", &layers, &config);
-        let (runtime, changed) = runtime(dir.path());
-        let images = Store::open(&dir.path().join("images")).unwrap().import(&archive).unwrap();
-        let machine = Self { dir, runtime, changed, image_id: images[0].id.clone() };
-        let pod = PodIdentity { namespace: "default".into(), name: "p".into(), uid: UID.into() };
-        let namespaces = Namespaces { network: Namespace::Host, pid: Namespace::Container, ipc: Namespace::Pod };
-        machine.runtime.prepare(&SandboxRequest { pod, namespaces, ..SandboxRequest::default() }).await.unwrap();
-        Some(machine)
-    }
-
-    async fn start(&self, script: &str, change: impl FnOnce(&mut StartRequest)) -> ContainerKey {
-        let attempt = self.runtime.containers(UID).await.unwrap().get("main").map_or(0, |all| all.len() as u32);
-        let key = ContainerKey { pod_uid: UID.into(), name: "main".into(), attempt };
-        let mut request =
-            StartRequest { image: "busybox".into(), image_id: self.image_id.clone(), ..StartRequest::default() };
-        if !script.is_empty() {
-            request.command = ["sh", "-c", script].map(String::from).to_vec();
-        }
-        change(&mut request);
-        request.log = self.log_path(&key);
-        self.runtime.start(&key, request).await.unwrap();
-        key
-    }
-
-    fn log_path(&self, key: &ContainerKey) -> PathBuf {
-        self.dir.path().join(format!("pods/{UID}/logs/{}/{}.log", key.name, key.attempt))
-    }
-
-    async fn exit(&mut self, key: &ContainerKey) -> Exit {
-        loop {
-            let containers = self.runtime.containers(UID).await.unwrap();
-            let record = containers["main"].iter().find(|record| record.attempt == key.attempt).unwrap();
-            if let ContainerState::Exited(exit) = &record.state {
-                return exit.clone();
-            }
-            let told = tokio::time::timeout(Duration::from_secs(30), self.changed.recv()).await;
-            told.expect("nobody told of the end");
-        }
-    }
-
-    /// What the container has printed, and how it ended.
-    async fn run(&mut self, script: &str, change: impl FnOnce(&mut StartRequest)) -> (String, i32) {
-        let key = self.start(script, change).await;
-        let exit = self.exit(&key).await;
-        let log = std::fs::read_to_string(self.log_path(&key)).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).collect();
-        let mut text = lines.join("\n");
-        if exit.reason == "StartError" {
-            text.push_str(&exit.message);
-        }
-        (text, exit.exit_code)
-    }
-
-    async fn check(&mut self, script: &str, change: impl FnOnce(&mut StartRequest), expected: &str, code: i32) {
-        let (text, exit_code) = self.run(script, change).await;
-        assert_eq!((text.trim(), exit_code), (expected, code), "{script}");
-    }
-
-    async fn end(self) {
-        self.runtime.remove(UID).await.unwrap();
-        assert!(!self.dir.path().join("pods").join(UID).exists());
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        // What a failed test has left mounted or running must not outlive it.
-        for name in ["ns/ipc", "shm"] {
-            let path = self.dir.path().join("pods").join(UID).join(name);
-            let _ = rustix::mount::unmount(&path, rustix::mount::UnmountFlags::DETACH);
-        }
-    }
-}
 
 #[tokio::test]
 async fn containers_have_what_image_and_pod_say() {
@@ -181,6 +54,9 @@ async fn rights_are_few() {
         )
         .await;
     machine.check("cat /proc/keys | head -1; ls /sys/firmware", |_| {}, "", 0).await;
+    let privileged = |it: &mut StartRequest| it.security.privileged = true;
+    let all = "echo $(ls -d /proc/1/ns/pid /dev/ptmx /dev/null); test -L /dev/ptmx && test -w /proc/sys/kernel/printk";
+    machine.check(all, privileged, "/dev/null /dev/ptmx /proc/1/ns/pid", 0).await;
     machine
         .check(
             "ls /dev",
@@ -229,8 +105,8 @@ async fn containers_outlive_the_agent() {
     let late = machine.runtime.exec(&key, &["sleep".into(), "1000".into()], Duration::from_millis(300)).await.unwrap();
     assert_eq!(late.exit_code, None);
     (machine.runtime, machine.changed) = runtime(machine.dir.path());
-    assert!(machine.runtime.sandbox(UID).await.unwrap().is_some());
-    let records = machine.runtime.containers(UID).await.unwrap();
+    assert!(machine.runtime.sandbox(&machine.uid).await.unwrap().is_some());
+    let records = machine.runtime.containers(&machine.uid).await.unwrap();
     assert!(records["main"][0].is_running(), "{records:?}");
     machine.runtime.stop(&key, Duration::from_millis(200)).await.unwrap();
     assert_eq!(machine.exit(&key).await.exit_code, 137);
@@ -240,10 +116,94 @@ async fn containers_outlive_the_agent() {
 #[tokio::test]
 async fn too_much_memory_is_the_end() {
     let Some(mut machine) = Machine::new("too_much_memory_is_the_end").await else { return };
-    let key = machine.start("tail /dev/zero", |it| it.limits.memory_bytes = Some(16 << 20)).await;
+    let limit = |it: &mut StartRequest| it.limits.memory_bytes = Some(16 << 20);
+    let key = machine.start("tail /dev/zero", limit).await;
     let exit = machine.exit(&key).await;
-    if exit.reason != "OOMKilled" {
-        eprintln!("SKIPPED too_much_memory_is_the_end: no memory cgroup can be made here: {exit:?}");
-    }
+    assert_eq!((exit.reason.as_str(), exit.exit_code), ("OOMKilled", 137), "{exit:?}");
+    // Not whatever was killed has been killed for that.
+    let key = machine.start("kill -9 0; sleep 1000", limit).await;
+    machine.runtime.stop(&key, Duration::ZERO).await.unwrap();
+    let exit = machine.exit(&key).await;
+    assert_eq!((exit.reason.as_str(), exit.exit_code), ("Error", 137), "{exit:?}");
+    machine.end().await;
+}
+
+#[tokio::test]
+async fn containers_may_share_their_processes() {
+    let Some(mut machine) = Machine::with("containers_may_share_their_processes", Namespace::Pod).await else { return };
+    let first = machine.start("sleep 1000", |_| {}).await;
+    machine.check("test $$ -gt 2 && cat /proc/1/cmdline | head -c 5", |_| {}, "pause", 0).await;
+    machine.check("grep -l sleep /proc/[0-9]*/comm | wc -l", |_| {}, "1", 0).await;
+    // Not even with the right to trace others is there a way to the machine through the first process.
+    let tracer = |it: &mut StartRequest| it.security.capabilities.add = vec!["SYS_PTRACE".into()];
+    let closed = ".\n..\nsh: can't create /proc/1/exe: Read-only file system";
+    machine.check("ls -a /proc/1/root/; exec 2>&1; echo x > /proc/1/exe", tracer, closed, 1).await;
+    machine.check("kill -KILL 1; kill -TERM 1; kill -0 1", |_| {}, "", 0).await;
+    // What a container leaves behind is ended with it, though it is no descendant of its supervisor any more.
+    machine.check("setsid sh -c 'sleep 1000 & echo left' ", |_| {}, "left", 0).await;
+    machine.check("grep -l sleep /proc/[0-9]*/comm | wc -l", |_| {}, "1", 0).await;
+    // Orphans are reaped.
+    machine.check("sh -c '(sleep 0.1 &) '; sleep 0.3; grep -l 'State:.Z' /proc/[0-9]*/status", |_| {}, "", 1).await;
+    let pause = machine.pause();
+    (machine.runtime, machine.changed) = runtime(machine.dir.path());
+    machine.prepare(Namespace::Pod).await;
+    assert_eq!(machine.pause(), pause, "a new agent finds it");
+    assert!(machine.runtime.sandbox(&machine.uid).await.unwrap().is_some());
+    let command = ["sh", "-c", "cat /proc/1/cmdline | head -c 5"].map(String::from);
+    let ran = machine.runtime.exec(&first, &command, Duration::from_secs(20)).await.unwrap();
+    assert_eq!((ran.output.as_str(), ran.exit_code), ("pause", Some(0)));
+    // With the first process the namespace ends, and all in it.
+    pause.kill();
+    assert_eq!(machine.exit(&first).await.exit_code, 137);
+    gone(pause.clone()).await;
+    assert!(machine.runtime.sandbox(&machine.uid).await.unwrap().is_none());
+    machine.prepare(Namespace::Pod).await;
+    machine.check("cat /proc/1/cmdline | head -c 5", |_| {}, "pause", 0).await;
+    let pause = machine.pause();
+    machine.end().await;
+    assert!(pause.open().is_none());
+}
+
+#[tokio::test]
+async fn calls_of_the_system_are_filtered() {
+    let Some(mut machine) = Machine::new("calls_of_the_system_are_filtered").await else { return };
+    let profiles = machine.dir.path().join("seccomp");
+    std::fs::create_dir(&profiles).unwrap();
+    let no_directories = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        { "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28 } ] });
+    std::fs::write(profiles.join("own.json"), no_directories.to_string()).unwrap();
+    let of = |profile: Profile| move |it: &mut StartRequest| it.security.seccomp = profile;
+    let own = || Profile::Localhost("own.json".into());
+    let state = "grep Seccomp: /proc/self/status | tail -c 2";
+    machine.check(state, |_| {}, "0", 0).await;
+    machine.check(state, of(Profile::Unconfined), "0", 0).await;
+    machine.check(state, of(Profile::RuntimeDefault), "2", 0).await;
+    let privileged = |it: &mut StartRequest| (it.security.privileged, it.security.seccomp) = (true, own());
+    machine.check(state, privileged, "0", 0).await;
+    machine.check("unshare -U echo in", |_| {}, "in", 0).await;
+    let refused = "unshare: unshare(0x10000000): Operation not permitted";
+    machine.check("unshare -U echo in", of(Profile::RuntimeDefault), refused, 1).await;
+    let full = "mkdir: can't create directory '/tmp/x': No space left on device";
+    machine.check("mkdir /tmp/x", of(own()), full, 1).await;
+    // The filter is loaded at another moment where no rights can be gained later.
+    let bound = |it: &mut StartRequest| {
+        (it.security.seccomp, it.security.no_new_privileges, it.security.user) = (own(), true, Some(5));
+    };
+    machine.check("mkdir /tmp/x", bound, full, 1).await;
+    // Commands beside it are under the same.
+    let key = machine.start("echo begun; sleep 1000", bound).await;
+    let command = ["mkdir", "/tmp/x"].map(String::from);
+    let ran = machine.runtime.exec(&key, &command, Duration::from_secs(20)).await.unwrap();
+    assert_eq!((ran.output.trim(), ran.exit_code), (full, Some(1)));
+    machine.runtime.stop(&key, Duration::ZERO).await.unwrap();
+    let request = StartRequest {
+        image_id: machine.image_id.clone(),
+        security: SecurityContext { seccomp: Profile::Localhost("none.json".into()), ..SecurityContext::default() },
+        ..StartRequest::default()
+    };
+    let failure = machine.runtime.start(&ContainerKey { attempt: 99, ..key }, request).await.unwrap_err();
+    let expected = format!("{}: No such file or directory", profiles.join("none.json").display());
+    assert_eq!(failure.reason, "CreateContainerError");
+    assert!(failure.message.contains(&expected), "{}", failure.message);
     machine.end().await;
 }

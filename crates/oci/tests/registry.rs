@@ -1,113 +1,45 @@
 //! Pulls from a registry that the test serves itself: tokens, manifest lists, redirects, transfers that break off.
 
+#[path = "../../backstay/tests/support/needs.rs"]
+mod needs;
 mod support;
 
-use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use backstay_node::runtime::{Credential, Images as _};
 use backstay_oci::StoredImages;
 use backstay_oci::registry::Registry;
-use backstay_oci::store::{Store, architecture};
+use backstay_oci::store::Store;
 use serde_json::json;
+use support::SmallDisk;
 use support::digest;
+use support::registry::{Served, serve};
 
-#[derive(Default)]
-struct Served {
-    blobs: BTreeMap<String, Vec<u8>>,
-    /// What is asked for a token of this account only.
-    account: Option<&'static str>,
-    /// Blobs are sent in parts of this size, and then the connection breaks.
-    part: Option<usize>,
-    seen: Mutex<Vec<String>>,
+/// Layers keep their owners, which only root may give.
+fn can_run(test: &str) -> bool {
+    needs::are_met(test, true, &[])
 }
 
-/// Serves on a free port of this machine until the test's process ends.
-fn serve(make: impl FnOnce(u16) -> Served) -> (u16, Arc<Served>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let served = Arc::new(make(port));
-    let shared = served.clone();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let served = shared.clone();
-            std::thread::spawn(move || answer(&served, stream, port));
-        }
-    });
-    (port, served)
-}
-
-fn answer(served: &Served, mut stream: TcpStream, port: u16) -> Option<()> {
-    let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
-    let path = lines.next()?.ok()?.split(' ').nth(1)?.to_string();
-    let headers: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
-    let header = |name: &str| {
-        headers.iter().find_map(|line| {
-            let (key, value) = line.split_once(": ")?;
-            key.eq_ignore_ascii_case(name).then(|| value.to_string())
-        })
-    };
-    served.seen.lock().unwrap().push(format!("{path} {}", header("range").unwrap_or_default()).trim().to_string());
-    let mut send = |status: &str, extra: &str, body: &[u8], cut: usize| {
-        let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{extra}\r\n", body.len());
-        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body[..cut.min(body.len())]));
-    };
-    if path.starts_with("/token") {
-        let basic = header("authorization").unwrap_or_default();
-        let fits = served.account.is_none_or(|account| basic == account);
-        send(if fits { "200 OK" } else { "401 Unauthorized" }, "", br#"{"token":"T"}"#, usize::MAX);
-        return None;
-    }
-    if !path.starts_with("/elsewhere/") && header("authorization").as_deref() != Some("Bearer T") {
-        let challenge = format!(
-            "www-authenticate: Bearer realm=\"http://127.0.0.1:{port}/token\",service=\"s\",scope=\"repository:team/app:pull\"\r\n"
-        );
-        send("401 Unauthorized", &challenge, b"", 0);
-        return None;
-    }
-    let name = path.rsplit('/').next()?;
-    let Some(blob) = served.blobs.get(name) else {
-        send("404 Not Found", "", b"", 0);
-        return None;
-    };
-    if path.contains("/blobs/") {
-        send("307 Temporary Redirect", &format!("location: /elsewhere/{name}\r\n"), b"", 0);
-        return None;
-    }
-    let from = header("range").and_then(|range| range.strip_prefix("bytes=")?.trim_end_matches('-').parse().ok());
-    let from = from.unwrap_or(0usize).min(blob.len());
-    let cut = served.part.filter(|_| path.starts_with("/elsewhere/")).unwrap_or(usize::MAX);
-    send(if from > 0 { "206 Partial Content" } else { "200 OK" }, "", &blob[from..], cut);
-    Some(())
-}
-
-/// An image `team/app:v1` for this machine and one for another.
 fn image(change: impl FnOnce(&mut Served)) -> Served {
     let layer = support::tar(&[("a", &[7; 3000])]);
-    let config = support::config(std::slice::from_ref(&layer), json!({ "User": "5:6" }));
-    let of = |bytes: &[u8]| json!({ "digest": digest(bytes), "size": bytes.len() });
-    let manifest = json!({ "config": of(&config), "layers": [of(&layer)] }).to_string().into_bytes();
-    let mut ours = of(&manifest);
-    ours["platform"] = json!({ "os": "linux", "architecture": architecture() });
-    let other = json!({ "digest": digest(b"other"), "platform": { "os": "linux", "architecture": "other" } });
-    let index = json!({ "manifests": [other, ours] }).to_string().into_bytes();
-    let mut served = Served::default();
-    served.blobs.insert("v1".into(), index.clone());
-    for blob in [layer, config, manifest, index] {
-        served.blobs.insert(digest(&blob), blob);
-    }
+    let mut served = support::registry::image(&[layer], json!({ "User": "5:6" }));
     change(&mut served);
     served
+}
+
+fn images(dir: &Path) -> StoredImages {
+    let store = Store::open(&dir.join("images")).unwrap();
+    StoredImages { store, registry: Arc::new(Registry::new().unwrap()) }
 }
 
 /// What came of a pull: the image's reference, or the reason and message of the failure.
 async fn pull(name: &str, credentials: &[Credential], change: impl FnOnce(&mut Served)) -> (String, Vec<String>) {
     let (port, served) = serve(|_| image(change));
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(&dir.path().join("images")).unwrap();
-    let images = StoredImages { store: store.clone(), registry: Arc::new(Registry::new().unwrap()) };
+    let images = images(dir.path());
+    let store = images.store.clone();
     let name = name.replace("PORT", &port.to_string());
     let shown = match images.pull(&name, credentials).await {
         Ok(image) => {
@@ -131,18 +63,9 @@ fn account(username: &str) -> Credential {
 
 const NAME: &str = "127.0.0.1:PORT/team/app:v1";
 
-/// Layers keep their owners, which only root may give.
-fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("SKIPPED a test of registries: it needs root");
-    }
-    root
-}
-
 #[tokio::test]
 async fn images_are_fetched_by_token() {
-    if !is_root() {
+    if !can_run("images_are_fetched_by_token") {
         return;
     }
     let (shown, seen) = pull(NAME, &[], |_| {}).await;
@@ -158,12 +81,12 @@ async fn images_are_fetched_by_token() {
 
 #[tokio::test]
 async fn broken_transfers_go_on() {
-    if !is_root() {
+    if !can_run("broken_transfers_go_on") {
         return;
     }
-    let (shown, seen) = pull(NAME, &[], |it| it.part = Some(2000)).await;
+    let (shown, seen) = pull(NAME, &[], |it| it.part = 300).await;
     assert!(shown.contains("@sha256:"), "{shown} {seen:?}");
-    assert!(seen.iter().any(|path| path.ends_with("bytes=2000-")), "{seen:?}");
+    assert!(seen.iter().any(|path| path.ends_with("bytes=300-")), "{seen:?}");
 }
 
 #[tokio::test]
@@ -173,6 +96,8 @@ async fn what_is_wrong_is_said() {
         assert!(shown.starts_with(expected.split('|').next().unwrap()), "{shown}");
         assert!(expected.split('|').all(|part| shown.contains(part)), "{shown}");
     };
+    let other_digest = format!("127.0.0.1:PORT/team/app@{}", digest(b"other"));
+    check(&other_digest, |_| {}, "ErrImagePull: |not found").await;
     check("127.0.0.1:PORT/team/app:v2", |_| {}, "ErrImagePull: |not found").await;
     check("127.0.0.1:1/team/app", |_| {}, "RegistryUnavailable: |cannot reach http://127.0.0.1:1/").await;
     check("team/App", |_| {}, "InvalidImageName: ").await;
@@ -187,4 +112,98 @@ async fn what_is_wrong_is_said() {
             br#"{"manifests":[{"platform":{"os":"windows","architecture":"x"}}]}"#.to_vec();
     };
     check(NAME, other, "ErrImagePull: |has no image for linux/").await;
+}
+
+#[tokio::test]
+async fn a_fetch_that_was_given_up_goes_on_later() {
+    if !can_run("a_fetch_that_was_given_up_goes_on_later") {
+        return;
+    }
+    let (port, served) = serve(|_| image(|it| it.until = 700.into()));
+    let dir = tempfile::tempdir().unwrap();
+    let images = images(dir.path());
+    let name = format!("127.0.0.1:{port}/team/app:v1");
+    let error = images.pull(&name, &[]).await.unwrap_err();
+    assert_eq!(error.reason, "RegistryUnavailable", "{error}");
+    assert!(images.store.images().unwrap().is_empty());
+    served.until.store(0, Ordering::SeqCst);
+    images.pull(&name, &[]).await.unwrap();
+    let seen = served.seen.lock().unwrap().clone();
+    assert!(seen.last().unwrap().ends_with("bytes=700-"), "{seen:?}");
+    assert_eq!(std::fs::read_dir(images.store.tmp_dir()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn what_a_crash_leaves_is_removed() {
+    if !can_run("what_a_crash_leaves_is_removed") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = images(dir.path()).store;
+    let layer = support::tar(&[("a", b"1")]);
+    let config = support::config(std::slice::from_ref(&layer), json!(null));
+    let kept = store.import(&support::docker_archive(dir.path(), "app:v1", &[layer], &config)).unwrap();
+    let tmp = store.tmp_dir();
+    std::fs::create_dir_all(tmp.join("half/etc")).unwrap();
+    std::fs::write(tmp.join("blob-1"), "half").unwrap();
+    std::fs::create_dir(store.layers_dir().join("nobodys")).unwrap();
+    std::fs::write(store.layers_dir().join("nobodys.size"), "5").unwrap();
+    let fetching = std::fs::File::create(tmp.join("blob-2")).unwrap();
+    fetching.lock().unwrap();
+    store.clean().unwrap();
+    assert!(!tmp.join("half").exists() && !tmp.join("blob-1").exists() && tmp.join("blob-2").exists());
+    assert_eq!(std::fs::read_dir(store.layers_dir()).unwrap().count(), 2, "the layer and its size");
+    assert_eq!(store.images().unwrap(), [kept[0].image.clone()]);
+    drop(fetching);
+    store.clean().unwrap();
+    assert!(!tmp.join("blob-2").exists());
+}
+
+/// Several at once, as by an agent and by somebody beside it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fetches_of_one_image_do_not_disturb_each_other() {
+    if !can_run("fetches_of_one_image_do_not_disturb_each_other") {
+        return;
+    }
+    let (port, _served) = serve(|_| image(|it| it.part = 500));
+    let dir = tempfile::tempdir().unwrap();
+    let name = format!("127.0.0.1:{port}/team/app:v1");
+    let pulls = (0..6).map(|_| {
+        let (images, name) = (images(dir.path()), name.clone());
+        tokio::spawn(async move { images.pull(&name, &[]).await })
+    });
+    for pull in pulls.collect::<Vec<_>>() {
+        pull.await.unwrap().unwrap();
+    }
+    let store = images(dir.path()).store;
+    assert_eq!(store.images().unwrap().len(), 1);
+    assert_eq!(std::fs::read_dir(store.tmp_dir()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_and_left_as_it_was() {
+    if !can_run("a_full_disk_is_said_and_left_as_it_was") {
+        return;
+    }
+    let check = async |layers: &[Vec<u8>]| {
+        let disk = SmallDisk::new(c"size=256k");
+        let images = images(disk.path());
+        let (port, _served) = serve(|_| support::registry::image(layers, json!(null)));
+        let free = || rustix::fs::statvfs(disk.path()).unwrap().f_bavail;
+        let before = free();
+        let name = format!("127.0.0.1:{port}/team/app:v1");
+        let error = images.pull(&name, &[]).await.unwrap_err();
+        assert_eq!(error.reason, "ErrImagePull");
+        assert!(error.message.contains("No space left on device"), "{error}");
+        assert!(images.store.images().unwrap().is_empty());
+        assert_eq!(std::fs::read_dir(images.store.tmp_dir()).unwrap().count(), 0);
+        images.store.clean().unwrap();
+        assert!(free() + 4 >= before, "{} of {before} blocks", free());
+        assert!(!images.store.has_layer(&digest(&layers[0])));
+    };
+    // While it is fetched, while the second of two is, and while it is unpacked.
+    let large = support::tar(&[("a", &[7; 300_000])]);
+    check(std::slice::from_ref(&large)).await;
+    check(&[support::tar(&[("b", &[8; 150_000])]), large]).await;
+    check(&[support::tar(&[("c", &[9; 150_000])])]).await;
 }

@@ -3,7 +3,36 @@
 use std::fs;
 use std::os::fd::OwnedFd;
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+
+/// A process by what no other one ever has: its number together with when it was started, in which boot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownProcess {
+    pub boot_id: String,
+    pub pid: i32,
+    /// In clock ticks since boot.
+    pub start: u64,
+}
+
+impl KnownProcess {
+    /// `None` if there is no process of that number.
+    pub fn of(pid: i32) -> Option<Self> {
+        Some(Self { boot_id: boot_id(), pid, start: stat(pid)?.start })
+    }
+
+    /// A handle of the process, if it still lives.
+    pub fn open(&self) -> Option<OwnedFd> {
+        if self.boot_id == boot_id() { open(self.pid, self.start) } else { None }
+    }
+
+    /// Kills it, and whatever dies with it; gone already is fine.
+    pub fn kill(&self) {
+        if let Some(process) = self.open() {
+            let _ = pidfd_send_signal(process, Signal::KILL);
+        }
+    }
+}
 
 /// A number of this boot of the machine: process ids of another boot mean nothing.
 pub(super) fn boot_id() -> String {
@@ -81,5 +110,8 @@ mod tests {
         let start = stat(me).unwrap().start;
         assert!(is_alive(me, start) && open(me, start).is_some());
         assert!(!is_alive(me, start + 1) && open(me, start + 1).is_none());
+        let known = KnownProcess::of(me).unwrap();
+        assert!(known.open().is_some());
+        assert!(KnownProcess { boot_id: "another".into(), ..known }.open().is_none());
     }
 }

@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::alive;
 use super::layout::CgroupSeat;
@@ -15,6 +16,12 @@ use crate::runtime::{Limits, PodUsage};
 const PARENT: &str = "backstay";
 /// The kernel's default period of CPU limits, in microseconds.
 const CPU_PERIOD: u64 = 100_000;
+
+/// Others come and go, but not this often at once.
+const MAKE_ATTEMPTS: u32 = 100;
+/// Whoever starts processes faster than they are killed is given up on after two seconds.
+const KILL_ROUNDS_MAX: u32 = 1000;
+const KILL_ROUND: Duration = Duration::from_millis(2);
 
 /// The hierarchies that we would use; whether they can be written shows when a container needs them.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +36,24 @@ struct Hierarchy {
     /// The cgroup of the agent.
     home: PathBuf,
     parent: PathBuf,
+}
+
+/// One limit, and the file that it is written to.
+struct Setting<'a> {
+    /// `None`: this machine does not have it.
+    hierarchy: Option<&'a Hierarchy>,
+    file: &'static str,
+    value: String,
+    /// The others only make things better.
+    must_hold: bool,
+}
+
+/// What has come of a container's cgroups.
+#[derive(Debug, Default)]
+pub(super) struct Made {
+    pub(super) seats: Vec<CgroupSeat>,
+    /// Limits that do not hold, and why.
+    pub(super) missing: Vec<String>,
 }
 
 impl Cgroups {
@@ -46,22 +71,61 @@ impl Cgroups {
     }
 
     /// Makes the cgroups of one container, with its limits. One that cannot be made is left out.
-    pub(super) fn make(&self, name: &str, limits: Limits) -> Vec<CgroupSeat> {
-        let made = self.hierarchies.iter().filter_map(|hierarchy| {
+    pub(super) fn make(&self, name: &str, limits: Limits) -> Made {
+        let mut made = Made::default();
+        for hierarchy in &self.hierarchies {
             let dir = hierarchy.parent.join(name);
-            fs::create_dir_all(&hierarchy.parent).ok()?;
-            if hierarchy.controller.is_empty() {
-                enable_controllers(&hierarchy.parent);
-            }
-            fs::create_dir_all(&dir).ok()?;
-            for (file, value) in hierarchy.settings(limits) {
-                if let Err(error) = fs::write(dir.join(file), &value) {
-                    tracing::warn!(cgroup = %dir.display(), file, value, %error, "limit not set");
+            match hierarchy.make(&dir) {
+                Ok(()) => made.seats.push(CgroupSeat { dir, home: hierarchy.home.clone() }),
+                Err(error) => {
+                    tracing::warn!(cgroup = %dir.display(), %error, "cgroup not made");
+                    continue;
                 }
             }
-            Some(CgroupSeat { dir, home: hierarchy.home.clone() })
-        });
-        made.collect()
+        }
+        for setting in Self::settings(&self.hierarchies, limits) {
+            let seat = setting.hierarchy.map(|hierarchy| hierarchy.parent.join(name));
+            let seat = seat.filter(|dir| made.seats.iter().any(|seat| seat.dir == *dir));
+            let written = match &seat {
+                Some(dir) => fs::write(dir.join(setting.file), &setting.value).map_err(|error| error.to_string()),
+                None => Err("this machine has no cgroup for it that can be written".to_string()),
+            };
+            if let (Err(error), true) = (written, setting.must_hold) {
+                made.missing.push(format!("{} cannot be set to {}: {error}", setting.file, setting.value));
+            }
+        }
+        made
+    }
+
+    /// What is to be written where.
+    fn settings(hierarchies: &[Hierarchy], limits: Limits) -> Vec<Setting<'_>> {
+        let find = |controller: &str| hierarchies.iter().find(|it| it.controller == controller);
+        let unified = find("");
+        let quota = limits.cpu_millis.map(|millis| (millis * CPU_PERIOD / 1000).max(1000));
+        let set = |hierarchy, file, value: Option<String>, must_hold| {
+            value.map(|value| Setting { hierarchy, file, value, must_hold })
+        };
+        let bytes = limits.memory_bytes.map(|bytes| bytes.to_string());
+        let limited = |value: &str| bytes.as_ref().map(|_| value.to_string());
+        let all = if unified.is_some() {
+            let weight = limits.cpu_request_millis.map(|millis| (millis * 100 / 1000).clamp(1, 10_000).to_string());
+            vec![
+                set(unified, "memory.max", bytes.clone(), true),
+                // As a kubelet has it: no swap, and all of the container goes if one of its processes has to.
+                set(unified, "memory.swap.max", limited("0"), false),
+                set(unified, "memory.oom.group", limited("1"), false),
+                set(unified, "cpu.max", quota.map(|quota| format!("{quota} {CPU_PERIOD}")), true),
+                set(unified, "cpu.weight", weight, false),
+            ]
+        } else {
+            let shares = limits.cpu_request_millis.map(|millis| (millis * 1024 / 1000).max(2).to_string());
+            vec![
+                set(find("memory"), "memory.limit_in_bytes", bytes, true),
+                set(find("cpu"), "cpu.cfs_quota_us", quota.map(|quota| quota.to_string()), true),
+                set(find("cpu"), "cpu.shares", shares, false),
+            ]
+        };
+        all.into_iter().flatten().collect()
     }
 
     /// Our own directories, once no container is left in them.
@@ -74,26 +138,20 @@ impl Cgroups {
 }
 
 impl Hierarchy {
-    fn settings(&self, limits: Limits) -> Vec<(&'static str, String)> {
-        let quota = limits.cpu_millis.map(|millis| (millis * CPU_PERIOD / 1000).max(1000));
-        let memory = limits.memory_bytes.map(|bytes| bytes.to_string());
-        let mut settings = Vec::new();
-        match self.controller {
-            "memory" => settings.extend(memory.map(|bytes| ("memory.limit_in_bytes", bytes))),
-            "cpu" => {
-                settings.extend(quota.map(|quota| ("cpu.cfs_quota_us", quota.to_string())));
-                let shares = limits.cpu_request_millis.map(|millis| (millis * 1024 / 1000).max(2));
-                settings.extend(shares.map(|shares| ("cpu.shares", shares.to_string())));
+    fn make(&self, dir: &Path) -> io::Result<()> {
+        // Whoever removes what they no longer need, on their way out, may take a parent away in between.
+        let make = || fs::create_dir_all(&self.parent).and_then(|()| fs::create_dir_all(dir));
+        let mut made = make();
+        for _ in 1..MAKE_ATTEMPTS {
+            match &made {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => made = make(),
+                _ => break,
             }
-            "" => {
-                settings.extend(memory.map(|bytes| ("memory.max", bytes)));
-                settings.extend(quota.map(|quota| ("cpu.max", format!("{quota} {CPU_PERIOD}"))));
-                let weight = limits.cpu_request_millis.map(|millis| (millis * 100 / 1000).clamp(1, 10_000));
-                settings.extend(weight.map(|weight| ("cpu.weight", weight.to_string())));
-            }
-            _ => {}
         }
-        settings
+        if self.controller.is_empty() && made.is_ok() {
+            enable_controllers(&self.parent);
+        }
+        made
     }
 }
 
@@ -108,20 +166,25 @@ impl CgroupSeat {
         let _ = fs::write(self.home.join("cgroup.procs"), "0");
     }
 
-    /// Kills everything in it but ourselves.
+    /// Kills everything in it but ourselves, and what that starts meanwhile.
     pub(super) fn kill_all(&self) {
-        let procs = fs::read_to_string(self.dir.join("cgroup.procs")).unwrap_or_default();
-        let pids: Vec<i32> = procs.lines().filter_map(|line| line.parse().ok()).collect();
         let own = std::process::id() as i32;
-        if !pids.is_empty() && !pids.contains(&own) && fs::write(self.dir.join("cgroup.kill"), "1").is_ok() {
-            return;
-        }
-        for pid in pids.into_iter().filter(|pid| *pid != own) {
-            alive::kill(pid);
+        for _ in 0..KILL_ROUNDS_MAX {
+            let procs = fs::read_to_string(self.dir.join("cgroup.procs")).unwrap_or_default();
+            let pids: Vec<i32> = procs.lines().filter_map(|line| line.parse().ok()).collect();
+            if !pids.contains(&own) && !pids.is_empty() && fs::write(self.dir.join("cgroup.kill"), "1").is_ok() {
+                return;
+            }
+            if pids.iter().filter(|pid| **pid != own).filter(|pid| alive::kill(**pid)).count() == 0 {
+                return;
+            }
+            // The killed need a moment to die; there is nothing to wait on for those who are not our children.
+            std::thread::sleep(KILL_ROUND);
         }
     }
 
-    pub(super) fn remove(&self) {
+    /// Removes it once nobody is in it any more.
+    pub fn remove(&self) {
         let _ = fs::remove_dir(&self.dir);
     }
 }
@@ -210,6 +273,96 @@ fn enable_controllers(parent: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Directories that look like those of a kernel, at which files may be looked at afterwards.
+    fn cgroups(root: &Path, controller: &'static str, name: &str) -> Cgroups {
+        let parent = root.join(PARENT).join(name);
+        Cgroups { hierarchies: vec![Hierarchy { controller, home: root.into(), parent }] }
+    }
+
+    #[test]
+    fn agents_that_leave_do_not_take_the_limits_of_others_away() {
+        let dir = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for agent in 0..4 {
+                let name = format!("agent{agent}");
+                let own = cgroups(dir.path(), "memory", &name);
+                scope.spawn(move || {
+                    for round in 0..500 {
+                        let limits = Limits::default();
+                        let seats = own.make("c", limits).seats;
+                        assert_eq!(seats.len(), 1, "{name}, round {round}");
+                        seats.iter().for_each(CgroupSeat::remove);
+                        own.remove_if_unused();
+                    }
+                });
+            }
+        });
+    }
+
+    fn check(controllers: &[&'static str], limits: Limits, expected: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        let all = controllers.iter().flat_map(|it| cgroups(&dir.path().join(it), it, "agent").hierarchies);
+        let made = Cgroups { hierarchies: all.collect() }.make("c", limits);
+        let files = made
+            .seats
+            .iter()
+            .flat_map(|seat| fs::read_dir(&seat.dir).unwrap().flatten())
+            .map(|file| format!("{}={}", file.file_name().display(), fs::read_to_string(file.path()).unwrap()));
+        let mut shown: Vec<String> = files.chain(made.missing.iter().map(|it| format!("MISSING {it}"))).collect();
+        shown.sort();
+        assert_eq!(shown.join("; "), expected, "{controllers:?} {limits:?}");
+    }
+
+    #[test]
+    fn limits_are_written_where_each_version_has_them() {
+        let none = Limits::default();
+        let some = Limits { memory_bytes: Some(16 << 20), cpu_millis: Some(500), cpu_request_millis: Some(250) };
+        check(&["memory", "cpu", "pids"], none, "");
+        check(&[""], none, "");
+        let version_1 = "cpu.cfs_quota_us=50000; cpu.shares=256; memory.limit_in_bytes=16777216";
+        check(&["memory", "cpu", "pids"], some, version_1);
+        let version_2 =
+            "cpu.max=50000 100000; cpu.weight=25; memory.max=16777216; memory.oom.group=1; memory.swap.max=0";
+        check(&[""], some, version_2);
+        let tiny = Limits { cpu_millis: Some(1), cpu_request_millis: Some(1), ..none };
+        check(&["cpu"], tiny, "cpu.cfs_quota_us=1000; cpu.shares=2");
+        check(&[""], tiny, "cpu.max=1000 100000; cpu.weight=1");
+        let missing = "MISSING memory.limit_in_bytes cannot be set to 5: this machine has no cgroup for it that can be \
+            written";
+        check(&["cpu"], Limits { memory_bytes: Some(5), ..none }, missing);
+    }
+
+    #[test]
+    fn version_2_passes_its_controllers_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = cgroups(dir.path(), "", "agent");
+        own.make("c", Limits::default());
+        for level in ["", "backstay", "backstay/agent"] {
+            let file = dir.path().join(level).join("cgroup.subtree_control");
+            assert!(file.exists(), "{}", file.display());
+        }
+        assert!(!dir.path().join("backstay/agent/c/cgroup.subtree_control").exists(), "the container's own");
+        fs::write(dir.path().join("cgroup.controllers"), "cpu memory pids").unwrap();
+        let mounts = format!("31 23 0:28 / {} rw - cgroup2 cgroup2 rw\n", dir.path().display());
+        let found = find("0::/a\n", &mounts);
+        assert_eq!(found, [("", dir.path().to_path_buf(), "/a".to_string())]);
+        fs::write(dir.path().join("cgroup.controllers"), "hugetlb").unwrap();
+        assert_eq!(find("0::/a\n", &mounts), [], "one that controls nothing of ours is not it");
+    }
+
+    #[test]
+    fn kills_for_want_of_memory_are_counted() {
+        let check = |file: &str, text: &str, expected: u64| {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join(file), text).unwrap();
+            assert_eq!(oom_kills(dir.path()), expected, "{file} {text}");
+        };
+        check("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n", 2);
+        check("memory.events", "low 0\nhigh 0\nmax 9\noom 3\noom_kill 1\noom_group_kill 1\n", 1);
+        check("memory.events", "oom 3\n", 0);
+        check("cgroup.procs", "1\n", 0);
+    }
 
     #[test]
     fn version_1_hierarchies_are_found_by_controller() {

@@ -38,6 +38,9 @@ pub struct ShimSpec {
     pub gid: Option<u32>,
     pub mounts: Vec<Mount>,
     pub cgroups: Vec<CgroupSeat>,
+    /// Limits that could not be set, and why; of use before the start only.
+    #[serde(skip)]
+    pub limits_missing: Vec<String>,
     pub log: PathBuf,
     pub log_bytes_max: u64,
     /// How many files, the current one included.

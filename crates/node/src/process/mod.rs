@@ -17,5 +17,6 @@ mod shim;
 mod signals;
 mod streams;
 
+pub use alive::KnownProcess;
 pub use runtime::{ProcessRuntime, ShimCommand};
 pub use shim::{Enclosure, shim_main, shim_main_with};

@@ -21,7 +21,7 @@ use tokio::process::Command;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::alive;
-use super::cgroup::{self, Cgroups};
+use super::cgroup::{self, Cgroups, Made};
 use super::layout::{self, CgroupSeat, Layout, ShimSpec, ShimState};
 use super::{signals, streams};
 use crate::lifecycle::observed::Exit;
@@ -101,6 +101,10 @@ impl ProcessRuntime {
 
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    pub fn shim(&self) -> &ShimCommand {
+        &self.shim
     }
 
     fn record(&self, key: &ContainerKey) -> Option<ContainerRecord> {
@@ -218,6 +222,7 @@ impl ProcessRuntime {
     /// What a shim is to run for a request, with cgroups that are made now.
     pub fn spec(&self, key: &ContainerKey, request: StartRequest) -> ShimSpec {
         let name = format!("{}-{}-{}", key.pod_uid, key.name, key.attempt);
+        let Made { seats, missing } = self.cgroups.make(&name, request.limits);
         ShimSpec {
             command: request.command.into_iter().chain(request.args).collect(),
             env: request.env,
@@ -225,7 +230,8 @@ impl ProcessRuntime {
             uid: request.security.user,
             gid: request.security.group,
             mounts: if self.mounts { request.mounts } else { Vec::<Mount>::new() },
-            cgroups: self.cgroups.make(&name, request.limits),
+            cgroups: seats,
+            limits_missing: missing,
             log: self.layout.log(key),
             log_bytes_max: LOG_BYTES_MAX,
             log_files: LOG_FILES,
@@ -378,6 +384,9 @@ impl Runtime for ProcessRuntime {
             return Err(without_command(&key.name, &request.image));
         }
         let spec = self.spec(key, request);
+        for missing in &spec.limits_missing {
+            tracing::warn!(container = %self.id(key), missing, "a limit does not hold");
+        }
         self.launch(key, &spec).await
     }
 

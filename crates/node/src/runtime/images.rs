@@ -1,5 +1,7 @@
 //! The images of a runtime.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use thiserror::Error;
 
@@ -30,6 +32,8 @@ pub struct StoredImage {
     /// Tags and digests.
     pub names: Vec<String>,
     pub size_bytes: u64,
+    /// The sizes of what it is made of, by names that other images share. Empty: a runtime does not tell.
+    pub parts: BTreeMap<String, u64>,
     /// Never to be removed, such as the runtime's own.
     pub pinned: bool,
 }

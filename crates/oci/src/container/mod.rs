@@ -1,5 +1,6 @@
 //! What encloses a container's command: carried out by the shim, in the child between fork and exec.
 
+mod pause;
 mod rights;
 mod root;
 
@@ -10,12 +11,17 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use backstay_node::process::{Enclosure, shim_main_with};
+use backstay_node::process::{Enclosure, KnownProcess, shim_main_with};
 use backstay_node::runtime::Mount;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+use rustix::thread::{
+    LinkNameSpaceType, ThreadNameSpaceType, UnshareFlags, move_into_link_name_space, move_into_thread_name_spaces,
+};
 use serde::{Deserialize, Serialize};
 
+use crate::seccomp::Filter;
+
+pub(crate) use pause::{MAKE as MAKE_PAUSE, STATE as PAUSE_STATE};
 pub use rights::{DEFAULT_CAPABILITIES, capability, has_everything};
 
 /// All that the shim needs to know of a container; nothing is left to look up.
@@ -33,6 +39,9 @@ pub struct Words {
     pub pinned: Vec<(String, PathBuf)>,
     /// A namespace of its own, that nobody shares.
     pub own_pid: bool,
+    /// A process of the process namespace that the containers of the pod share.
+    #[serde(default)]
+    pub pid_of: Option<KnownProcess>,
     pub own_ipc: bool,
     /// The directory that containers of the pod share as `/dev/shm`; `None`: its own.
     pub shm: Option<PathBuf>,
@@ -46,13 +55,21 @@ pub struct Words {
     pub groups: Vec<u32>,
     /// One bit per capability that it may ever have.
     pub capabilities: u64,
+    /// `None`: it may use all calls of the system.
+    #[serde(default)]
+    pub(crate) seccomp: Option<Filter>,
 }
 
 /// The hidden subcommand `shim` of a binary that can run containers.
 ///
 /// Must be called before any other thread exists.
 pub fn shim_main(args: impl IntoIterator<Item = OsString>) -> i32 {
-    shim_main_with(args, &mut Enclosed::default())
+    let args: Vec<OsString> = args.into_iter().collect();
+    match args.as_slice() {
+        [verb, dir] if verb == MAKE_PAUSE => pause::main(|| pause::make(Path::new(dir))),
+        [verb, dir] if verb == pause::BE => pause::main(|| pause::be(Path::new(dir))),
+        _ => shim_main_with(args, &mut Enclosed::default()),
+    }
 }
 
 #[derive(Default)]
@@ -93,10 +110,13 @@ impl Enclosure for Enclosed {
         for place in ["upper", "work", "merged"].map(|name| words.dir.join(name)) {
             std::fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
         }
-        if words.own_pid {
+        if words.own_pid || words.pid_of.is_some() {
             let own =
                 std::fs::File::open("/proc/self/ns/pid").map_err(|error| format!("/proc/self/ns/pid: {error}"))?;
-            unshare(UnshareFlags::NEWPID)?;
+            match &words.pid_of {
+                Some(member) => enter_pid_namespace(member)?,
+                None => unshare(UnshareFlags::NEWPID)?,
+            }
             self.own_pid = Some(own.into());
         }
         self.in_child(command, move || {
@@ -145,6 +165,13 @@ impl Enclosure for Enclosed {
 
 fn read(words: &serde_json::Value) -> Result<Words, String> {
     Words::deserialize(words).map_err(|error| format!("spec.json: {error}"))
+}
+
+/// Has children born into the process namespace of another process.
+fn enter_pid_namespace(member: &KnownProcess) -> Result<(), String> {
+    let process = member.open().ok_or("the process namespace of the pod is gone")?;
+    move_into_thread_name_spaces(process.as_fd(), ThreadNameSpaceType::PROCESS_ID)
+        .map_err(|error| format!("cannot enter the process namespace of the pod: {error}"))
 }
 
 fn unshare(flags: UnshareFlags) -> Result<(), String> {

@@ -88,6 +88,12 @@ pub(super) fn take(words: &Words) -> Result<(), String> {
             rustix::thread::remove_capability_from_bounding_set(bit).map_err(denied)?;
         }
     }
+    let filter = |when: bool| match &words.seccomp {
+        Some(filter) if when => filter.load().map_err(|error| format!("cannot load the seccomp filter: {error}")),
+        _ => Ok(()),
+    };
+    // Without `no_new_privs` it takes a right that is soon gone; what follows is then filtered already.
+    filter(!words.no_new_privileges)?;
     let groups: Vec<_> = words.groups.iter().map(|group| rustix::process::Gid::from_raw(*group)).collect();
     rustix::thread::set_thread_groups(&groups).map_err(denied)?;
     let (uid, gid) = (rustix::process::Uid::from_raw(words.uid), rustix::process::Gid::from_raw(words.gid));
@@ -108,5 +114,6 @@ pub(super) fn take(words: &Words) -> Result<(), String> {
         rustix::thread::set_no_new_privs(true).map_err(denied)?;
     }
     // A change of user has taken it away.
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(denied)
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(denied)?;
+    filter(words.no_new_privileges)
 }

@@ -104,7 +104,7 @@ fn is_shared(path: &Path) -> bool {
     lines.fold((0, false), |best, one| if one.0 >= best.0 { one } else { best }).1
 }
 
-fn attach(tree: &OwnedFd, target: &OwnedFd) -> Result<(), Errno> {
+pub(super) fn attach(tree: &OwnedFd, target: &OwnedFd) -> Result<(), Errno> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     rustix::mount::move_mount(tree, "", target, "", flags)
 }
@@ -199,6 +199,8 @@ fn host_devices() -> Vec<Device> {
             let Ok(name) = path.strip_prefix("/dev") else { continue };
             if metadata.is_dir() && !["pts", "shm", "mqueue"].iter().any(|own| name == Path::new(own)) {
                 folders.push(path);
+            } else if LINKS.iter().any(|(own, _)| name == Path::new(own)) {
+                // The container's own terminals have another.
             } else if metadata.file_type().is_char_device() || metadata.file_type().is_block_device() {
                 let kind = FileType::from_raw_mode(metadata.mode());
                 found.push(Device { name: name.into(), kind, number: metadata.rdev(), mode: metadata.mode() & 0o777 });
@@ -237,7 +239,7 @@ fn target(root: &OwnedFd, path: &Path, directory: bool) -> Result<OwnedFd, Strin
     open_inside(root, path, OFlags::PATH).map_err(failed("open", path))
 }
 
-fn pivot(root: &OwnedFd) -> Result<(), String> {
+pub(super) fn pivot(root: &OwnedFd) -> Result<(), String> {
     let changed = rustix::process::fchdir(root)
         .and_then(|()| rustix::process::pivot_root(".", "."))
         .and_then(|()| rustix::mount::unmount(".", UnmountFlags::DETACH))

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use super::decompress::{decompress, is_compressed};
 use super::{ImageRecord, Layers, Store, StoreError, architecture, to_hex};
 use crate::reference::Reference;
 
@@ -66,20 +67,34 @@ struct Saved {
     layers: Vec<String>,
 }
 
+/// An image that a file had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// As the file names it; its id if it does not.
+    pub name: String,
+    pub image: ImageRecord,
+}
+
+impl Imported {
+    fn new(name: Option<&Reference>, image: ImageRecord) -> Self {
+        Self { name: name.map_or_else(|| image.id.clone(), ToString::to_string), image }
+    }
+}
+
 impl Store {
-    /// Adds every image of the file.
+    /// Adds every image of the file, under every name that it has there.
     ///
     /// # Errors
     /// If it is no archive of images, or one of them cannot run here. Those before it are there.
-    pub fn import(&self, file: &Path) -> Result<Vec<ImageRecord>, StoreError> {
-        let mut archive = Archive::open(file)?;
+    pub fn import(&self, file: &Path) -> Result<Vec<Imported>, StoreError> {
+        let mut archive = Archive::open(file, &self.tmp_dir())?;
         if archive.places.contains_key(Path::new("index.json")) {
             return self.import_layout(&mut archive);
         }
         self.import_saved(&mut archive)
     }
 
-    fn import_layout(&self, archive: &mut Archive) -> Result<Vec<ImageRecord>, StoreError> {
+    fn import_layout(&self, archive: &mut Archive) -> Result<Vec<Imported>, StoreError> {
         let index: Manifest = archive.json(Path::new("index.json"))?;
         let mut images = Vec::new();
         for top in &index.manifests {
@@ -101,12 +116,13 @@ impl Store {
             let name = NAME_ANNOTATIONS.iter().find_map(|key| top.annotations.get(*key));
             let name = name.and_then(|name| Reference::parse(name).ok());
             let digest = name.as_ref().map(|name| name.with_digest(&top.digest));
-            images.push(self.add(&config, &mut Files { archive, paths }, name.as_ref(), digest)?);
+            let added = self.add(&config, &mut Files { archive, paths }, name.as_ref(), digest)?;
+            images.push(Imported::new(name.as_ref(), added));
         }
         Ok(images)
     }
 
-    fn import_saved(&self, archive: &mut Archive) -> Result<Vec<ImageRecord>, StoreError> {
+    fn import_saved(&self, archive: &mut Archive) -> Result<Vec<Imported>, StoreError> {
         let saved: Vec<Saved> = archive.json(Path::new("manifest.json"))?;
         let mut images = Vec::new();
         for one in saved {
@@ -117,12 +133,10 @@ impl Store {
             if tags.is_empty() {
                 tags.push(None);
             }
-            let mut added = None;
             for tag in tags {
                 let paths = one.layers.iter().map(PathBuf::from).collect();
-                added = Some(self.add(&config, &mut Files { archive, paths }, tag, None)?);
+                images.push(Imported::new(tag, self.add(&config, &mut Files { archive, paths }, tag, None)?));
             }
-            images.extend(added);
         }
         Ok(images)
     }
@@ -137,9 +151,18 @@ struct Archive {
 }
 
 impl Archive {
-    fn open(path: &Path) -> Result<Self, StoreError> {
+    /// One that is compressed as a whole is unpacked into a file without a name, in `tmp`: it is read out of order.
+    fn open(path: &Path, tmp: &Path) -> Result<Self, StoreError> {
         let failed = |error: std::io::Error| StoreError::Archive(path.into(), error.to_string());
-        let mut file = File::open(path).map_err(failed)?;
+        let mut file = File::open(path).map_err(|source| StoreError::Open { path: path.into(), source })?;
+        if is_compressed(&start(&mut file).map_err(failed)?) {
+            let whole = |source| StoreError::Io { what: "unpack an archive in", path: tmp.into(), source };
+            let mut plain = tempfile::tempfile_in(tmp).map_err(whole)?;
+            let mut packed = decompress(Box::new(&file)).map_err(failed)?;
+            std::io::copy(&mut packed, &mut plain).and_then(|_| plain.rewind()).map_err(whole)?;
+            drop(packed);
+            file = plain;
+        }
         let mut places = BTreeMap::new();
         let mut archive = tar::Archive::new(&mut file);
         for entry in archive.entries_with_seek().map_err(failed)? {
@@ -197,6 +220,14 @@ impl Archive {
         serde_json::from_slice(&bytes)
             .map_err(|error| StoreError::Archive(self.path.clone(), format!("{digest}: {error}")))
     }
+}
+
+/// How a file begins; it is read from there again.
+fn start(file: &mut File) -> std::io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    (&mut *file).take(4).read_to_end(&mut start)?;
+    file.rewind()?;
+    Ok(start)
 }
 
 fn blob_path(digest: &str) -> PathBuf {

@@ -3,27 +3,31 @@
 //! ```text
 //! IMAGES/index.json          every image: names, configuration, layers; replaced as a whole
 //! IMAGES/lock                held by whoever changes something: the agent, or the command line
+//! IMAGES/use                 held by whoever makes a container of an image, all together; or by one who removes images
 //! IMAGES/layers/ID/          an unpacked layer, named after the digest of its archive
-//! IMAGES/tmp/                what is still coming; emptied by the first who takes the lock
+//! IMAGES/tmp/                what is still coming: layers that are unpacked, under the lock; blobs, locked while they are
+//!                            fetched. What nobody works on is removed when an agent starts, and by `image gc`
 //! ```
 //!
 //! A layer is there as a whole or not at all: it is unpacked in `tmp`, written through to the disk, and then renamed. An
 //! image is in the index only once all its layers are there. Layers that no image names are removed with the last one
 //! that did.
 
+mod decompress;
 pub mod import;
 mod unpack;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Write as _};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-pub use unpack::{Limits, UnpackError, make_directories, open_inside};
+pub use unpack::{Limits, UnpackError, make_directories, open_inside, unpack};
 
 use crate::reference::{self, Reference};
 
@@ -108,6 +112,10 @@ pub enum StoreError {
     Image(String),
     #[error("{0:?} is neither an OCI layout nor a docker archive: {1}")]
     Archive(PathBuf, String),
+    #[error("a pod of this machine is made from {0:?}: delete it first")]
+    InUse(String),
+    #[error("cannot open {path:?}")]
+    Open { path: PathBuf, source: io::Error },
     #[error("no image is named {0:?}; list them: backstay image list")]
     Unknown(String),
 }
@@ -121,8 +129,9 @@ pub trait Layers {
     fn open(&mut self, index: usize) -> Result<Box<dyn Read + '_>, StoreError>;
 }
 
-/// The lock of a store: while it is held nobody else changes anything.
-struct Lock(#[allow(dead_code, reason = "closing it gives the lock back")] File);
+/// A lock of a store, for as long as it is held.
+#[must_use = "it is given back when it is dropped"]
+pub struct Lock(#[allow(dead_code, reason = "closing it gives the lock back")] File);
 
 impl Store {
     /// # Errors
@@ -132,6 +141,11 @@ impl Store {
             fs::create_dir_all(&path).map_err(io_error("make", &path))?;
         }
         let dir = dir.canonicalize().map_err(io_error("find", dir))?;
+        // Images hold programs that give whoever runs them the rights of others.
+        let mode = fs::metadata(&dir).map_err(io_error("look at", &dir))?.permissions().mode();
+        if mode & 0o077 != 0 {
+            fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).map_err(io_error("close", &dir))?;
+        }
         Ok(Self { dir })
     }
 
@@ -223,18 +237,64 @@ impl Store {
         Ok(image)
     }
 
-    /// Removes an image by id, tag or digest, with the layers that no other one needs.
+    /// Removes an image by id, tag or digest, with the layers that no other one needs. It stays if `in_use` says so,
+    /// which is asked while no container can be made of it. Of an image with several tags, one goes alone.
     ///
     /// # Errors
-    /// If there is none, or it cannot be removed.
-    pub fn remove(&self, name: &str) -> Result<ImageRecord, StoreError> {
+    /// If there is none, or it is in use, or it cannot be removed.
+    pub fn remove(&self, name: &str, in_use: impl FnOnce(&ImageRecord) -> bool) -> Result<ImageRecord, StoreError> {
         let _lock = self.lock()?;
+        let _unused = self.hold("use", File::lock)?;
         let image = self.find(name)?.ok_or_else(|| StoreError::Unknown(name.to_string()))?;
+        if in_use(&image) {
+            return Err(StoreError::InUse(name.to_string()));
+        }
         let mut index = self.index()?;
+        let tag = Reference::parse(name).ok().map(|name| name.to_string());
+        if let Some(tag) = tag.filter(|tag| image.tags.len() > 1 && image.tags.contains(tag)) {
+            index.images.iter_mut().for_each(|other| other.tags.retain(|other| *other != tag));
+            self.write_index(index)?;
+            return Ok(ImageRecord { tags: BTreeSet::from([tag]), ..image });
+        }
         index.images.retain(|other| other.id != image.id);
         self.write_index(index)?;
         self.sweep()?;
         Ok(image)
+    }
+
+    /// While this is held no image is removed. Waits for removals that have begun.
+    ///
+    /// # Errors
+    /// If the lock cannot be had.
+    pub fn keep(&self) -> Result<Lock, StoreError> {
+        self.hold("use", File::lock_shared)
+    }
+
+    /// Removes what broken-off fetches and imports have left. What somebody works on right now stays.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn clean(&self) -> Result<(), StoreError> {
+        let _lock = self.lock()?;
+        let dir = self.tmp_dir();
+        for entry in fs::read_dir(&dir).map_err(io_error("list", &dir))?.flatten() {
+            let path = entry.path();
+            let removed = if path.is_dir() {
+                fs::remove_dir_all(&path)
+            } else if File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+                fs::remove_file(&path)
+            } else {
+                continue;
+            };
+            removed.map_err(io_error("remove", &path))?;
+        }
+        let _unused = self.hold("use", File::lock)?;
+        self.sweep()
+    }
+
+    /// The layers of an image, with what each takes, in bytes.
+    pub fn sizes(&self, image: &ImageRecord) -> BTreeMap<String, u64> {
+        image.layers.iter().map(|id| (id.clone(), self.layer_size(id))).collect()
     }
 
     /// Removes layers that no image needs: those that an interrupted fetch has left.
@@ -260,9 +320,9 @@ impl Store {
         let work = self.tmp_dir().join(id);
         let _ = fs::remove_dir_all(&work);
         fs::create_dir(&work).map_err(io_error("make", &work))?;
-        let plain = decompress(archive).map_err(|source| unpacking(UnpackError::Archive(source)))?;
+        let plain = decompress::decompress(archive).map_err(|source| unpacking(UnpackError::Archive(source)))?;
         let mut hashed = Hashed { inner: plain, hash: Sha256::new() };
-        let outcome = unpack::unpack(&mut hashed, &work, Limits::default()).map_err(unpacking).and_then(|bytes| {
+        let outcome = unpack(&mut hashed, &work, Limits::default()).map_err(unpacking).and_then(|bytes| {
             // What follows the last entry counts for the digest, too.
             io::copy(&mut hashed, &mut io::sink()).map_err(|source| unpacking(UnpackError::Archive(source)))?;
             let found = format!("sha256:{}", to_hex(&hashed.hash.finalize_reset()));
@@ -291,9 +351,13 @@ impl Store {
     }
 
     fn lock(&self) -> Result<Lock, StoreError> {
-        let path = self.dir.join("lock");
+        self.hold("lock", File::lock)
+    }
+
+    fn hold(&self, name: &str, take: fn(&File) -> io::Result<()>) -> Result<Lock, StoreError> {
+        let path = self.dir.join(name);
         let file = File::create(&path).map_err(io_error("open", &path))?;
-        file.lock().map_err(io_error("lock", &path))?;
+        take(&file).map_err(io_error("lock", &path))?;
         Ok(Lock(file))
     }
 
@@ -350,23 +414,6 @@ pub fn architecture() -> &'static str {
 
 fn layer_id(diff_id: &str) -> Option<&str> {
     Some(&reference::hex(diff_id)?[..LAYER_ID_CHARS])
-}
-
-/// Plain or gzip, by how it begins.
-fn decompress<'a>(archive: Box<dyn Read + 'a>) -> io::Result<Box<dyn Read + 'a>> {
-    use io::BufRead as _;
-    let mut archive = BufReader::with_capacity(64 * 1024, archive);
-    let start = archive.fill_buf()?;
-    if start.starts_with(&[0x1f, 0x8b]) {
-        return Ok(Box::new(flate2::bufread::MultiGzDecoder::new(archive)));
-    }
-    if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        return Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "a layer compressed with zstd: gzip and plain are read",
-        ));
-    }
-    Ok(Box::new(archive))
 }
 
 struct Hashed<R> {

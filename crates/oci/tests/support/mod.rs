@@ -3,6 +3,8 @@
 // Each test binary uses its own part of this module.
 #![allow(dead_code)]
 
+pub mod registry;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -57,9 +59,10 @@ pub fn docker_archive(dir: &Path, name: &str, layers: &[Vec<u8>], config: &[u8])
     write(dir, "saved.tar", &tar(&entries))
 }
 
-/// An OCI layout with one image whose layers are compressed.
+/// An OCI layout with one image whose layers are compressed by turns with gzip and zstd.
 pub fn oci_archive(dir: &Path, name: &str, layers: &[Vec<u8>], config: &[u8]) -> PathBuf {
-    let packed: Vec<Vec<u8>> = layers.iter().map(|layer| gzip(layer)).collect();
+    let packs = [gzip, zstd].into_iter().cycle();
+    let packed: Vec<Vec<u8>> = layers.iter().zip(packs).map(|(layer, pack)| pack(layer)).collect();
     let of = |bytes: &[u8]| serde_json::json!({ "digest": digest(bytes), "size": bytes.len() });
     let layers: Vec<_> = packed.iter().map(|layer| of(layer)).collect();
     let manifest = serde_json::json!({ "config": of(config), "layers": layers }).to_string().into_bytes();
@@ -79,8 +82,34 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+pub fn zstd(bytes: &[u8]) -> Vec<u8> {
+    ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
+}
+
 fn write(dir: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     let path = dir.join(name);
     std::fs::write(&path, bytes).unwrap();
     path
+}
+
+/// A small file system, unmounted when dropped.
+pub struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// With the options of a tmpfs, such as `size=1m`.
+    pub fn new(options: &std::ffi::CStr) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        rustix::mount::mount("tmpfs", dir.path(), "tmpfs", rustix::mount::MountFlags::empty(), options).unwrap();
+        Self(dir)
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(self.0.path(), rustix::mount::UnmountFlags::DETACH);
+    }
 }

@@ -10,12 +10,12 @@ use std::process::Command;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::Enclosure;
-use super::supervise::start_error;
+use super::supervise::{isolate, start_error};
 use crate::process::layout::{self, CgroupSeat, ShimSpec, ShimState};
 
 /// Becomes the command. Returns only if that fails.
 pub(super) fn run(dir: &Path, command: &[OsString], enclosure: &mut dyn Enclosure) -> Result<(), NotStarted> {
-    become_command(dir, command, &[], enclosure)
+    become_command(dir, command, false, enclosure)
 }
 
 /// The same, as the leader of a session on the terminal that is our standard input.
@@ -25,14 +25,13 @@ pub(super) fn run_on_terminal(
     enclosure: &mut dyn Enclosure,
 ) -> Result<(), NotStarted> {
     rustix::process::setsid().map_err(|error| format!("a session for the terminal: {error}"))?;
-    rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).map_err(|error| format!("the terminal: {error}"))?;
-    become_command(dir, command, &[("TERM", "xterm")], enclosure)
+    become_command(dir, command, true, enclosure)
 }
 
 fn become_command(
     dir: &Path,
     command: &[OsString],
-    defaults: &[(&str, &str)],
+    on_terminal: bool,
     enclosure: &mut dyn Enclosure,
 ) -> Result<(), NotStarted> {
     let spec: ShimSpec = layout::read(&dir.join("spec.json")).ok_or("spec.json: missing or broken")?;
@@ -46,14 +45,22 @@ fn become_command(
     // A cgroup that cannot be entered is no reason to fail a probe.
     spec.cgroups.iter().for_each(|seat| drop(CgroupSeat::take(seat)));
     let mut program = Command::new(&command[0]);
-    program.args(&command[1..]).env_clear().envs(defaults.iter().copied()).envs(spec.env.iter().cloned());
+    let defaults = on_terminal.then_some(("TERM", "xterm"));
+    program.args(&command[1..]).env_clear().envs(defaults).envs(spec.env.iter().cloned());
     if let Some(words) = &spec.enclosure {
+        if on_terminal {
+            // The terminal is the command's alone: what is typed to break it off must not end us.
+            isolate(&mut program, true);
+        }
         enclosure.join(words, state.pid, &mut program)?;
         // Only a child is born into the container's process namespace.
         let status = program.status();
         enclosure.started()?;
         let status = status.map_err(|error| NotStarted::of(&command[0], &error))?;
         std::process::exit(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
+    }
+    if on_terminal {
+        rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).map_err(|error| format!("the terminal: {error}"))?;
     }
     program.current_dir(spec.working_dir.as_deref().unwrap_or("/"));
     if let Some(gid) = spec.gid {

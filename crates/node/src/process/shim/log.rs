@@ -74,8 +74,13 @@ impl Log {
             return String::new();
         }
         let text = String::from_utf8_lossy(&end);
-        let lines: Vec<&str> = text.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).collect();
-        let words = lines[lines.len().saturating_sub(LAST_WORDS_LINES)..].join("\n");
+        let line = |line: &str| {
+            let mut fields = line.splitn(4, ' ').skip(2);
+            let (tag, text) = (fields.next()?, fields.next()?);
+            Some(if tag == "P" { text.to_string() } else { format!("{text}\n") })
+        };
+        let lines: Vec<String> = text.lines().filter_map(line).collect();
+        let words = lines[lines.len().saturating_sub(LAST_WORDS_LINES)..].concat();
         let cut = words.len().saturating_sub(LAST_WORDS_BYTES);
         let cut = (cut..=words.len()).find(|at| words.is_char_boundary(*at)).unwrap_or(words.len());
         words[cut..].to_string()

@@ -164,7 +164,7 @@ fn command(spec: &ShimSpec) -> Result<Command, String> {
 
 /// A session of its own for the container, which dies with its shim.
 #[allow(unsafe_code, reason = "a new session and the death signal can only be set between fork and exec")]
-fn isolate(command: &mut Command, tty: bool) {
+pub(super) fn isolate(command: &mut Command, tty: bool) {
     let before_exec = move || {
         rustix::process::setsid()?;
         if tty {
