@@ -25,7 +25,7 @@ pub fn run() -> Result<()> {
 }
 
 /// What the tests use besides Rust and client programs: the program that shows it is there, and its package.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 15] = [
     ("kubectl", "kubernetes-client"),
     ("python3", "python3"),
     ("curl", "curl"),
@@ -34,6 +34,8 @@ const PROGRAMS: [(&str, &str); 13] = [
     ("script", "bsdutils"),
     ("tar", "tar"),
     ("nft", "nftables"),
+    ("iptables", "iptables"),
+    ("taskset", "util-linux"),
     ("busybox", "busybox-static"),
     ("etcd", "etcd-server"),
     ("containerd", "containerd"),

@@ -3,17 +3,18 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use backstay_oci::network;
 use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
 
 /// What runs the pods of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Runtime {
-    /// `cri` if a container runtime answers at its usual socket or at --cri-socket, else `process`
+    /// `cri` if a container runtime answers at its usual socket or at --cri-socket, else `oci` as root, else `process`
     Auto,
     /// containerd or CRI-O, over CRI v1
     Cri,
-    /// Containers without a daemon, as root: images from registries or `backstay image import`, pods on the host's network
+    /// Containers without a daemon, as root: images from registries or `backstay image import`, networks of pods by CNI
     Oci,
     /// Supervised host processes: a container's command runs on the host itself, images are not used
     Process,
@@ -31,6 +32,14 @@ pub struct RuntimeArgs {
     /// Where the container runtime listens [default: the usual place of containerd, then of CRI-O]
     #[arg(long, value_name = "PATH")]
     pub cri_socket: Option<PathBuf>,
+
+    /// Where the configurations of pod networks are, for the oci runtime; the first by name counts
+    #[arg(long, value_name = "DIR", default_value = network::CONFIGURATIONS)]
+    pub cni_conf_dir: PathBuf,
+
+    /// Where the plugins of pod networks are, for the oci runtime
+    #[arg(long = "cni-bin-dir", value_name = "DIR", value_delimiter = ',', default_values = network::PLUGINS)]
+    pub cni_bin_dirs: Vec<PathBuf>,
 }
 
 /// What keeps the state of a control plane.

@@ -12,7 +12,7 @@ use backstay_node::streams::NodeStreams;
 use backstay_node::{Machine, NodeConfig, pods_dir};
 use backstay_oci::registry::Registry;
 use backstay_oci::store::Store;
-use backstay_oci::{OciRuntime, StoredImages};
+use backstay_oci::{Network, OciRuntime, StoredImages};
 
 use crate::args::{Runtime, RuntimeArgs, UpArgs};
 use crate::control_plane::{ControlPlane, host_name};
@@ -31,27 +31,37 @@ pub async fn runtimes(args: &RuntimeArgs, data_dir: &Path, clock: &Clock) -> Res
     let shim = ShimCommand(vec![program.into(), "shim".into()]);
     let process = ProcessRuntime::new(pods.clone(), shim.clone(), clock.clone())
         .with_context(|| format!("cannot use {} for the pods of this machine", pods.display()))?;
-    let cri = match args.kind {
-        Runtime::Auto | Runtime::Cri => cri(args, data_dir).await?,
-        Runtime::Oci | Runtime::Process | Runtime::None if args.cri_socket.is_some() => {
-            bail!("--cri-socket is for a container runtime: leave it out, or choose --runtime cri")
-        }
-        Runtime::Oci | Runtime::Process | Runtime::None => None,
-    };
-    if args.kind == Runtime::Oci {
-        let oci = oci(data_dir, shim, clock)?;
-        return Ok(Runtimes::new(Arc::new(oci)).with(PROCESS_HANDLER, Arc::new(process)));
+    if args.cri_socket.is_some() && !matches!(args.kind, Runtime::Auto | Runtime::Cri) {
+        bail!("--cri-socket is for a container runtime: leave it out, or choose --runtime cri");
     }
-    Ok(match cri {
-        Some(cri) => Runtimes::new(Arc::new(cri)).with(PROCESS_HANDLER, Arc::new(process)),
+    let chosen: Option<Arc<dyn backstay_node::runtime::Runtime>> = match args.kind {
+        Runtime::Cri => cri(args, data_dir).await?.map(|cri| Arc::new(cri) as _),
+        Runtime::Oci => Some(Arc::new(oci(args, data_dir, shim, clock)?)),
+        Runtime::Process | Runtime::None => None,
+        Runtime::Auto => match cri(args, data_dir).await? {
+            Some(cri) => Some(Arc::new(cri)),
+            None => match backstay_oci::can_run(data_dir) {
+                Ok(()) => Some(Arc::new(oci(args, data_dir, shim, clock)?)),
+                Err(why) => {
+                    tracing::info!(why, "pods will be host processes: containers cannot be run here");
+                    None
+                }
+            },
+        },
+    };
+    Ok(match chosen {
+        Some(containers) => {
+            tracing::info!(runtime = containers.version(), "pods will be containers");
+            Runtimes::new(containers).with(PROCESS_HANDLER, Arc::new(process))
+        }
         None => Runtimes::new(Arc::new(process)),
     })
 }
 
 /// Containers of our own.
-fn oci(data_dir: &Path, shim: ShimCommand, clock: &Clock) -> Result<OciRuntime> {
-    if !rustix::process::geteuid().is_root() {
-        bail!("--runtime oci needs root, for mounts and namespaces: run as root, or choose --runtime process");
+fn oci(args: &RuntimeArgs, data_dir: &Path, shim: ShimCommand, clock: &Clock) -> Result<OciRuntime> {
+    if let Err(why) = backstay_oci::can_run(data_dir) {
+        bail!("--runtime oci cannot work here ({why}): run as root, or choose --runtime process");
     }
     let (pods, images) = (pods_dir(data_dir), image::images_dir(data_dir));
     let shims = ProcessRuntime::new(pods.clone(), shim, clock.clone())
@@ -59,7 +69,8 @@ fn oci(data_dir: &Path, shim: ShimCommand, clock: &Clock) -> Result<OciRuntime> 
     let store = Store::open(&images).with_context(|| format!("cannot use {} for images", images.display()))?;
     store.clean().with_context(|| format!("cannot tidy up the images in {}", images.display()))?;
     let registry = Registry::new().context("cannot read this machine's certificate authorities")?;
-    Ok(OciRuntime::new(shims, StoredImages { store, registry: Arc::new(registry) }))
+    let network = Network { configurations: args.cni_conf_dir.clone(), plugins: args.cni_bin_dirs.clone() };
+    Ok(OciRuntime::new(shims, StoredImages { store, registry: Arc::new(registry) }, network))
 }
 
 /// The handler of a RuntimeClass whose pods are host processes, on machines with containers.
@@ -76,7 +87,7 @@ async fn cri(args: &RuntimeArgs, data_dir: &Path) -> Result<Option<CriRuntime>> 
         match CriRuntime::connect(CriConfig::new(socket, owner, data_dir.join("seccomp"))).await {
             Ok(runtime) => return Ok(Some(runtime)),
             Err(error) if is_wanted => refused = Some(error),
-            Err(error) => tracing::info!(%error, "pods will be host processes"),
+            Err(error) => tracing::info!(%error, "this container runtime is not used"),
         }
     }
     match refused {

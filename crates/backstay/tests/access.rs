@@ -176,7 +176,7 @@ fn long_requests_arrive_and_longer_ones_are_told() {
 #[test]
 fn a_pod_calls_its_server_with_its_own_token() {
     let dir = tempfile::tempdir().expect("a directory");
-    let server = Server::start(dir.path(), &["up", "--node-name", "here"]);
+    let server = Server::start(dir.path(), &["up", "--runtime", "process", "--node-name", "here"]);
     let script = r#"
 d=/var/run/secrets/kubernetes.io/serviceaccount
 [ -f $d/token ] || d=$(echo "$BACKSTAY_VOLUME_DIR"/kube-api-access-*)

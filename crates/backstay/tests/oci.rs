@@ -12,7 +12,7 @@ use backstay_node::process::{ProcessRuntime, ShimCommand};
 use backstay_node::runtime::Runtime as _;
 use backstay_oci::registry::Registry;
 use backstay_oci::store::Store;
-use backstay_oci::{OciRuntime, StoredImages};
+use backstay_oci::{Network, OciRuntime, StoredImages};
 use base64::Engine as _;
 use jiff::Timestamp;
 use packed::registry::{Served, serve};
@@ -110,7 +110,7 @@ impl Drop for World {
         let shim = ShimCommand(vec![env!("CARGO_BIN_EXE_backstay").into(), "shim".into()]);
         let shims = ProcessRuntime::new(node.join("pods"), shim, Clock::new(Timestamp::now)).unwrap();
         let (store, registry) = (Store::open(&node.join("images")).unwrap(), Arc::new(Registry::new().unwrap()));
-        let runtime = OciRuntime::new(shims, StoredImages { store, registry });
+        let runtime = OciRuntime::new(shims, StoredImages { store, registry }, Network::default());
         let ending = async {
             for pod in runtime.pods().await.unwrap() {
                 let _ = runtime.remove(&pod.uid).await;

@@ -6,6 +6,7 @@
 
 mod container;
 mod images;
+pub mod network;
 mod pause;
 pub mod reference;
 pub mod registry;
@@ -15,5 +16,6 @@ pub mod store;
 
 pub use container::shim_main;
 pub use images::StoredImages;
-pub use runtime::OciRuntime;
+pub use network::Network;
+pub use runtime::{OciRuntime, can_run};
 pub use seccomp::check_profile;

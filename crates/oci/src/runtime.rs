@@ -1,11 +1,13 @@
 //! The runtime port: images from the store, containers by shims.
 //!
 //! Namespaces that the containers of a pod share are kept by files that stand for them (`PODS/UID/ns/`), with no process
-//! inside; one of processes by a process of its own ([`pause`]). Pods with a network of their own are refused until there is something to connect it with.
+//! inside; one of processes by a process of its own ([`pause`]). A network of the pod's own is connected by the plugins of
+//! the machine ([`Network`]); where there are none, pods that need one are refused, and all others run.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,27 +26,47 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::container::{DEFAULT_CAPABILITIES, Words, capability, has_everything};
 use crate::images::{StoredImages, chain};
+use crate::network::{self, Kind, Network, is_mounted, pin, unpin, write_sysctls};
 use crate::pause;
 use crate::seccomp;
 use crate::store::{ImageConfig, ImageRecord, open_inside};
 
 /// What programs are found by, unless the image says otherwise.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-const NO_NETWORK: &str = "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady \
-    message:Network plugin returns error: the oci runtime has no network for pods yet; set hostNetwork: true, or use a \
-    node whose runtime is cri";
 /// Whoever needs passwords that are longer than this has none.
 const ACCOUNTS_BYTES_MAX: u64 = 1 << 20;
 
 pub struct OciRuntime {
     shims: ProcessRuntime,
     images: StoredImages,
+    network: Network,
+}
+
+/// Whether containers can be run here, with their state below this directory.
+///
+/// # Errors
+/// What is missing.
+pub fn can_run(data_dir: &Path) -> Result<(), String> {
+    if !rustix::process::geteuid().is_root() {
+        return Err("mounts and namespaces need root".into());
+    }
+    let overlay = || -> io::Result<()> {
+        fs::create_dir_all(data_dir)?;
+        let place = tempfile::Builder::new().prefix("probe-").tempdir_in(data_dir)?;
+        let path = |name: &str| place.path().join(name);
+        ["lower", "upper", "work", "merged"].into_iter().try_for_each(|name| fs::create_dir(path(name)))?;
+        let options = ["lower", "upper", "work"].map(|name| format!("{name}dir={}", path(name).display())).join(",");
+        let options = std::ffi::CString::new(options)?;
+        rustix::mount::mount("overlay", path("merged"), "overlay", MountFlags::empty(), Some(options.as_c_str()))?;
+        Ok(rustix::mount::unmount(path("merged"), UnmountFlags::DETACH)?)
+    };
+    overlay().map_err(|error| format!("cannot mount an overlay in {}: {error}", data_dir.display()))
 }
 
 impl OciRuntime {
     /// `shims` must be told to become a shim that is [`crate::shim_main`].
-    pub fn new(shims: ProcessRuntime, images: StoredImages) -> Self {
-        Self { shims: shims.named("oci"), images }
+    pub fn new(shims: ProcessRuntime, images: StoredImages, network: Network) -> Self {
+        Self { shims: shims.named("oci"), images, network }
     }
 
     fn pod(&self, uid: &str) -> PathBuf {
@@ -67,8 +89,16 @@ impl OciRuntime {
         if !resolv.exists() {
             fs::write(&resolv, resolver(&request.dns))?;
         }
+        if request.namespaces.network == Namespace::Pod {
+            fs::write(dir.join("hostname"), format!("{}\n", request.hostname))?;
+            let hostname = request.hostname.clone();
+            pin(&dir.join("ns/uts"), Kind::Uts, move || Ok(rustix::system::sethostname(hostname.as_bytes())?))?;
+        }
         if request.namespaces.ipc == Namespace::Pod {
-            pin(&dir.join("ns/ipc"))?;
+            let sysctls = request.sysctls.clone();
+            pin(&dir.join("ns/ipc"), Kind::Ipc, move || {
+                IPC_SYSCTLS.iter().try_for_each(|prefix| write_sysctls(&sysctls, prefix))
+            })?;
             let shm = dir.join("shm");
             if !is_mounted(&shm) {
                 fs::create_dir_all(&shm)?;
@@ -99,11 +129,15 @@ impl OciRuntime {
         };
         let security = &request.security;
         let account = account(&self.images.store.layers_dir(), image, security)?;
-        let shared_ipc = sandbox.namespaces.ipc == Namespace::Pod;
+        let own_network = sandbox.namespaces.network == Namespace::Pod;
+        let kinds = [("net", own_network), ("uts", own_network), ("ipc", sandbox.namespaces.ipc == Namespace::Pod)];
+        let pinned = kinds.into_iter().filter(|(_, is_own)| *is_own);
         let mut mounts = request.mounts.clone();
-        if !mounts.iter().any(|mount| mount.target == Path::new("/etc/resolv.conf")) {
-            let source = dir.join("resolv.conf");
-            mounts.push(Mount { source, target: "/etc/resolv.conf".into(), ..Mount::default() });
+        for (name, is_wanted) in [("resolv.conf", true), ("hostname", own_network)] {
+            let target = Path::new("/etc").join(name);
+            if is_wanted && !mounts.iter().any(|mount| mount.target == target) {
+                mounts.push(Mount { source: dir.join(name), target, ..Mount::default() });
+            }
         }
         // Outer ones first, so that inner ones are not hidden.
         mounts.sort_by_key(|mount| mount.target.components().count());
@@ -120,7 +154,7 @@ impl OciRuntime {
             dir: self.shims.layout().attempt(key),
             read_only_root: security.read_only_root,
             mounts,
-            pinned: if shared_ipc { vec![("ipc".into(), dir.join("ns/ipc"))] } else { Vec::new() },
+            pinned: pinned.map(|(kind, _)| (kind.into(), dir.join("ns").join(kind))).collect(),
             pid_of,
             own_pid: sandbox.namespaces.pid == Namespace::Container,
             own_ipc: sandbox.namespaces.ipc == Namespace::Container,
@@ -162,9 +196,7 @@ impl Runtime for OciRuntime {
     }
 
     async fn prepare(&self, request: &SandboxRequest) -> Result<(), RuntimeError> {
-        if request.namespaces.network != Namespace::Host {
-            return Err(RuntimeError::Refused(NO_NETWORK.into()));
-        }
+        check_sysctls(request).map_err(RuntimeError::Refused)?;
         if !request.handler.is_empty() {
             return Err(RuntimeError::Refused(format!("no runtime for {:?} is configured", request.handler)));
         }
@@ -176,7 +208,11 @@ impl Runtime for OciRuntime {
             self.stop_all(&request.pod.uid).await?;
             pause::make(self.shims.shim(), &path).await.map_err(failed)?;
         }
-        self.make(request).map_err(failed)
+        self.make(request).map_err(failed)?;
+        if request.namespaces.network == Namespace::Pod {
+            self.network.connect(&path, request).await.map_err(RuntimeError::Refused)?;
+        }
+        Ok(())
     }
 
     async fn sandbox(&self, pod_uid: &str) -> Result<Option<SandboxState>, RuntimeError> {
@@ -185,7 +221,11 @@ impl Runtime for OciRuntime {
         let dir = self.pod(pod_uid);
         let whole = (request.namespaces.ipc != Namespace::Pod || is_mounted(&dir.join("ns/ipc")))
             && (request.namespaces.pid != Namespace::Pod || pause::find(&dir).is_some());
-        Ok(whole.then(SandboxState::default))
+        if request.namespaces.network != Namespace::Pod {
+            return Ok(whole.then(SandboxState::default));
+        }
+        let addresses = network::addresses(&dir).filter(|_| whole && is_mounted(&dir.join("ns/uts")));
+        Ok(addresses.map(|ips| SandboxState { ips }))
     }
 
     async fn start(&self, key: &ContainerKey, mut request: StartRequest) -> Result<(), StartFailure> {
@@ -254,7 +294,17 @@ impl Runtime for OciRuntime {
     }
 
     async fn port_forward(&self, pod_uid: &str, port: u16) -> Result<BoxDuplex, StreamError> {
-        self.shims.port_forward(pod_uid, port).await
+        let namespace = self.pod(pod_uid).join("ns/net");
+        if !is_mounted(&namespace) {
+            return self.shims.port_forward(pod_uid, port).await;
+        }
+        let addresses = vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()];
+        let connection = network::connect(&namespace, addresses).await;
+        let connection = connection
+            .map_err(|error| StreamError::failed(format!("cannot connect to port {port} of the pod: {error}")))?;
+        // Whoever types waits for every byte.
+        let _ = connection.set_nodelay(true);
+        Ok(Box::new(connection))
     }
 
     async fn remove_container(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
@@ -264,14 +314,9 @@ impl Runtime for OciRuntime {
     async fn remove(&self, pod_uid: &str) -> Result<(), RuntimeError> {
         self.stop_all(pod_uid).await?;
         pause::end(&self.pod(pod_uid)).await;
-        for path in ["ns/ipc", "shm"].map(|name| self.pod(pod_uid).join(name)) {
-            while is_mounted(&path) {
-                rustix::mount::unmount(&path, UnmountFlags::DETACH).map_err(|error| RuntimeError::Io {
-                    what: "unmount",
-                    path: path.clone(),
-                    source: error.into(),
-                })?;
-            }
+        self.network.disconnect(&self.pod(pod_uid)).await.map_err(RuntimeError::Refused)?;
+        for path in ["ns/uts", "ns/ipc", "shm"].map(|name| self.pod(pod_uid).join(name)) {
+            unpin(&path).map_err(|source| RuntimeError::Io { what: "unmount", path, source })?;
         }
         self.shims.remove(pod_uid).await
     }
@@ -283,6 +328,24 @@ impl Runtime for OciRuntime {
     fn notify(&self, changed: UnboundedSender<String>) {
         self.shims.notify(changed);
     }
+}
+
+/// Settings that each namespace of the kind has for itself.
+const IPC_SYSCTLS: [&str; 4] = ["kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."];
+
+/// Whether each setting would be the pod's alone.
+fn check_sysctls(request: &SandboxRequest) -> Result<(), String> {
+    for name in request.sysctls.keys() {
+        let namespace = match name.as_str() {
+            name if name.starts_with("net.") => request.namespaces.network,
+            name if IPC_SYSCTLS.iter().any(|prefix| name.starts_with(prefix)) => request.namespaces.ipc,
+            _ => return Err(format!("sysctl {name:?} is not namespaced")),
+        };
+        if namespace != Namespace::Pod {
+            return Err(format!("sysctl {name:?} not allowed in host net or host IPC namespace"));
+        }
+    }
+    Ok(())
 }
 
 /// What the pod leaves to the image: command, environment, stop signal.
@@ -398,28 +461,6 @@ fn read_from_layers(dir: &Path, layers: &[String], path: &Path) -> Option<String
         fs::File::from(file).take(ACCOUNTS_BYTES_MAX).read_to_string(&mut text).ok()?;
         Some(text)
     })
-}
-
-/// Makes a namespace that lasts as long as the file that stands for it is mounted.
-fn pin(file: &Path) -> io::Result<()> {
-    if is_mounted(file) {
-        return Ok(());
-    }
-    fs::create_dir_all(file.parent().unwrap_or(file))?;
-    fs::File::create(file)?;
-    let file = file.to_path_buf();
-    // On a thread of its own: it never comes back out of the namespace.
-    let made = std::thread::spawn(move || {
-        #[allow(deprecated, reason = "its flaw concerns shared file tables only")]
-        rustix::thread::unshare(rustix::thread::UnshareFlags::NEWIPC)?;
-        rustix::mount::mount_bind("/proc/thread-self/ns/ipc", &file)
-    });
-    made.join().map_err(|_| io::Error::other("the thread that makes a namespace has panicked"))?.map_err(Into::into)
-}
-
-fn is_mounted(path: &Path) -> bool {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    mounts.lines().any(|line| line.split(' ').nth(4).is_some_and(|point| Path::new(point) == path))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use backstay_node::lifecycle::observed::Exit;
 use backstay_node::process::layout::{self, ShimState};
 use backstay_node::process::{KnownProcess, ProcessRuntime, ShimCommand};
 use backstay_node::runtime::{ContainerKey, Namespace, Namespaces, PodIdentity, Runtime, SandboxRequest, StartRequest};
+use backstay_oci::network::{Network, PLUGINS};
 use backstay_oci::registry::Registry;
 use backstay_oci::store::Store;
 use backstay_oci::{OciRuntime, StoredImages};
@@ -41,7 +42,9 @@ pub fn runtime(dir: &std::path::Path) -> (OciRuntime, UnboundedReceiver<String>)
     let shim = ShimCommand(vec![env!("CARGO_BIN_EXE_oci-shim").into()]);
     let shims = ProcessRuntime::new(dir.join("pods"), shim, Clock::new(Timestamp::now)).unwrap();
     let store = Store::open(&dir.join("images")).unwrap();
-    let runtime = OciRuntime::new(shims, StoredImages { store, registry: Arc::new(Registry::new().unwrap()) });
+    let images = StoredImages { store, registry: Arc::new(Registry::new().unwrap()) };
+    let plugins = PLUGINS.map(PathBuf::from).into();
+    let runtime = OciRuntime::new(shims, images, Network { configurations: dir.join("net.d"), plugins });
     let (sender, changed) = unbounded_channel();
     runtime.notify(sender);
     (runtime, changed)
@@ -58,12 +61,19 @@ impl Machine {
         if !needs::are_met(test, true, &[("busybox", "busybox-static")]) {
             return None;
         }
+        let machine = Self::empty();
+        machine.prepare(pid).await;
+        Some(machine)
+    }
+
+    /// The same without the pod.
+    pub fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let busybox = ["/bin/busybox", "/usr/bin/busybox"].iter().find_map(|path| std::fs::read(path).ok()).unwrap();
         let passwd: &[u8] = b"root:x:0:0::/:/bin/sh\napp:x:100:101::/:/bin/sh\n";
         let links: Vec<String> = [
             "sh", "cat", "id", "ls", "mount", "sleep", "touch", "grep", "head", "tail", "test", "kill", "hostname",
-            "readlink", "echo", "stat", "mkdir", "setsid", "wc", "unshare", "stty", "cp",
+            "readlink", "echo", "stat", "mkdir", "setsid", "wc", "unshare", "stty", "cp", "nc", "ip",
         ]
         .iter()
         .map(|name| format!("bin/{name} -> busybox"))
@@ -80,15 +90,19 @@ impl Machine {
         let (runtime, changed) = runtime(dir.path());
         let images = Store::open(&dir.path().join("images")).unwrap().import(&archive).unwrap();
         let uid = format!("pod-{}", dir.path().file_name().unwrap().display());
-        let machine = Self { uid, dir, runtime, changed, image_id: images[0].image.id.clone() };
-        machine.prepare(pid).await;
-        Some(machine)
+        Self { uid, dir, runtime, changed, image_id: images[0].image.id.clone() }
     }
 
     pub async fn prepare(&self, pid: Namespace) {
-        let pod = PodIdentity { namespace: "default".into(), name: "p".into(), uid: self.uid.clone() };
         let namespaces = Namespaces { network: Namespace::Host, pid, ipc: Namespace::Pod };
-        self.runtime.prepare(&SandboxRequest { pod, namespaces, ..SandboxRequest::default() }).await.unwrap();
+        self.runtime.prepare(&SandboxRequest { namespaces, ..self.request() }).await.unwrap();
+    }
+
+    /// For a pod whose containers share all but their processes.
+    pub fn request(&self) -> SandboxRequest {
+        let pod = PodIdentity { namespace: "default".into(), name: "p".into(), uid: self.uid.clone() };
+        let namespaces = Namespaces { network: Namespace::Pod, pid: Namespace::Container, ipc: Namespace::Pod };
+        SandboxRequest { pod, namespaces, hostname: "p".into(), ..SandboxRequest::default() }
     }
 
     pub fn pod(&self) -> PathBuf {
@@ -211,7 +225,7 @@ impl Drop for Machine {
         if let Some(pause) = layout::read::<KnownProcess>(&self.pod().join("pause.json")) {
             pause.kill();
         }
-        for name in ["ns/ipc", "shm"] {
+        for name in ["ns/net", "ns/uts", "ns/ipc", "shm"] {
             let path = self.pod().join(name);
             let _ = rustix::mount::unmount(&path, rustix::mount::UnmountFlags::DETACH);
         }
