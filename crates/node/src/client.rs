@@ -9,6 +9,7 @@ use http::{Method, Request};
 use kube::Client;
 use kube::core::WatchEvent;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -66,11 +67,11 @@ impl Api {
     }
 
     /// Events of a watch, for as long as they come.
-    pub(crate) async fn watch(
+    pub(crate) async fn watch<T: DeserializeOwned + Clone + 'static>(
         &self,
         path: &str,
-    ) -> Result<impl Stream<Item = Result<WatchEvent<Value>, kube::Error>> + use<>, kube::Error> {
-        self.answered(self.client.request_events::<Value>(request(Method::GET, path, "", Vec::new())?)).await
+    ) -> Result<impl Stream<Item = Result<WatchEvent<T>, kube::Error>> + use<T>, kube::Error> {
+        self.answered(self.client.request_events::<T>(request(Method::GET, path, "", Vec::new())?)).await
     }
 
     /// Waits for an answer, but not for ever.

@@ -5,18 +5,64 @@ use std::time::Duration;
 use backstay_api::{Entropy, meta};
 use futures::StreamExt;
 use kube::core::WatchEvent;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use crate::client::{self, Api};
 
 /// What happened to the watched objects.
 #[derive(Debug)]
-pub(crate) enum Change {
+pub(crate) enum Change<T = Value> {
     /// These are all there are now: whatever is not among them is gone.
     Listed(Vec<Value>),
-    Applied(Value),
-    Deleted(Value),
+    Applied(T),
+    Deleted(T),
+}
+
+/// The form in which an event's object is wanted.
+pub(crate) trait Watched: DeserializeOwned + Clone + Send + 'static {
+    fn version(&self) -> &str;
+}
+
+impl Watched for Value {
+    fn version(&self) -> &str {
+        meta::resource_version(self)
+    }
+}
+
+/// An object of which only this has been read yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Unread {
+    pub(crate) uid: String,
+    version: String,
+    pub(crate) text: Box<RawValue>,
+}
+
+impl<'de> Deserialize<'de> for Unread {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Object {
+            metadata: Metadata,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Metadata {
+            uid: String,
+            resource_version: String,
+        }
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        let Object { metadata } = serde_json::from_str(text.get()).map_err(D::Error::custom)?;
+        Ok(Self { uid: metadata.uid, version: metadata.resource_version, text })
+    }
+}
+
+impl Watched for Unread {
+    fn version(&self) -> &str {
+        &self.version
+    }
 }
 
 /// Which objects: a path such as `/api/v1/pods`, and a query (`fieldSelector=...`) that may be empty.
@@ -37,7 +83,12 @@ const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// Watches until the receiver is gone. Faults are logged and tried again after a pause that doubles.
-pub(crate) async fn run(api: Api, selection: Selection, entropy: Entropy, changes: mpsc::Sender<Change>) {
+pub(crate) async fn run<T: Watched>(
+    api: Api,
+    selection: Selection,
+    entropy: Entropy,
+    changes: mpsc::Sender<Change<T>>,
+) {
     let mut pause = PAUSE_FIRST;
     let mut version: Option<String> = None;
     while !changes.is_closed() {
@@ -57,11 +108,11 @@ pub(crate) async fn run(api: Api, selection: Selection, entropy: Entropy, change
 }
 
 /// Lists if no version is known, then watches until the stream ends.
-async fn once(
+async fn once<T: Watched>(
     api: &Api,
     selection: &Selection,
     entropy: &Entropy,
-    changes: &mpsc::Sender<Change>,
+    changes: &mpsc::Sender<Change<T>>,
     version: &mut Option<String>,
     pause: &mut Duration,
 ) -> Result<(), kube::Error> {
@@ -81,7 +132,7 @@ async fn once(
     let path =
         format!("{path}?watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={from}{query}");
     let mut restored = api.restored();
-    let mut events = std::pin::pin!(api.watch(&path).await?);
+    let mut events = std::pin::pin!(api.watch::<T>(&path).await?);
     loop {
         let event = tokio::select! {
             biased;
@@ -106,7 +157,7 @@ async fn once(
             WatchEvent::Deleted(object) => Change::Deleted(object),
         };
         let (Change::Applied(object) | Change::Deleted(object)) = &change else { continue };
-        *version = Some(meta::resource_version(object).to_string());
+        *version = Some(object.version().to_string());
         *pause = PAUSE_FIRST;
         if changes.send(change).await.is_err() {
             return Ok(());

@@ -16,7 +16,7 @@ use super::pod::{SimulatedPod, Write};
 use super::{FleetConfig, node_index, nodes};
 use crate::client::{self, Api};
 use crate::status::Repetition;
-use crate::watch::{self, Change, Selection};
+use crate::watch::{self, Change, Selection, Unread, Watched as _};
 
 /// Enough to fill the store's group commits, few enough not to crowd out everybody else.
 const WRITES_MAX: usize = 64;
@@ -83,14 +83,6 @@ impl Entry {
     }
 }
 
-/// How the state of a pod came to us.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Heard {
-    /// All changes before it came, too.
-    InTurn,
-    InAList,
-}
-
 /// A write that has come back.
 struct Done {
     uid: Uid,
@@ -113,31 +105,38 @@ impl Fleet {
         Self { api, config, pods, timers, waiting, writes: FuturesUnordered::new() }
     }
 
-    fn take_in(&mut self, change: Change) {
+    fn take_in(&mut self, change: Change<Unread>) {
         match change {
             Change::Listed(objects) => {
                 let present: BTreeSet<&str> = objects.iter().map(meta::uid).collect();
                 let gone: Vec<Uid> = self.pods.keys().filter(|uid| !present.contains(uid.as_str())).cloned().collect();
                 gone.iter().for_each(|uid| self.forget(uid));
-                objects.iter().for_each(|object| self.applied(object, Heard::InAList));
+                objects.iter().for_each(|object| self.applied(object));
             }
-            Change::Applied(object) => self.applied(&object, Heard::InTurn),
-            Change::Deleted(object) => self.forget(meta::uid(&object)),
+            Change::Applied(object) => self.heard(&object),
+            Change::Deleted(object) => self.forget(&object.uid),
         }
     }
 
-    fn applied(&mut self, object: &Value, heard: Heard) {
+    /// One of all changes, in turn.
+    fn heard(&mut self, object: &Unread) {
+        // What we wrote comes back: all that led to it came before it.
+        if self.pods.get(&object.uid).is_some_and(|entry| entry.written == version(object.version())) {
+            return;
+        }
+        match serde_json::from_str(object.text.get()) {
+            Ok(object) => self.applied(&object),
+            Err(error) => tracing::warn!(uid = object.uid, %error, "a pod that cannot be read"),
+        }
+    }
+
+    fn applied(&mut self, object: &Value) {
         let node = meta::str_at(object, &["spec", "nodeName"]);
         let Some(index) = node_index(node).filter(|index| *index < self.config.nodes) else { return };
         let uid = meta::uid(object);
         match self.pods.get_mut(uid) {
             Some(entry) => {
-                let version = version(meta::resource_version(object));
-                // What we wrote comes back: all that led to it came before it, unless a list passes over it.
-                if version == entry.written && heard == Heard::InTurn {
-                    return;
-                }
-                let stale = version < entry.written;
+                let stale = version(meta::resource_version(object)) < entry.written;
                 let status = stale.then(|| std::mem::take(&mut entry.pod.facts.status));
                 entry.pod.update(object);
                 if let Some(status) = status {
