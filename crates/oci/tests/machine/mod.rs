@@ -73,7 +73,7 @@ impl Machine {
         let passwd: &[u8] = b"root:x:0:0::/:/bin/sh\napp:x:100:101::/:/bin/sh\n";
         let links: Vec<String> = [
             "sh", "cat", "id", "ls", "mount", "sleep", "touch", "grep", "head", "tail", "test", "kill", "hostname",
-            "readlink", "echo", "stat", "mkdir", "setsid", "wc", "unshare", "stty", "cp", "nc", "ip",
+            "readlink", "echo", "stat", "mkdir", "setsid", "wc", "unshare", "stty", "tty", "cp", "nc", "ip",
         ]
         .iter()
         .map(|name| format!("bin/{name} -> busybox"))
