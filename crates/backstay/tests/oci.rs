@@ -84,11 +84,7 @@ impl World {
     }
 
     fn ready(&self, name: &str) {
-        wait_for("a pod that is ready", || {
-            let conditions = self.pod(name)["status"]["conditions"].clone();
-            let ready = |it: &Value| it["type"] == "Ready" && it["status"] == "True";
-            conditions.as_array()?.iter().any(ready).then_some(())
-        });
+        self.server().backstay(&["wait", "--for=condition=Ready", &format!("pod/{name}"), "--timeout=60s"]).ok();
     }
 
     /// Waits until the container waits for this reason; returns its message.

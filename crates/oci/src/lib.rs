@@ -13,6 +13,7 @@ pub mod registry;
 mod runtime;
 mod seccomp;
 pub mod store;
+mod terminal;
 
 pub use container::shim_main;
 pub use images::StoredImages;

@@ -30,6 +30,7 @@ use crate::network::{self, Kind, Network, is_mounted, pin, unpin, write_sysctls}
 use crate::pause;
 use crate::seccomp;
 use crate::store::{ImageConfig, ImageRecord, open_inside};
+use crate::terminal;
 
 /// What programs are found by, unless the image says otherwise.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -286,7 +287,9 @@ impl Runtime for OciRuntime {
     }
 
     async fn open_exec(&self, key: &ContainerKey, request: ExecRequest) -> Result<Session, StreamError> {
-        self.shims.open_exec(key, request).await
+        // One of the machine's does as well, but nothing in the container finds it by name.
+        let own = request.tty.then(|| terminal::open(&self.shims.layout().attempt(key)).ok()).flatten();
+        self.shims.open_exec_on(key, request, own)
     }
 
     async fn attach(&self, key: &ContainerKey, request: AttachRequest) -> Result<Session, StreamError> {

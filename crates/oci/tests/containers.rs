@@ -140,7 +140,7 @@ async fn containers_may_share_their_processes() {
     machine.check("ls -a /proc/1/root/; exec 2>&1; echo x > /proc/1/exe", tracer, closed, 1).await;
     machine.check("kill -KILL 1; kill -TERM 1; kill -0 1", |_| {}, "", 0).await;
     // What a container leaves behind is ended with it, though it is no descendant of its supervisor any more.
-    machine.check("setsid sh -c 'sleep 1000 & echo left' ", |_| {}, "left", 0).await;
+    machine.check("setsid sleep 1000 & sh -c 'sleep 1000 &'; echo left", |_| {}, "left", 0).await;
     machine.check("grep -l sleep /proc/[0-9]*/comm | wc -l", |_| {}, "1", 0).await;
     // Orphans are reaped.
     machine.check("sh -c '(sleep 0.1 &) '; sleep 0.3; grep -l 'State:.Z' /proc/[0-9]*/status", |_| {}, "", 1).await;

@@ -63,11 +63,11 @@ async fn commands_run_beside_containers() {
     session.stderr.take().unwrap().read_to_string(&mut errors).await.unwrap();
     assert_eq!((errors.as_str(), exit_code(&mut session).await), ("pod\n", 0));
     // A terminal: it echoes, has a size, and breaks off what runs on it.
-    let script = "test -t 0 && echo terminal; read word; while test -z \"$(stty size 2>/dev/null)\"; do sleep 0.01; done; \
+    let script = "test $(tty) = /dev/pts/0 && echo hello > $(tty) && echo terminal; read word; while test -z \"$(stty size 2>/dev/null)\"; do sleep 0.01; done; \
         stty size; trap 'exit 7' INT; echo wait; sleep 100000 & wait";
     let mut session = machine.runtime.open_exec(&key, request(&["sh", "-c", script], true)).await.unwrap();
     let mut stdin = session.stdin.take().unwrap();
-    read_until(&mut session, "terminal\r\n").await;
+    read_until(&mut session, "hello\r\nterminal\r\n").await;
     stdin.write_all(b"go\n").await.unwrap();
     session.resize.as_ref().unwrap().send(TerminalSize { width: 101, height: 33 }).await.unwrap();
     let seen = read_until(&mut session, "wait").await;

@@ -191,11 +191,17 @@ async fn follow(session: &Session, item: &Item, until: &Until) -> Outcome<Value>
     let path = discovery::collection_path(&item.resource, item.namespace.as_deref());
     let call = Call::get(path).query("fieldSelector", format!("metadata.name={}", item.name));
     loop {
-        let object = session.get(&item.resource, item.namespace.as_deref(), &item.name).await?;
+        let list = session.server.json(&call).await?;
+        let object = match meta::list_at(&list, &["items"]).first() {
+            Some(object) => object.clone(),
+            // Says that there is none.
+            None => session.get(&item.resource, item.namespace.as_deref(), &item.name).await?,
+        };
         if until.holds(&object)? {
             return Ok(object);
         }
-        let mut watch = Watch::start(&session.server, call.clone(), meta::resource_version(&object)).await?;
+        // From the list on: changes since the object's own version may have been forgotten long ago.
+        let mut watch = Watch::start(&session.server, call.clone(), meta::resource_version(&list)).await?;
         while let Some(event) = watch.next().await? {
             match event.kind.as_str() {
                 "DELETED" => {

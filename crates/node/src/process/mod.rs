@@ -20,3 +20,4 @@ mod streams;
 pub use alive::KnownProcess;
 pub use runtime::{ProcessRuntime, ShimCommand};
 pub use shim::{Enclosure, shim_main, shim_main_with};
+pub use streams::Terminal;

@@ -23,7 +23,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::alive;
 use super::cgroup::{self, Cgroups, Made};
 use super::layout::{self, CgroupSeat, Layout, ShimSpec, ShimState};
-use super::{signals, streams};
+use super::signals;
+use super::streams::{self, Terminal};
 use crate::lifecycle::observed::Exit;
 use crate::lifecycle::{ContainerRecord, ContainerState};
 use crate::runtime::{
@@ -265,6 +266,21 @@ impl ProcessRuntime {
         self.spawn(&dir).await.map_err(|error| failed("start a supervisor", error))
     }
 
+    /// Runs a command inside a running container, with its streams open, on a terminal that the caller has made.
+    ///
+    /// # Errors
+    /// If the command cannot be started.
+    pub fn open_exec_on(
+        &self,
+        key: &ContainerKey,
+        request: ExecRequest,
+        terminal: Option<Terminal>,
+    ) -> Result<Session, StreamError> {
+        let dir = self.layout.attempt(key);
+        let shim = self.alive_shim(&dir).ok_or_else(|| not_running(&key.name))?;
+        streams::open_exec(&self.shim, &dir, request, terminal, ended(shim))
+    }
+
     fn seats(&self, key: &ContainerKey) -> Vec<CgroupSeat> {
         let spec = layout::read::<ShimSpec>(&self.layout.attempt(key).join("spec.json"));
         spec.map(|spec| spec.cgroups).unwrap_or_default()
@@ -465,9 +481,7 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn open_exec(&self, key: &ContainerKey, request: ExecRequest) -> Result<Session, StreamError> {
-        let dir = self.layout.attempt(key);
-        let shim = self.alive_shim(&dir).ok_or_else(|| not_running(&key.name))?;
-        streams::open_exec(&self.shim, &dir, request, ended(shim))
+        self.open_exec_on(key, request, None)
     }
 
     async fn attach(&self, key: &ContainerKey, request: AttachRequest) -> Result<Session, StreamError> {

@@ -27,18 +27,24 @@ const SIZES_MAX: usize = 4;
 /// A command whose container has ended was killed.
 const KILLED: i32 = 137;
 
-/// Starts a command in the container whose directory this is. `ended` resolves when the container does.
+/// Starts a command in the container whose directory this is, on this terminal or on one of the machine's if it wants
+/// one. `ended` resolves when the container does.
 pub(super) fn open_exec(
     shim: &ShimCommand,
     dir: &Path,
     request: ExecRequest,
+    terminal: Option<Terminal>,
     ended: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Session, StreamError> {
     let failed = |error: io::Error| StreamError::failed(format!("cannot run a command in the container: {error}"));
     let mut program = Command::new(&shim.0[0]);
     program.args(&shim.0[1..]).arg(if request.tty { "exec-tty" } else { "exec" }).arg(dir).args(&request.command);
     program.env_clear().current_dir("/").kill_on_drop(true);
-    let terminal = if request.tty { Some(Terminal::open().map_err(failed)?) } else { None };
+    let terminal = match terminal {
+        _ if !request.tty => None,
+        Some(terminal) => Some(terminal),
+        None => Some(Terminal::open().map_err(failed)?),
+    };
     match &terminal {
         Some(terminal) => {
             let end = || terminal.end.try_clone().map(Stdio::from);
@@ -96,11 +102,11 @@ impl Drop for Group {
 }
 
 /// A pseudo terminal.
-pub(super) struct Terminal {
+pub struct Terminal {
     /// Our side.
-    pub(super) master: OwnedFd,
+    pub master: OwnedFd,
     /// The command's side.
-    pub(super) end: OwnedFd,
+    pub end: OwnedFd,
 }
 
 impl Terminal {

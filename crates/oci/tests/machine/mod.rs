@@ -10,7 +10,7 @@ use std::time::Duration;
 use backstay_api::Clock;
 use backstay_node::lifecycle::ContainerState;
 use backstay_node::lifecycle::observed::Exit;
-use backstay_node::process::layout::{self, ShimState};
+use backstay_node::process::layout::{self, CgroupSeat, ShimSpec, ShimState};
 use backstay_node::process::{KnownProcess, ProcessRuntime, ShimCommand};
 use backstay_node::runtime::{ContainerKey, Namespace, Namespaces, PodIdentity, Runtime, SandboxRequest, StartRequest};
 use backstay_oci::network::{Network, PLUGINS};
@@ -73,7 +73,7 @@ impl Machine {
         let passwd: &[u8] = b"root:x:0:0::/:/bin/sh\napp:x:100:101::/:/bin/sh\n";
         let links: Vec<String> = [
             "sh", "cat", "id", "ls", "mount", "sleep", "touch", "grep", "head", "tail", "test", "kill", "hostname",
-            "readlink", "echo", "stat", "mkdir", "setsid", "wc", "unshare", "stty", "cp", "nc", "ip",
+            "readlink", "echo", "stat", "mkdir", "setsid", "wc", "unshare", "stty", "tty", "cp", "nc", "ip",
         ]
         .iter()
         .map(|name| format!("bin/{name} -> busybox"))
@@ -216,11 +216,13 @@ impl Drop for Machine {
     fn drop(&mut self) {
         // What a failed test has left mounted or running must not outlive it.
         let below = |dir: PathBuf| layout::names(&dir).into_iter().map(move |name| dir.join(name));
+        let mut cgroups = Vec::new();
         for attempt in below(self.pod().join("containers")).flat_map(below) {
             if let Some(state) = layout::read::<ShimState>(&attempt.join("state.json")) {
                 let ShimState { boot_id, shim_pid: pid, shim_start: start, .. } = state;
                 KnownProcess { boot_id, pid, start }.kill();
             }
+            cgroups.extend(layout::read::<ShimSpec>(&attempt.join("spec.json")).into_iter().flat_map(|it| it.cgroups));
         }
         if let Some(pause) = layout::read::<KnownProcess>(&self.pod().join("pause.json")) {
             pause.kill();
@@ -228,6 +230,15 @@ impl Drop for Machine {
         for name in ["ns/net", "ns/uts", "ns/ipc", "shm"] {
             let path = self.pod().join(name);
             let _ = rustix::mount::unmount(&path, rustix::mount::UnmountFlags::DETACH);
+        }
+        // The killed need a moment.
+        for _ in 0..100 {
+            cgroups.iter().for_each(CgroupSeat::remove);
+            cgroups.retain(|seat| seat.dir.exists());
+            if cgroups.is_empty() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 }
