@@ -12,7 +12,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::logs;
 use crate::request;
 use crate::runtime::{CriRuntime, PATIENCE};
-use crate::wire::{self, container_state};
+use crate::wire::{self, RUNNING};
 
 /// As a kubelet does without events.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -63,7 +63,7 @@ type States = BTreeMap<String, (String, bool)>;
 fn states(containers: &[wire::Container]) -> States {
     let state = |container: &wire::Container| {
         let uid = container.labels.get(request::POD_UID).cloned().unwrap_or_default();
-        (container.id.clone(), (uid, container.state == container_state::RUNNING))
+        (container.id.clone(), (uid, container.state == RUNNING))
     };
     containers.iter().map(state).collect()
 }
@@ -80,7 +80,7 @@ fn ended(before: &States, now: &States) -> Vec<String> {
 
 async fn turn_over_large(runtime: &CriRuntime, containers: &[wire::Container]) {
     let config = runtime.config();
-    for container in containers.iter().filter(|container| container.state == container_state::RUNNING) {
+    for container in containers.iter().filter(|container| container.state == RUNNING) {
         let Some(log) = container.annotations.get(request::LOG).map(Path::new) else { continue };
         if !logs::is_large(log, config.log_bytes_max) {
             continue;
@@ -89,8 +89,8 @@ async fn turn_over_large(runtime: &CriRuntime, containers: &[wire::Container]) {
             tracing::warn!(log = %log.display(), %error, "large log not turned over");
             continue;
         }
-        let id = wire::ContainerId { container_id: container.id.clone() };
-        let answer = runtime.client().runtime::<_, wire::Nothing>("ReopenContainerLog", id, PATIENCE).await;
+        let request = wire::ReopenContainerLogRequest { container_id: container.id.clone() };
+        let answer = wire::within(PATIENCE, runtime.client().runtime().reopen_container_log(request)).await;
         if let Err(status) = answer {
             let back = logs::turn_back(log);
             tracing::warn!(log = %log.display(), error = status.message(), ?back, "log not opened anew");

@@ -154,6 +154,14 @@ async fn commands_and_ends_on_request() {
     machine.log_with(&deaf, "up").await;
     machine.runtime.stop(&deaf, Duration::from_secs(1)).await.unwrap();
     assert_eq!(machine.exit(&deaf).await.exit_code, 137);
+    let asked = machine
+        .start_with("u1", 2, "trap 'exit 4' USR1; echo up; while :; do sleep 0.1; done", |it| {
+            it.stop_signal = Some("SIGUSR1".into());
+        })
+        .await;
+    machine.log_with(&asked, "up").await;
+    machine.runtime.stop(&asked, Duration::from_secs(60)).await.unwrap();
+    assert_eq!(machine.exit(&asked).await.exit_code, 4);
     machine.end().await;
 }
 
