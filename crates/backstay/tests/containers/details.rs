@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::daemon::IMAGE;
 use crate::support::wait_for;
-use crate::world::World;
+use crate::world::{World, cgroups};
 
 fn pod(name: &str, spec: Value, container: Value) -> Value {
     let mut main =
@@ -100,11 +100,7 @@ fn cgroups_come_and_go() {
     let memory =
         world.exec("limited", "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max; true");
     assert!(memory.contains("67108864"), "{memory}");
-    let own = || -> Vec<std::path::PathBuf> {
-        let roots = std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path());
-        let all = roots.chain(["/sys/fs/cgroup".into()]).map(|root| root.join(format!("kubepods/burstable/pod{uid}")));
-        all.filter(|dir| dir.exists()).collect()
-    };
+    let own = || cgroups(uid);
     assert!(!own().is_empty());
     world.backstay(&["delete", "pod", "limited", "--timeout=60s"]).ok();
     wait_for("the pod's cgroups are gone", || own().is_empty().then_some(()));

@@ -194,6 +194,22 @@ pub fn is_ready(pod: &Value) -> bool {
     conditions.into_iter().flatten().any(|it| it["type"] == "Ready" && it["status"] == "True")
 }
 
+/// Those of a pod, in all hierarchies.
+pub fn cgroups(uid: &str) -> Vec<PathBuf> {
+    let roots = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
+    let roots = roots.chain(["/sys/fs/cgroup".into()]).map(|root| root.join("kubepods"));
+    let all =
+        roots.flat_map(|root| ["", "burstable", "besteffort"].map(|class| root.join(class).join(format!("pod{uid}"))));
+    all.filter(|dir| dir.exists()).collect()
+}
+
+/// After a failure: what processes that were killed have left.
+fn remove_cgroups(uid: &str) {
+    for dir in cgroups(uid) {
+        let _ = Command::new("find").arg(&dir).args(["-depth", "-type", "d", "-exec", "rmdir", "{}", ";"]).status();
+    }
+}
+
 fn serve(network: &Network, data_dir: &Path) -> Running {
     let mut command = network.on(SERVER, env!("CARGO_BIN_EXE_backstay"));
     let listen = format!("{}:6443", network.address(SERVER));
@@ -219,6 +235,9 @@ impl Drop for World {
                 let _ = runtime.remove(&pod.uid).await;
             }
         });
+        self.daemon.end_tasks();
+        let uids = std::fs::read_dir(data_dir.join("pods")).into_iter().flatten().flatten();
+        uids.for_each(|entry| remove_cgroups(&entry.file_name().to_string_lossy()));
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let own = mounts.lines().filter_map(|line| line.split(' ').nth(1));
         for mount in own.filter(|at| Path::new(at).starts_with(self.dir.path())) {

@@ -78,11 +78,24 @@ impl Daemon {
         self.child = spawn(self.dir.path(), &self.enter);
     }
 
-    /// For use after a failure: ends what still runs, and the shims with it, by containerd's own tool, one by one.
+    /// For use after a failure: ends what still runs, by containerd's own tool, and then what that does not know of: the
+    /// beginnings of containers whose start was cut short.
     pub fn end_tasks(&self) {
         let tasks = self.ctr(&["tasks", "list", "-q"]);
         for task in String::from_utf8_lossy(&tasks.stdout).lines() {
             self.ctr(&["tasks", "delete", "-f", task]);
+        }
+        let socket = self.socket().display().to_string();
+        let shims = processes().filter(|pid| {
+            let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            words.starts_with(b"/usr/bin/containerd-shim")
+                && words.split(|byte| *byte == 0).any(|it| it == socket.as_bytes())
+        });
+        for shim in shims.collect::<Vec<_>>() {
+            let children = processes().filter(|pid| parent(*pid) == Some(shim)).collect::<Vec<_>>();
+            for pid in children.into_iter().chain([shim]) {
+                let _ = Command::new("kill").args(["-s", "KILL", &pid.to_string()]).status();
+            }
         }
     }
 
@@ -140,4 +153,14 @@ fn spawn(dir: &Path, enter: &[String]) -> Child {
     let mut command = Command::new(&enter[0]);
     command.args(&enter[1..]).args(["sh", "-c", &script]).stdin(Stdio::null()).stdout(log.try_clone().unwrap());
     command.stderr(log).spawn().unwrap()
+}
+
+fn processes() -> impl Iterator<Item = u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
