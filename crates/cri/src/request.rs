@@ -229,7 +229,7 @@ fn security(
 ) -> wire::LinuxContainerSecurityContext {
     let open = context.privileged || context.unmasked_proc;
     let paths = |paths: &[&str]| if open { Vec::new() } else { paths.iter().map(ToString::to_string).collect() };
-    let user = context.user.map(int).or_else(|| image.and_then(|image| image.uid.clone()));
+    let user = context.user.map(int).or_else(|| image.and_then(|image| image.uid));
     let name =
         if user.is_none() { image.map(|image| image.username.clone()).unwrap_or_default() } else { String::new() };
     // An image without a user is one of root's.
