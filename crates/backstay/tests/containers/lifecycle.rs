@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::daemon::IMAGE;
-use crate::support::wait_for;
+use crate::support::{needs, wait_for};
 use crate::world::{World, is_ready};
 
 /// A container that runs a script, with what else it has.
@@ -14,7 +14,7 @@ fn container(name: &str, script: &str, more: Value) -> Value {
 }
 
 fn pod(name: &str, more: Value) -> Value {
-    let mut spec = json!({ "terminationGracePeriodSeconds": 30 });
+    let mut spec = json!({ "terminationGracePeriodSeconds": 5 });
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name }, "spec": spec })
 }
@@ -128,6 +128,7 @@ fn probes_hooks_and_signals() {
     for (name, ..) in &rows {
         world.ready(name);
     }
+    asked_by_grpc(&world);
     // Not ready any more, and restarted: the file is gone.
     world.exec("http", "busybox rm /tmp/ok");
     world.wait_event("http", "Unhealthy Readiness probe failed: HTTP probe failed with statuscode: 404");
@@ -161,4 +162,31 @@ fn probes_hooks_and_signals() {
         pod["status"]["containerStatuses"][0]["restartCount"].as_i64() > Some(0) && is_ready(pod)
     });
     assert_eq!(http["status"]["containerStatuses"][0]["lastState"]["terminated"]["reason"], "Error");
+}
+
+/// etcd answers gRPC's questions about health; what it needs of the machine is lent to the container.
+fn asked_by_grpc(world: &World) {
+    if !needs::are_met("probes_hooks_and_signals (gRPC)", true, &[("/usr/bin/etcd", "etcd-server")]) {
+        return;
+    }
+    let lent = [("/usr", "/usr"), ("/usr/lib", "/lib"), ("/usr/lib64", "/lib64")];
+    let volumes: Vec<Value> = lent
+        .iter()
+        .enumerate()
+        .map(|(number, (host, _))| json!({ "name": format!("v{number}"), "hostPath": { "path": host } }))
+        .collect();
+    let mounts: Vec<Value> = lent
+        .iter()
+        .enumerate()
+        .map(|(number, (_, at))| json!({ "name": format!("v{number}"), "mountPath": at, "readOnly": true }))
+        .collect();
+    let script = "exec /usr/bin/etcd --data-dir /tmp/etcd --listen-peer-urls http://127.0.0.1:0 \
+        --listen-client-urls http://0.0.0.0:2379 --advertise-client-urls http://127.0.0.1:2379";
+    let probe = json!({ "grpc": { "port": 2379 }, "periodSeconds": 1 });
+    let more = json!({ "volumeMounts": mounts, "readinessProbe": probe });
+    world.apply(&pod("grpc", json!({ "volumes": volumes, "containers": [container("main", script, more)] })));
+    world.ready("grpc");
+    let wrong = json!({ "readinessProbe": { "grpc": { "port": 2379 }, "periodSeconds": 1 } });
+    world.apply(&pod("no-grpc", json!({ "containers": [container("main", FOREVER, wrong)] })));
+    world.wait_event("no-grpc", "Unhealthy Readiness probe failed: ");
 }
