@@ -15,9 +15,11 @@ pub struct Target {
     pub file: &'static str,
 }
 
-/// Messages come with either.
+/// Messages come with each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
+    /// Without calls; bytes are shared, not copied.
+    Neither,
     Client,
     /// Methods that an implementation leaves out answer `Unimplemented`.
     Server,
@@ -30,8 +32,15 @@ const RUNTIME: Target = Target {
     file: "crates/cri/src/wire/generated/runtime.rs",
 };
 
-pub const ALL: [Target; 2] =
-    [RUNTIME, Target { side: Side::Server, file: "crates/cri/tests/generated/runtime.rs", ..RUNTIME }];
+const ETCD: Target = Target {
+    proto: "crates/store-etcd/proto/etcd.proto",
+    package: "etcdserverpb",
+    side: Side::Neither,
+    file: "crates/store-etcd/src/generated/etcd.rs",
+};
+
+pub const ALL: [Target; 3] =
+    [RUNTIME, Target { side: Side::Server, file: "crates/cri/tests/generated/runtime.rs", ..RUNTIME }, ETCD];
 
 pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."))
@@ -45,7 +54,9 @@ pub fn generate(target: &Target) -> Result<String> {
     let described = protox::compile([&proto], [dir]).with_context(|| format!("cannot use {}", target.proto))?;
     // The generator writes files only.
     let out = tempfile::tempdir().context("cannot make a directory for generated code")?;
+    let shared_bytes = if target.side == Side::Neither { "." } else { "no.such.message" };
     tonic_prost_build::configure()
+        .bytes(shared_bytes)
         .out_dir(&out)
         .build_client(target.side == Side::Client)
         .build_server(target.side == Side::Server)
