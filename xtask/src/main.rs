@@ -18,6 +18,7 @@ const USAGE: &str = "usage: cargo xtask <chore>
   clients installs the client programs that tests use into target/clients (or $BACKSTAY_CLIENTS)
   facts [KUBECTL]   writes what the API knows of its types: crates/api/src/facts/types.tsv; with a kubectl,
           how Go holds their fields is read out of it first
+  protos  writes the code that is generated from descriptions of gRPC interfaces anew
   static  builds the program for release without any library of the machine's (musl), and tries it
   tidy    the rules that compilers do not check: arrows between crates, sizes, words";
 
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         (Some("clients"), []) => clients::install().map(|_| ()),
         (Some("facts"), []) => facts::run(None),
         (Some("facts"), [program]) => facts::run(Some(program)),
+        (Some("protos"), []) => protos(),
         (Some("static"), []) => static_build::run("release"),
         (Some("tidy"), []) => tidy::run(),
         _ => {
@@ -43,4 +45,9 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// By a crate of its own, whose dependencies nobody else has to wait for.
+fn protos() -> anyhow::Result<()> {
+    steps::step("generated code", "mend the description", steps::cargo(&["run", "--quiet", "-p", "backstay-protos"]))
 }

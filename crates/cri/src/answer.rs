@@ -7,15 +7,15 @@ use jiff::Timestamp;
 use tonic::{Code, Status};
 
 use crate::request;
-use crate::wire;
+use crate::wire::{self, CREATED, EXITED, RUNNING};
 
 /// `scheme`: the runtime's name. `message`: the container's last words.
 pub fn record(scheme: &str, status: &wire::ContainerStatus, message: String) -> ContainerRecord {
     let started_at = time(status.started_at);
     let state = match status.state {
-        wire::container_state::CREATED => ContainerState::Created,
-        wire::container_state::RUNNING => ContainerState::Running { started_at },
-        wire::container_state::EXITED => ContainerState::Exited(exit(status, message)),
+        CREATED => ContainerState::Created,
+        RUNNING => ContainerState::Running { started_at },
+        EXITED => ContainerState::Exited(exit(status, message)),
         _ => ContainerState::Exited(Exit {
             started_at,
             finished_at: time(status.finished_at),
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn ends() {
         let ended = |exit_code: i32, reason: &str, message: &str| wire::ContainerStatus {
-            state: wire::container_state::EXITED,
+            state: EXITED,
             exit_code,
             reason: reason.to_string(),
             message: message.to_string(),
@@ -248,7 +248,7 @@ mod tests {
         check(ended(128, "StartError", "no such file"), "", ("StartError", 128, "no such file"));
         check(ended(1, "Error", "a"), "b", ("Error", 1, "a: b"));
         check(
-            wire::ContainerStatus { state: 3, ..ended(0, "", "") },
+            wire::ContainerStatus { state: wire::ContainerState::ContainerUnknown as i32, ..ended(0, "", "") },
             "",
             ("ContainerStatusUnknown", 137, "The container could not be located when the pod was terminated"),
         );

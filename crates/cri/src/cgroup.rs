@@ -2,10 +2,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use backstay_node::runtime::{PodLimits, Qos};
 
 use crate::request::{CPU_PERIOD, quota, shares};
+
+/// A second in all: the kernel tells nobody when a cgroup becomes free.
+const REMOVALS_MAX: u32 = 50;
+const REMOVAL_PAUSE: Duration = Duration::from_millis(20);
 
 /// Who makes cgroups, which decides how they are named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,13 +97,24 @@ impl PodCgroups {
         }
     }
 
-    /// Removes what is left of a pod that no longer runs.
-    pub fn remove(&self, uid: &str) {
-        for hierarchy in &self.hierarchies {
-            for qos in [Qos::Guaranteed, Qos::Burstable, Qos::BestEffort] {
-                remove_tree(&hierarchy.root.join(self.path(qos, uid)));
+    /// Removes what is left of a pod that no longer runs. The kernel lets go of processes a moment after they have ended;
+    /// what is busy for longer than that stays.
+    pub async fn remove(&self, uid: &str) {
+        for _ in 0..REMOVALS_MAX {
+            let left = self.left(uid);
+            if left.is_empty() {
+                return;
             }
+            left.iter().for_each(|dir| remove_tree(dir));
+            tokio::time::sleep(REMOVAL_PAUSE).await;
         }
+        tracing::warn!(%uid, "the cgroup of a pod that is gone is still busy");
+    }
+
+    fn left(&self, uid: &str) -> Vec<PathBuf> {
+        let classes = [Qos::Guaranteed, Qos::Burstable, Qos::BestEffort];
+        let of = |hierarchy: &Hierarchy| classes.map(|qos| hierarchy.root.join(self.path(qos, uid)));
+        self.hierarchies.iter().flat_map(of).filter(|dir| dir.exists()).collect()
     }
 
     /// The one above all, once no pod is left in it.

@@ -12,7 +12,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::logs;
 use crate::request;
 use crate::runtime::{CriRuntime, PATIENCE};
-use crate::wire::{self, container_state};
+use crate::wire::{self, CREATED, RUNNING};
 
 /// As a kubelet does without events.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -57,21 +57,23 @@ pub async fn watch(runtime: CriRuntime, changed: UnboundedSender<String>) {
     }
 }
 
-/// By container id: whose it is, and whether it runs.
+/// By container id: whose it is, and whether it has ended.
 type States = BTreeMap<String, (String, bool)>;
 
 fn states(containers: &[wire::Container]) -> States {
     let state = |container: &wire::Container| {
         let uid = container.labels.get(request::POD_UID).cloned().unwrap_or_default();
-        (container.id.clone(), (uid, container.state == container_state::RUNNING))
+        // One that was made and not started yet may have run and ended when it is looked at again.
+        (container.id.clone(), (uid, container.state != CREATED && container.state != RUNNING))
     };
     containers.iter().map(state).collect()
 }
 
-/// The pods of which a container ran and runs no more, or has come and gone between two looks.
+/// The pods of which a container has ended, or is gone, or has come and ended between two looks.
 fn ended(before: &States, now: &States) -> Vec<String> {
-    let gone = before.iter().filter(|(id, (_, ran))| *ran && !now.get(*id).is_some_and(|(_, runs)| *runs));
-    let brief = now.iter().filter(|(id, (_, runs))| !runs && !before.contains_key(*id));
+    let over = |states: &States, id: &String| states.get(id).is_none_or(|(_, ended)| *ended);
+    let gone = before.iter().filter(|(id, (_, ended))| !ended && over(now, id));
+    let brief = now.iter().filter(|(id, (_, ended))| *ended && !before.contains_key(*id));
     let mut uids: Vec<String> = gone.chain(brief).map(|(_, (uid, _))| uid.clone()).collect();
     uids.sort();
     uids.dedup();
@@ -80,7 +82,7 @@ fn ended(before: &States, now: &States) -> Vec<String> {
 
 async fn turn_over_large(runtime: &CriRuntime, containers: &[wire::Container]) {
     let config = runtime.config();
-    for container in containers.iter().filter(|container| container.state == container_state::RUNNING) {
+    for container in containers.iter().filter(|container| container.state == RUNNING) {
         let Some(log) = container.annotations.get(request::LOG).map(Path::new) else { continue };
         if !logs::is_large(log, config.log_bytes_max) {
             continue;
@@ -89,8 +91,8 @@ async fn turn_over_large(runtime: &CriRuntime, containers: &[wire::Container]) {
             tracing::warn!(log = %log.display(), %error, "large log not turned over");
             continue;
         }
-        let id = wire::ContainerId { container_id: container.id.clone() };
-        let answer = runtime.client().runtime::<_, wire::Nothing>("ReopenContainerLog", id, PATIENCE).await;
+        let request = wire::ReopenContainerLogRequest { container_id: container.id.clone() };
+        let answer = wire::within(PATIENCE, runtime.client().runtime().reopen_container_log(request)).await;
         if let Err(status) = answer {
             let back = logs::turn_back(log);
             tracing::warn!(log = %log.display(), error = status.message(), ?back, "log not opened anew");
@@ -100,15 +102,24 @@ async fn turn_over_large(runtime: &CriRuntime, containers: &[wire::Container]) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
-    /// Rows `ID:UID+` for one that runs, `ID:UID-` for one that does not.
+    /// Rows `ID:UID=STATE`.
     fn world(text: &str) -> States {
         let one = |word: &str| {
-            let (id, uid) = word.split_once(':').unwrap();
-            (id.to_string(), (uid.trim_end_matches(['+', '-']).to_string(), uid.ends_with('+')))
+            let (id, rest) = word.split_once(':').unwrap();
+            let (uid, state) = rest.split_once('=').unwrap();
+            let state = match state {
+                "made" => CREATED,
+                "runs" => RUNNING,
+                _ => wire::EXITED,
+            };
+            let labels = HashMap::from([(request::POD_UID.to_string(), uid.to_string())]);
+            wire::Container { id: id.to_string(), state, labels, ..wire::Container::default() }
         };
-        text.split_whitespace().map(one).collect()
+        states(&text.split_whitespace().map(one).collect::<Vec<_>>())
     }
 
     #[track_caller]
@@ -118,13 +129,15 @@ mod tests {
 
     #[test]
     fn ends_are_told_once() {
-        check("", "a:u+", "");
-        check("a:u+", "a:u+", "");
-        check("a:u+", "a:u-", "u");
-        check("a:u-", "a:u-", "");
-        check("a:u+", "", "u");
-        check("a:u-", "", "");
-        check("", "a:u-", "u");
-        check("a:u+ b:u+ c:v+", "a:u- c:v-", "u v");
+        check("", "a:u=runs", "");
+        check("a:u=runs", "a:u=runs", "");
+        check("a:u=made", "a:u=runs", "");
+        check("a:u=runs", "a:u=over", "u");
+        check("a:u=made", "a:u=over", "u");
+        check("a:u=over", "a:u=over", "");
+        check("a:u=runs", "", "u");
+        check("a:u=over", "", "");
+        check("", "a:u=over", "u");
+        check("a:u=runs b:u=runs c:v=runs", "a:u=over c:v=over", "u v");
     }
 }

@@ -30,7 +30,7 @@ impl Images for CriRuntime {
         for account in accounts {
             let request = wire::PullImageRequest { image: Some(spec(name)), auth: account.map(auth) };
             let answer: Result<wire::PullImageResponse, _> =
-                self.client().image("PullImage", request, PULL_PATIENCE).await;
+                wire::within(PULL_PATIENCE, self.client().images().pull_image(request)).await;
             match answer {
                 Ok(pulled) => return self.pulled(name, &pulled.image_ref).await,
                 Err(status) => failures.push(answer::pull_error(name, &status)),
@@ -42,21 +42,21 @@ impl Images for CriRuntime {
     }
 
     async fn list(&self) -> Result<Vec<StoredImage>, ImageError> {
-        let answer = self.client().image("ListImages", wire::ListImagesRequest {}, PATIENCE).await;
+        let answer = wire::within(PATIENCE, self.client().images().list_images(wire::ListImagesRequest {})).await;
         let answer: wire::ListImagesResponse = answer.map_err(|status| answer::inspect_error(&status))?;
         Ok(answer.images.into_iter().map(answer::stored_image).collect())
     }
 
     async fn remove(&self, id: &str) -> Result<(), ImageError> {
-        let request = wire::ImageRequest { image: Some(spec(id)) };
-        match self.client().image::<_, wire::Nothing>("RemoveImage", request, PATIENCE).await {
+        let request = wire::RemoveImageRequest { image: Some(spec(id)) };
+        match wire::within(PATIENCE, self.client().images().remove_image(request)).await {
             Err(status) if !answer::is_gone(&status) => Err(answer::inspect_error(&status)),
             _ => Ok(()),
         }
     }
 
     async fn disk(&self) -> Result<DiskUsage, ImageError> {
-        let answer = self.client().image("ImageFsInfo", wire::ImageFsInfoRequest {}, PATIENCE).await;
+        let answer = wire::within(PATIENCE, self.client().images().image_fs_info(wire::ImageFsInfoRequest {})).await;
         let answer: wire::ImageFsInfoResponse = answer.map_err(|status| answer::inspect_error(&status))?;
         let failed = |message: String| ImageError { reason: "ImageInspectError", message };
         let first = answer.image_filesystems.into_iter().next();
@@ -72,8 +72,8 @@ impl Images for CriRuntime {
 
 impl CriRuntime {
     pub(crate) async fn image_status(&self, name: &str) -> Result<Option<wire::Image>, tonic::Status> {
-        let request = wire::ImageRequest { image: Some(spec(name)) };
-        let answer: wire::ImageStatusResponse = self.client().image("ImageStatus", request, PATIENCE).await?;
+        let request = wire::ImageStatusRequest { image: Some(spec(name)) };
+        let answer = wire::within(PATIENCE, self.client().images().image_status(request)).await?;
         Ok(answer.image)
     }
 

@@ -22,6 +22,8 @@ pub const OWNER: &str = "backstay.dev/agent";
 pub const TERMINATION_MESSAGE: &str = "backstay.dev/termination-message";
 pub const MESSAGE_FROM_LOG: &str = "backstay.dev/message-from-log";
 pub const LOG: &str = "backstay.dev/log";
+/// By name; only where the pod names one.
+pub const STOP_SIGNAL: &str = "backstay.dev/stop-signal";
 pub const BACKOFF_SECONDS: &str = "backstay.dev/backoff-seconds";
 
 /// The kernel's default period of CPU limits, in microseconds.
@@ -92,10 +94,10 @@ pub fn sandbox(host: &Host, request: &SandboxRequest, attempt: u32, cgroup_paren
                 privileged: security.privileged,
                 // It only waits: nothing that a pod asks for could be needed by it.
                 seccomp: Some(wire::SecurityProfile {
-                    profile_type: wire::profile::RUNTIME_DEFAULT,
+                    profile_type: wire::ProfileType::RuntimeDefault as i32,
                     localhost_ref: String::new(),
                 }),
-                supplemental_groups_policy: i32::from(security.strict_groups),
+                supplemental_groups_policy: groups_policy(security),
             }),
             sysctls: map(&request.sysctls),
             resources: Some(pod_resources(&request.limits)),
@@ -105,12 +107,12 @@ pub fn sandbox(host: &Host, request: &SandboxRequest, attempt: u32, cgroup_paren
 
 fn port(port: &backstay_node::runtime::HostPort) -> wire::PortMapping {
     let protocol = match port.protocol.as_str() {
-        "UDP" => 1,
-        "SCTP" => 2,
-        _ => 0,
+        "UDP" => wire::Protocol::Udp,
+        "SCTP" => wire::Protocol::Sctp,
+        _ => wire::Protocol::Tcp,
     };
     wire::PortMapping {
-        protocol,
+        protocol: protocol.into(),
         container_port: port.container_port.into(),
         host_port: port.host_port.into(),
         host_ip: port.host_ip.clone(),
@@ -134,6 +136,7 @@ pub fn container(
         (MESSAGE_FROM_LOG.to_string(), request.message_from_log.to_string()),
     ]);
     annotations.extend(request.termination_message.as_ref().map(|file| (TERMINATION_MESSAGE.to_string(), text(file))));
+    annotations.extend(request.stop_signal.as_ref().map(|name| (STOP_SIGNAL.to_string(), name.clone())));
     let log_name = request.log.file_name().map(Path::new).map(text).unwrap_or_default();
     wire::ContainerConfig {
         metadata: Some(wire::ContainerMetadata { name: key.name.clone(), attempt: key.attempt }),
@@ -158,20 +161,27 @@ pub fn container(
             resources: Some(resources(host, request)),
             security_context: Some(security(host, &request.security, shared, image_user)),
         }),
+        stop_signal: request.stop_signal.as_deref().map_or(wire::Signal::RuntimeDefault, signal).into(),
     }
+}
+
+/// As pods name it; one that nobody knows is the image's.
+pub fn signal(name: &str) -> wire::Signal {
+    let name = name.replace('+', "PLUS").replace('-', "MINUS");
+    wire::Signal::from_str_name(&name).unwrap_or_default()
 }
 
 fn mount(mount: &Mount) -> wire::Mount {
     let propagation = match mount.propagation {
-        Propagation::None => 0,
-        Propagation::HostToContainer => 1,
-        Propagation::Bidirectional => 2,
+        Propagation::None => wire::MountPropagation::PropagationPrivate,
+        Propagation::HostToContainer => wire::MountPropagation::PropagationHostToContainer,
+        Propagation::Bidirectional => wire::MountPropagation::PropagationBidirectional,
     };
     wire::Mount {
         container_path: text(&mount.target),
         host_path: text(&mount.source),
         readonly: mount.read_only,
-        propagation,
+        propagation: propagation.into(),
     }
 }
 
@@ -219,7 +229,7 @@ fn security(
 ) -> wire::LinuxContainerSecurityContext {
     let open = context.privileged || context.unmasked_proc;
     let paths = |paths: &[&str]| if open { Vec::new() } else { paths.iter().map(ToString::to_string).collect() };
-    let user = context.user.map(int).or_else(|| image.and_then(|image| image.uid.clone()));
+    let user = context.user.map(int).or_else(|| image.and_then(|image| image.uid));
     let name =
         if user.is_none() { image.map(|image| image.username.clone()).unwrap_or_default() } else { String::new() };
     // An image without a user is one of root's.
@@ -242,13 +252,14 @@ fn security(
         readonly_paths: paths(&READ_ONLY),
         seccomp: Some(seccomp(host, context)),
         apparmor: profile(&context.apparmor, str::to_string),
-        supplemental_groups_policy: i32::from(context.strict_groups),
+        supplemental_groups_policy: groups_policy(context),
     }
 }
 
 /// Without a word of the pod's, there is no filter; as by a kubelet without `seccompDefault`.
 fn seccomp(host: &Host, context: &SecurityContext) -> wire::SecurityProfile {
-    let unconfined = wire::SecurityProfile { profile_type: wire::profile::UNCONFINED, localhost_ref: String::new() };
+    let unconfined =
+        wire::SecurityProfile { profile_type: wire::ProfileType::Unconfined as i32, localhost_ref: String::new() };
     match context.privileged {
         true => unconfined,
         false => profile(&context.seccomp, |name| text(&host.seccomp_dir.join(name))).unwrap_or(unconfined),
@@ -258,9 +269,9 @@ fn seccomp(host: &Host, context: &SecurityContext) -> wire::SecurityProfile {
 fn profile(profile: &Profile, place: impl Fn(&str) -> String) -> Option<wire::SecurityProfile> {
     let (profile_type, localhost_ref) = match profile {
         Profile::Unset => return None,
-        Profile::RuntimeDefault => (wire::profile::RUNTIME_DEFAULT, String::new()),
-        Profile::Unconfined => (wire::profile::UNCONFINED, String::new()),
-        Profile::Localhost(name) => (wire::profile::LOCALHOST, place(name)),
+        Profile::RuntimeDefault => (wire::ProfileType::RuntimeDefault as i32, String::new()),
+        Profile::Unconfined => (wire::ProfileType::Unconfined as i32, String::new()),
+        Profile::Localhost(name) => (wire::ProfileType::Localhost as i32, place(name)),
     };
     Some(wire::SecurityProfile { profile_type, localhost_ref })
 }
@@ -271,21 +282,32 @@ fn capability(name: &str) -> String {
 }
 
 pub fn namespaces(shared: Namespaces) -> wire::NamespaceOption {
-    let mode = |namespace: Namespace| match namespace {
-        Namespace::Pod => wire::namespace::POD,
-        Namespace::Container => wire::namespace::CONTAINER,
-        Namespace::Host => wire::namespace::NODE,
+    let mode = |namespace: Namespace| -> i32 {
+        let mode = match namespace {
+            Namespace::Pod => wire::NamespaceMode::Pod,
+            Namespace::Container => wire::NamespaceMode::Container,
+            Namespace::Host => wire::NamespaceMode::Node,
+        };
+        mode.into()
     };
     wire::NamespaceOption { network: mode(shared.network), pid: mode(shared.pid), ipc: mode(shared.ipc) }
 }
 
-fn selinux(options: &SelinuxOptions) -> wire::SelinuxOption {
+fn selinux(options: &SelinuxOptions) -> wire::SeLinuxOption {
     let SelinuxOptions { user, role, kind, level } = options.clone();
-    wire::SelinuxOption { user, role, kind, level }
+    wire::SeLinuxOption { user, role, r#type: kind, level }
 }
 
 fn groups(context: &SecurityContext) -> Vec<i64> {
     context.supplemental_groups.iter().map(|group| i64::from(*group)).collect()
+}
+
+fn groups_policy(context: &SecurityContext) -> i32 {
+    let policy = match context.strict_groups {
+        true => wire::SupplementalGroupsPolicy::Strict,
+        false => wire::SupplementalGroupsPolicy::Merge,
+    };
+    policy.into()
 }
 
 fn int(value: u32) -> wire::Int64Value {

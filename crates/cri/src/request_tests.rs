@@ -101,7 +101,7 @@ fn a_container_has_its_names_and_log() {
 #[test]
 fn rights() {
     let usual = security_of(json!({}), json!({}));
-    assert_eq!(usual.seccomp.unwrap().profile_type, wire::profile::UNCONFINED);
+    assert_eq!(usual.seccomp.unwrap().profile_type, wire::ProfileType::Unconfined as i32);
     assert!(usual.masked_paths.contains(&"/proc/kcore".to_string()) && usual.apparmor.is_none());
     assert!(!usual.no_new_privs && !usual.readonly_rootfs && usual.run_as_user.is_none());
 
@@ -125,7 +125,7 @@ fn rights() {
 
     let free = security_of(json!({ "seccompProfile": { "type": "RuntimeDefault" } }), json!({ "privileged": true }));
     assert!(free.privileged && free.masked_paths.is_empty() && free.readonly_paths.is_empty());
-    assert_eq!(free.seccomp.unwrap().profile_type, wire::profile::UNCONFINED);
+    assert_eq!(free.seccomp.unwrap().profile_type, wire::ProfileType::Unconfined as i32);
     let open = security_of(json!({}), json!({ "procMount": "Unmasked" }));
     assert!(open.masked_paths.is_empty());
 }
@@ -155,4 +155,20 @@ fn mounts_keep_their_propagation() {
     check(Propagation::None, 0);
     check(Propagation::HostToContainer, 1);
     check(Propagation::Bidirectional, 2);
+}
+
+#[test]
+fn signals_by_name() {
+    let check = |name: &str, number: i32| assert_eq!(signal(name) as i32, number, "{name}");
+    check("SIGTERM", 23);
+    check("SIGUSR1", 29);
+    check("SIGRTMIN", 35);
+    check("SIGRTMIN+15", 50);
+    check("SIGRTMAX-14", 51);
+    check("SIGRTMAX", 65);
+    check("SIGNOPE", 0);
+    let request = StartRequest { stop_signal: Some("SIGQUIT".into()), ..StartRequest::default() };
+    let (key, pod) = (ContainerKey { pod_uid: "u".into(), name: "c".into(), attempt: 0 }, PodIdentity::default());
+    let config = container(&host(), &key, &pod, &request, Namespaces::default(), None);
+    assert_eq!((config.stop_signal, config.annotations[STOP_SIGNAL].as_str()), (18, "SIGQUIT"));
 }

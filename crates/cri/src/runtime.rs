@@ -20,7 +20,7 @@ use tonic::{Code, Status};
 use crate::answer;
 use crate::cgroup::{Driver, PodCgroups};
 use crate::request::{self, Host};
-use crate::wire::{self, Client, container_state};
+use crate::wire::{self, CREATED, Client, EXITED, READY, RUNNING};
 use crate::{events, logs, netns, streams};
 
 /// Where runtimes usually listen.
@@ -29,7 +29,7 @@ pub const SOCKETS: [&str; 2] = ["/run/containerd/containerd.sock", "/var/run/cri
 /// A kubelet waits as long (`--runtime-request-timeout`).
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// Beyond a container's grace, for it to be killed and taken apart.
-const STOP_PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const STOP_PATIENCE: Duration = Duration::from_secs(120);
 /// Whether somebody listens at a socket shows at once.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// Above the runtime's own limit of a command, which is in whole seconds.
@@ -92,7 +92,7 @@ impl CriRuntime {
     /// If nobody answers there, or not in CRI v1.
     pub async fn connect(config: CriConfig) -> Result<Self, CriError> {
         let client = Client::new(&config.socket);
-        let version = client.runtime("Version", wire::VersionRequest {}, CONNECT_PATIENCE).await;
+        let version = wire::within(CONNECT_PATIENCE, client.runtime().version(wire::VersionRequest {})).await;
         let version: wire::VersionResponse = version.map_err(|status| CriError::Connect {
             socket: config.socket.clone(),
             message: status.message().to_string(),
@@ -117,10 +117,9 @@ impl CriRuntime {
 
     /// Our containers with these labels.
     pub(crate) async fn list(&self, labels: &[(&str, &str)]) -> Result<Vec<wire::Container>, Status> {
-        let filter =
-            wire::ContainerFilter { label_selector: self.selector(labels), ..wire::ContainerFilter::default() };
+        let filter = wire::ContainerFilter { label_selector: self.selector(labels) };
         let request = wire::ListContainersRequest { filter: Some(filter) };
-        let answer: wire::ListContainersResponse = self.client().runtime("ListContainers", request, PATIENCE).await?;
+        let answer = wire::within(PATIENCE, self.client().runtime().list_containers(request)).await?;
         Ok(answer.containers)
     }
 
@@ -133,7 +132,7 @@ impl CriRuntime {
     async fn sandboxes(&self, labels: &[(&str, &str)]) -> Result<Vec<wire::PodSandbox>, Status> {
         let filter = wire::PodSandboxFilter { label_selector: self.selector(labels) };
         let request = wire::ListPodSandboxRequest { filter: Some(filter) };
-        let answer: wire::ListPodSandboxResponse = self.client().runtime("ListPodSandbox", request, PATIENCE).await?;
+        let answer = wire::within(PATIENCE, self.client().runtime().list_pod_sandbox(request)).await?;
         let mut sandboxes = answer.items;
         sandboxes.sort_by_key(|sandbox| std::cmp::Reverse((attempt(sandbox), sandbox.created_at)));
         Ok(sandboxes)
@@ -141,19 +140,20 @@ impl CriRuntime {
 
     async fn ready_sandbox(&self, pod_uid: &str) -> Result<Option<wire::PodSandbox>, Status> {
         let newest = self.sandboxes(&[(request::POD_UID, pod_uid)]).await?.into_iter().next();
-        Ok(newest.filter(|sandbox| sandbox.state == wire::SANDBOX_READY))
+        Ok(newest.filter(|sandbox| sandbox.state == READY))
     }
 
     async fn sandbox_status(&self, id: &str, verbose: bool) -> Result<wire::PodSandboxStatusResponse, Status> {
         let request = wire::PodSandboxStatusRequest { pod_sandbox_id: id.to_string(), verbose };
-        self.client().runtime("PodSandboxStatus", request, PATIENCE).await
+        wire::within(PATIENCE, self.client().runtime().pod_sandbox_status(request)).await
     }
 
     async fn end_sandbox(&self, id: &str, forget: bool) -> Result<(), Status> {
-        let request = || wire::SandboxId { pod_sandbox_id: id.to_string() };
-        fine_if_gone(self.client().runtime("StopPodSandbox", request(), STOP_PATIENCE).await)?;
+        let request = wire::StopPodSandboxRequest { pod_sandbox_id: id.to_string() };
+        fine_if_gone(wire::within(STOP_PATIENCE, self.client().runtime().stop_pod_sandbox(request)).await)?;
         if forget {
-            fine_if_gone(self.client().runtime("RemovePodSandbox", request(), STOP_PATIENCE).await)?;
+            let request = wire::RemovePodSandboxRequest { pod_sandbox_id: id.to_string() };
+            fine_if_gone(wire::within(STOP_PATIENCE, self.client().runtime().remove_pod_sandbox(request)).await)?;
         }
         Ok(())
     }
@@ -167,14 +167,14 @@ impl CriRuntime {
     /// The id of a container that commands can be run in.
     async fn running(&self, key: &ContainerKey) -> Result<String, StreamError> {
         let found = self.find(key).await.map_err(|status| StreamError::failed(answer::text(&status)))?;
-        let running = found.filter(|container| container.state == container_state::RUNNING);
+        let running = found.filter(|container| container.state == RUNNING);
         let not_found = || StreamError::new(Reason::NotFound, format!("container not found ({:?})", key.name));
         running.map(|container| container.id).ok_or_else(not_found)
     }
 
-    async fn status(&self, id: &str) -> Result<wire::ContainerStatus, Status> {
+    pub(crate) async fn status(&self, id: &str) -> Result<wire::ContainerStatus, Status> {
         let request = wire::ContainerStatusRequest { container_id: id.to_string(), verbose: false };
-        let answer: wire::ContainerStatusResponse = self.client().runtime("ContainerStatus", request, PATIENCE).await?;
+        let answer = wire::within(PATIENCE, self.client().runtime().container_status(request)).await?;
         answer.status.ok_or_else(|| Status::not_found(format!("container {id} has no status")))
     }
 
@@ -185,19 +185,13 @@ impl CriRuntime {
             Err(status) if answer::is_gone(&status) => return Ok(None),
             Err(status) => return Err(status),
         };
-        let message = if status.state == container_state::EXITED { last_words(&status) } else { String::new() };
+        let message = if status.state == EXITED { last_words(&status) } else { String::new() };
         Ok(Some(answer::record(&self.inner.name, &status, message)))
     }
 
-    async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), Status> {
-        let timeout = i64::try_from(grace.as_millis().div_ceil(1000)).unwrap_or(i64::MAX);
-        let request = wire::StopContainerRequest { container_id: id.to_string(), timeout };
-        fine_if_gone(self.client().runtime("StopContainer", request, grace.saturating_add(STOP_PATIENCE)).await)
-    }
-
     async fn remove_by_id(&self, id: &str) -> Result<(), Status> {
-        let request = wire::ContainerId { container_id: id.to_string() };
-        fine_if_gone(self.client().runtime("RemoveContainer", request, PATIENCE).await)
+        let request = wire::RemoveContainerRequest { container_id: id.to_string() };
+        fine_if_gone(wire::within(PATIENCE, self.client().runtime().remove_container(request)).await)
     }
 
     /// The container's id, or why there is none.
@@ -227,14 +221,14 @@ impl CriRuntime {
             config: Some(config),
             sandbox_config: Some(sandbox_config),
         };
-        let created: wire::ContainerId = self.client().runtime("CreateContainer", request, PATIENCE).await?;
+        let created = wire::within(PATIENCE, self.client().runtime().create_container(request)).await?;
         Ok(created.container_id)
     }
 
     async fn make_sandbox(&self, request: &SandboxRequest) -> Result<(), Status> {
         let uid = &request.pod.uid;
         let held = self.sandboxes(&[(request::POD_UID, uid)]).await?;
-        if held.first().is_some_and(|newest| newest.state == wire::SANDBOX_READY) {
+        if held.first().is_some_and(|newest| newest.state == READY) {
             return Ok(());
         }
         for old in &held {
@@ -249,7 +243,7 @@ impl CriRuntime {
         let kept = SandboxRequest { labels: BTreeMap::new(), annotations: BTreeMap::new(), ..request.clone() };
         config.annotations.insert(ASKED.to_string(), serde_json::to_string(&kept).unwrap_or_default());
         let request = wire::RunPodSandboxRequest { config: Some(config), runtime_handler: request.handler.clone() };
-        self.client().runtime::<_, wire::SandboxId>("RunPodSandbox", request, PATIENCE).await?;
+        wire::within(PATIENCE, self.client().runtime().run_pod_sandbox(request)).await?;
         Ok(())
     }
 }
@@ -261,12 +255,16 @@ const ASKED: &str = "backstay.dev/sandbox";
 
 /// Asks the runtime; one too old to be asked says it among its settings.
 async fn driver(client: &Client) -> Driver {
-    let answer = client.runtime("RuntimeConfig", wire::RuntimeConfigRequest {}, CONNECT_PATIENCE).await;
+    let answer = wire::within(CONNECT_PATIENCE, client.runtime().runtime_config(wire::RuntimeConfigRequest {})).await;
     let asked: Option<wire::RuntimeConfigResponse> = answer.ok();
     if let Some(linux) = asked.and_then(|answer| answer.linux) {
-        return if linux.cgroup_driver == wire::CGROUP_SYSTEMD { Driver::Systemd } else { Driver::Cgroupfs };
+        return if linux.cgroup_driver == wire::CgroupDriver::Systemd as i32 {
+            Driver::Systemd
+        } else {
+            Driver::Cgroupfs
+        };
     }
-    let answer = client.runtime("Status", wire::StatusRequest { verbose: true }, CONNECT_PATIENCE).await;
+    let answer = wire::within(CONNECT_PATIENCE, client.runtime().status(wire::StatusRequest { verbose: true })).await;
     let answer: wire::StatusResponse = answer.unwrap_or_default();
     let settings = answer.info.get("config").map(String::as_str).unwrap_or_default();
     if uses_systemd(settings) { Driver::Systemd } else { Driver::Cgroupfs }
@@ -323,7 +321,7 @@ fn last_words(status: &wire::ContainerStatus) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn fine_if_gone(answer: Result<wire::Nothing, Status>) -> Result<(), Status> {
+pub(crate) fn fine_if_gone<T>(answer: Result<T, Status>) -> Result<(), Status> {
     match answer {
         Err(status) if !answer::is_gone(&status) => Err(status),
         _ => Ok(()),
@@ -345,7 +343,8 @@ impl Runtime for CriRuntime {
     }
 
     async fn health(&self) -> Health {
-        let answer = self.client().runtime("Status", wire::StatusRequest { verbose: false }, PATIENCE).await;
+        let answer =
+            wire::within(PATIENCE, self.client().runtime().status(wire::StatusRequest { verbose: false })).await;
         let answer: wire::StatusResponse = match answer {
             Ok(answer) => answer,
             Err(status) => {
@@ -391,12 +390,12 @@ impl Runtime for CriRuntime {
         }
         let id = self.create(key, &request).await;
         let id = id.map_err(|status| failure("CreateContainerError", status.message().to_string()))?;
-        let asked = wire::ContainerId { container_id: id.clone() };
-        let started = self.client().runtime::<_, wire::Nothing>("StartContainer", asked, PATIENCE).await;
+        let asked = wire::StartContainerRequest { container_id: id.clone() };
+        let started = wire::within(PATIENCE, self.client().runtime().start_container(asked)).await;
         let Err(refused) = started else { return Ok(()) };
         // There is a container that tells, if the runtime got as far as trying.
         match self.status(&id).await {
-            Ok(status) if status.state == container_state::EXITED => Ok(()),
+            Ok(status) if status.state == EXITED => Ok(()),
             _ => Err(failure("RunContainerError", refused.message().to_string())),
         }
     }
@@ -405,8 +404,8 @@ impl Runtime for CriRuntime {
         let found = self.list(&[(request::POD_UID, pod_uid)]).await.map_err(refused)?;
         let mut containers: BTreeMap<String, Vec<ContainerRecord>> = BTreeMap::new();
         // One that was made and never started is what an interrupted start has left: the next start replaces it.
-        for container in found.into_iter().filter(|container| container.state != container_state::CREATED) {
-            if container.state > container_state::EXITED {
+        for container in found.into_iter().filter(|container| container.state != CREATED) {
+            if container.state > EXITED {
                 // The runtime has lost sight of it: nothing of it may go on.
                 self.stop_container(&container.id, Duration::ZERO).await.map_err(refused)?;
             }
@@ -421,9 +420,7 @@ impl Runtime for CriRuntime {
 
     async fn stop(&self, key: &ContainerKey, grace: Duration) -> Result<(), RuntimeError> {
         match self.find(key).await.map_err(refused)? {
-            Some(container) if container.state != container_state::EXITED => {
-                self.stop_container(&container.id, grace).await.map_err(refused)
-            }
+            Some(container) if container.state != EXITED => self.stop_gently(&container, grace).await.map_err(refused),
             _ => Ok(()),
         }
     }
@@ -436,13 +433,13 @@ impl Runtime for CriRuntime {
     ) -> Result<ExecOutput, RuntimeError> {
         let container = self.find(key).await.map_err(refused)?;
         let container = container.ok_or_else(|| RuntimeError::UnknownContainer(key.name.clone()))?;
-        if container.state != container_state::RUNNING {
+        if container.state != RUNNING {
             return Err(RuntimeError::NotRunning(key.name.clone()));
         }
         let seconds = i64::try_from(timeout.as_millis().div_ceil(1000)).unwrap_or(i64::MAX).max(1);
         let request = wire::ExecSyncRequest { container_id: container.id, cmd: command.to_vec(), timeout: seconds };
         let patience = timeout.saturating_add(EXEC_PATIENCE);
-        let answer = self.client().runtime::<_, wire::ExecSyncResponse>("ExecSync", request, patience).await;
+        let answer = wire::within(patience, self.client().runtime().exec_sync(request)).await;
         match answer {
             Ok(answer) => Ok(ExecOutput { exit_code: Some(answer.exit_code), output: output(&answer) }),
             Err(status) if is_timeout(&status) => Ok(ExecOutput { exit_code: None, output: String::new() }),
@@ -454,8 +451,8 @@ impl Runtime for CriRuntime {
         let container_id = self.running(key).await?;
         let ExecRequest { command: cmd, stdin, stdout, stderr, tty } = request;
         let asked = wire::ExecRequest { container_id, cmd, tty, stdin, stdout, stderr };
-        let answer = self.client().runtime("Exec", asked, PATIENCE).await;
-        let at: wire::StreamsAt = answer.map_err(|status| StreamError::failed(answer::text(&status)))?;
+        let answer = wire::within(PATIENCE, self.client().runtime().exec(asked)).await;
+        let at: wire::ExecResponse = answer.map_err(|status| StreamError::failed(answer::text(&status)))?;
         streams::open(&at.url, Wanted { stdin, stdout, stderr, tty }).await
     }
 
@@ -463,8 +460,8 @@ impl Runtime for CriRuntime {
         let container_id = self.running(key).await?;
         let AttachRequest { stdin, stdout, stderr, tty } = request;
         let asked = wire::AttachRequest { container_id, stdin, tty, stdout, stderr };
-        let answer = self.client().runtime("Attach", asked, PATIENCE).await;
-        let at: wire::StreamsAt = answer.map_err(|status| StreamError::failed(answer::text(&status)))?;
+        let answer = wire::within(PATIENCE, self.client().runtime().attach(asked)).await;
+        let at: wire::AttachResponse = answer.map_err(|status| StreamError::failed(answer::text(&status)))?;
         streams::open(&at.url, Wanted { stdin, stdout, stderr, tty }).await
     }
 
@@ -503,7 +500,7 @@ impl Runtime for CriRuntime {
             self.stop_container(&container.id, Duration::ZERO).await.map_err(refused)?;
             self.remove_by_id(&container.id).await.map_err(refused)?;
         }
-        self.inner.cgroups.remove(pod_uid);
+        self.inner.cgroups.remove(pod_uid).await;
         if self.sandboxes(&[]).await.is_ok_and(|left| left.is_empty()) {
             self.inner.cgroups.remove_if_unused();
         }
@@ -513,7 +510,7 @@ impl Runtime for CriRuntime {
     async fn usage(&self, pod_uid: &str) -> Option<PodUsage> {
         let filter = wire::ContainerStatsFilter { label_selector: self.selector(&[(request::POD_UID, pod_uid)]) };
         let request = wire::ListContainerStatsRequest { filter: Some(filter) };
-        let answer = self.client().runtime("ListContainerStats", request, PATIENCE).await;
+        let answer = wire::within(PATIENCE, self.client().runtime().list_container_stats(request)).await;
         let answer: wire::ListContainerStatsResponse = answer.ok()?;
         let mut usage = PodUsage { processes: self.inner.cgroups.processes(pod_uid), ..PodUsage::default() };
         for stats in answer.stats {
@@ -531,7 +528,7 @@ impl Runtime for CriRuntime {
 }
 
 fn health(status: &wire::RuntimeStatus) -> Health {
-    let of = |kind: &str| match status.conditions.iter().find(|condition| condition.kind == kind) {
+    let of = |kind: &str| match status.conditions.iter().find(|condition| condition.r#type == kind) {
         Some(condition) if condition.status => Ok(()),
         Some(condition) => Err(format!(
             "container {} not ready: {}: {}",

@@ -17,7 +17,7 @@ fn who_makes_cgroups() {
 #[test]
 fn health_says_what_is_missing() {
     let condition = |kind: &str, status: bool| wire::RuntimeCondition {
-        kind: kind.into(),
+        r#type: kind.into(),
         status,
         reason: "NetworkPluginNotReady".into(),
         message: "cni plugin not initialized".into(),

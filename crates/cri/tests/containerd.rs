@@ -9,19 +9,10 @@ use std::time::Duration;
 use backstay_node::lifecycle::ContainerState;
 use backstay_node::runtime::{HostPort, Limits, Mount, Namespace, Runtime as _, SandboxState};
 use backstay_node::streams::{AttachRequest, ExecRequest};
+use support::daemon::{IMAGE, NEEDS};
 use support::{ImagesOf as _, Machine, cgroups, key};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc::unbounded_channel;
-
-const NEEDS: [(&str, &str); 7] = [
-    ("containerd", "containerd"),
-    ("ctr", "containerd"),
-    ("runc", "runc"),
-    ("/usr/lib/cni/bridge", "containernetworking-plugins"),
-    ("/bin/busybox", "busybox-static"),
-    ("ip", "iproute2"),
-    ("nsenter", "util-linux"),
-];
 
 async fn machine(test: &str) -> Option<Machine> {
     if needs::are_met(test, true, &NEEDS) { Some(Machine::new().await) } else { None }
@@ -48,7 +39,7 @@ async fn ends_with_reasons_and_last_words() {
     machine.log_with(&failed, "why\n").await;
     assert_eq!(machine.exit(&failed).await.message, "why\n");
 
-    let words = machine.dir.path().join("words");
+    let words = machine.dir().join("words");
     std::fs::write(&words, "").unwrap();
     let last = machine
         .start_with("u1", 2, "echo -n farewell > /dev/termination-log; exit 3", |it| {
@@ -87,7 +78,7 @@ async fn ends_with_reasons_and_last_words() {
 #[tokio::test]
 async fn rights_and_files() {
     let Some(machine) = machine("rights_and_files").await else { return };
-    let host = machine.dir.path().join("host");
+    let host = machine.dir().join("host");
     std::fs::create_dir(&host).unwrap();
     std::fs::write(host.join("file"), "from the host").unwrap();
     let script = "id; pwd; echo $GREETING; cat /data/file; touch /data/x || echo read-only data; \
@@ -154,6 +145,14 @@ async fn commands_and_ends_on_request() {
     machine.log_with(&deaf, "up").await;
     machine.runtime.stop(&deaf, Duration::from_secs(1)).await.unwrap();
     assert_eq!(machine.exit(&deaf).await.exit_code, 137);
+    let asked = machine
+        .start_with("u1", 2, "trap 'exit 4' USR1; echo up; while :; do sleep 0.1; done", |it| {
+            it.stop_signal = Some("SIGUSR1".into());
+        })
+        .await;
+    machine.log_with(&asked, "up").await;
+    machine.runtime.stop(&asked, Duration::from_secs(60)).await.unwrap();
+    assert_eq!(machine.exit(&asked).await.exit_code, 4);
     machine.end().await;
 }
 
@@ -231,9 +230,9 @@ async fn networks() {
         connection.read_to_string(&mut said).await.unwrap();
     }
     let gateway = "10.213.0.1";
-    let mut answer = machine.in_network(&["busybox", "nc", "-w", "5", gateway, "18080"]);
+    let mut answer = machine.daemon.in_network(&["busybox", "nc", "-w", "5", gateway, "18080"]);
     while answer.stdout != b"served\n" {
-        answer = machine.in_network(&["busybox", "nc", "-w", "5", gateway, "18080"]);
+        answer = machine.daemon.in_network(&["busybox", "nc", "-w", "5", gateway, "18080"]);
     }
     machine.runtime.remove("u1").await.unwrap();
     assert_eq!(machine.runtime.sandbox("u1").await.unwrap(), None);
@@ -244,7 +243,7 @@ async fn networks() {
 async fn images() {
     let Some(machine) = machine("images").await else { return };
     let images = machine.runtime.images_of();
-    let found = images.find(support::IMAGE).await.unwrap().unwrap();
+    let found = images.find(IMAGE).await.unwrap().unwrap();
     assert!(found.id.starts_with("sha256:") && found.size_bytes > 0, "{found:?}");
     assert_eq!(images.find("localhost/none:1").await.unwrap(), None);
     assert_eq!(images.find("Not A Name").await.unwrap_err().reason, "InvalidImageName");
@@ -252,11 +251,11 @@ async fn images() {
     let error = images.pull("127.0.0.1:1/a/b:1", &[]).await.unwrap_err();
     assert_eq!(error.reason, "ErrImagePull");
     assert!(error.message.contains("rpc error: code = ") && error.message.contains("127.0.0.1:1"), "{error}");
-    assert!(images.list().await.unwrap().iter().any(|it| it.names.iter().any(|name| name == support::IMAGE)));
+    assert!(images.list().await.unwrap().iter().any(|it| it.names.iter().any(|name| name == IMAGE)));
     assert!(images.disk().await.unwrap().capacity_bytes > 0);
     images.remove(&found.id).await.unwrap();
     images.remove(&found.id).await.unwrap();
-    assert_eq!(images.find(support::IMAGE).await.unwrap(), None);
+    assert_eq!(images.find(IMAGE).await.unwrap(), None);
     machine.end().await;
 }
 

@@ -507,6 +507,23 @@ async fn a_node_that_runs_short_says_so_and_ends_a_pod() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_volume_that_outgrows_its_limit_ends_its_pod() {
+    let machine = Machine::start().await;
+    let limited = json!([{ "name": "v", "emptyDir": { "sizeLimit": "1Mi" } }, { "name": "w", "emptyDir": {} }]);
+    machine.pod("app:v1", "Always", |pod| pod["spec"]["volumes"] = limited).await;
+    let pod = machine.server.wait(&pod_path("a"), "ready", is_ready).await;
+    let volumes = pods_dir(machine.dir.path()).join(pod["metadata"]["uid"].as_str().unwrap()).join("volumes");
+    std::fs::write(volumes.join("v/fits"), vec![1; 900 << 10]).unwrap();
+    std::fs::write(volumes.join("w/unlimited"), vec![1; 2 << 20]).unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(is_ready(&machine.server.get(&pod_path("a")).await), "it is within its limit");
+    std::fs::write(volumes.join("v/too-much"), vec![1; 200 << 10]).unwrap();
+    let pod = machine.server.wait(&pod_path("a"), "failed", |pod| pod["status"]["phase"] == "Failed").await;
+    assert_eq!(pod["status"]["reason"], "Evicted");
+    assert_eq!(pod["status"]["message"], "Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\".");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_whose_runtime_is_ill_is_not_ready() {
     let machine = Machine::start().await;
     machine.fake.state().health.network = Err("cni plugin not initialized".into());

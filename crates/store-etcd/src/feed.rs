@@ -12,7 +12,7 @@ use tonic::Status;
 
 use crate::explain;
 use crate::keys::{Keys, Stored, parse_last_words};
-use crate::wire::{self, Client, KeyValue, RangeRequest, WatchCreateRequest, WatchResponse, end_of};
+use crate::wire::{self, Client, EventType, KeyValue, RangeRequest, WatchCreateRequest, WatchResponse, end_of};
 
 /// Keys asked for at a time; a page stays well below what etcd sends in one message.
 const PAGE: i64 = 1000;
@@ -90,9 +90,9 @@ impl Applier<'_> {
             let last = last.and_then(|kv| parse_last_words(&kv.value));
             for change in commit {
                 let Some(kv) = &change.kv else { continue };
-                match change.kind {
-                    0 => self.put(kv),
-                    _ => self.deleted(kv, last.as_ref()),
+                match change.r#type() {
+                    EventType::Put => self.put(kv),
+                    EventType::Delete => self.deleted(kv, last.as_ref()),
                 }
                 self.state.set_revision(number(kv.mod_revision));
             }
@@ -213,9 +213,9 @@ mod tests {
         Stored { tag: 1, encoded: Encoded { head, tail, index: Arc::default() } }
     }
 
-    fn change(kind: i32, key: &str, mod_revision: i64, value: Bytes) -> wire::Event {
+    fn change(kind: EventType, key: &str, mod_revision: i64, value: Bytes) -> wire::Event {
         let kv = KeyValue { key: Bytes::from(format!("/b/{key}")), mod_revision, value, ..KeyValue::default() };
-        wire::Event { kind, kv: Some(kv) }
+        wire::Event { r#type: kind.into(), kv: Some(kv) }
     }
 
     #[test]
@@ -224,18 +224,18 @@ mod tests {
         let mut applier = Applier { keys: &keys, state: State::at(1), events: Vec::new() };
         let (a, place) = ("objects/pods/d/a", Bytes::from_static(b"/b/objects/pods/d/a"));
         applier.apply(&[
-            change(0, "head", 2, Bytes::new()),
-            change(0, a, 2, stored("one").to_bytes()),
-            change(0, "private/ca", 3, Bytes::from_static(b"secret")),
-            change(0, a, 4, stored("two").to_bytes()),
-            change(0, "objects/pods/d/b", 5, Bytes::from_static(b"garbage")),
+            change(EventType::Put, "head", 2, Bytes::new()),
+            change(EventType::Put, a, 2, stored("one").to_bytes()),
+            change(EventType::Put, "private/ca", 3, Bytes::from_static(b"secret")),
+            change(EventType::Put, a, 4, stored("two").to_bytes()),
+            change(EventType::Put, "objects/pods/d/b", 5, Bytes::from_static(b"garbage")),
             // The order within a commit does not matter.
-            change(1, a, 6, Bytes::new()),
-            change(0, "head", 6, last_words(&place, &stored("last"))),
-            change(0, a, 7, stored("new").to_bytes()),
+            change(EventType::Delete, a, 6, Bytes::new()),
+            change(EventType::Put, "head", 6, last_words(&place, &stored("last"))),
+            change(EventType::Put, a, 7, stored("new").to_bytes()),
             // By somebody else, who leaves no word.
-            change(1, a, 8, Bytes::new()),
-            change(1, "objects/pods/d/unknown", 9, Bytes::new()),
+            change(EventType::Delete, a, 8, Bytes::new()),
+            change(EventType::Delete, "objects/pods/d/unknown", 9, Bytes::new()),
         ]);
         let shown = applier.events.iter().map(|event| {
             let text = |entry: &Entry| String::from_utf8_lossy(&entry.value).into_owned();

@@ -131,14 +131,14 @@ impl EtcdStore {
         let range = RangeRequest { key: key.clone(), ..RangeRequest::default() };
         let request = TxnRequest {
             compare: vec![Compare::is_absent(&key)],
-            success: vec![wire::Operation::Put(PutRequest { key, value: ours.clone() }).into()],
-            failure: vec![wire::Operation::Range(range).into()],
+            success: vec![wire::Operation::RequestPut(PutRequest { key, value: ours.clone() }).into()],
+            failure: vec![wire::Operation::RequestRange(range).into()],
         };
         let answer = self.client.txn(request, PATIENCE).await.map_err(|status| unavailable(&status))?;
         if answer.succeeded {
             return Ok(ours);
         }
-        let held = answer.responses.into_iter().find_map(|one| one.range?.kvs.into_iter().next());
+        let held = answer.responses.into_iter().find_map(|one| one.response_range?.kvs.into_iter().next());
         held.map(|kv| kv.value).ok_or_else(|| StoreError::Unavailable { reason: format!("etcd has lost {name}") })
     }
 
@@ -342,20 +342,21 @@ impl EtcdStore {
         }
         let success = match &written {
             Written::Object(stored) => [
-                wire::Operation::Put(PutRequest { key: head, value: Bytes::new() }),
-                wire::Operation::Put(PutRequest { key: place.clone(), value: stored.to_bytes() }),
+                wire::Operation::RequestPut(PutRequest { key: head, value: Bytes::new() }),
+                wire::Operation::RequestPut(PutRequest { key: place.clone(), value: stored.to_bytes() }),
             ],
             Written::Last(stored) => [
-                wire::Operation::Put(PutRequest { key: head, value: last_words(&place, stored) }),
-                wire::Operation::Delete(DeleteRangeRequest { key: place.clone() }),
+                wire::Operation::RequestPut(PutRequest { key: head, value: last_words(&place, stored) }),
+                wire::Operation::RequestDeleteRange(DeleteRangeRequest { key: place.clone() }),
             ],
         };
-        let failure = vec![wire::Operation::Range(RangeRequest { key: place, ..RangeRequest::default() }).into()];
+        let failure =
+            vec![wire::Operation::RequestRange(RangeRequest { key: place, ..RangeRequest::default() }).into()];
         let request = TxnRequest { compare, success: success.map(Into::into).to_vec(), failure };
         let revision = match self.client.txn(request, PATIENCE).await {
             Ok(answer) if answer.succeeded => answer.header.map_or(0, |header| number(header.revision)),
             Ok(answer) => {
-                let current = answer.responses.into_iter().find_map(|one| one.range?.kvs.into_iter().next());
+                let current = answer.responses.into_iter().find_map(|one| one.response_range?.kvs.into_iter().next());
                 return Err(self.refusal(key, current, expected).await);
             }
             Err(status) if is_certain(&status) || wire::is_unsent(&status) => return Err(unavailable(&status)),

@@ -1,6 +1,4 @@
-//! The messages of etcd's API (v3) that we use, field by field, and the calls.
-//!
-//! Written by hand, since there are few: `etcdserverpb` and `mvccpb` of etcd 3.4. Revisions are signed there.
+//! The messages of etcd's API (v3) that we use, and the calls. Revisions are signed there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,211 +13,48 @@ use tonic::transport::Channel;
 use tonic::{Code, ConnectError, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
+// Its description is `proto/etcd.proto`.
+#[allow(clippy::all, clippy::pedantic, dead_code)]
+#[rustfmt::skip]
+#[path = "generated/etcd.rs"]
+mod generated;
+
+pub use generated::compare::{CompareResult, CompareTarget, TargetUnion};
+pub use generated::event::EventType;
+pub use generated::request_op::Request as Operation;
+pub use generated::*;
+
 /// Asks a member that has lost its cluster to say so, instead of staying silent.
 const HAS_LEADER: &str = "hasleader";
 
 /// Before a read is tried again. Together shorter than what people notice.
 const READ_PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(50), Duration::from_millis(100)];
 
-#[derive(Clone, PartialEq, Message)]
-pub struct ResponseHeader {
-    #[prost(int64, tag = "3")]
-    pub revision: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct KeyValue {
-    #[prost(bytes = "bytes", tag = "1")]
-    pub key: Bytes,
-    #[prost(int64, tag = "2")]
-    pub create_revision: i64,
-    #[prost(int64, tag = "3")]
-    pub mod_revision: i64,
-    #[prost(bytes = "bytes", tag = "5")]
-    pub value: Bytes,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct RangeRequest {
-    #[prost(bytes = "bytes", tag = "1")]
-    pub key: Bytes,
-    /// Empty: the one key.
-    #[prost(bytes = "bytes", tag = "2")]
-    pub range_end: Bytes,
-    #[prost(int64, tag = "3")]
-    pub limit: i64,
-    /// 0: the newest.
-    #[prost(int64, tag = "4")]
-    pub revision: i64,
-    #[prost(bool, tag = "8")]
-    pub keys_only: bool,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct RangeResponse {
-    #[prost(message, optional, tag = "1")]
-    pub header: Option<ResponseHeader>,
-    #[prost(message, repeated, tag = "2")]
-    pub kvs: Vec<KeyValue>,
-    #[prost(bool, tag = "3")]
-    pub more: bool,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct PutRequest {
-    #[prost(bytes = "bytes", tag = "1")]
-    pub key: Bytes,
-    #[prost(bytes = "bytes", tag = "2")]
-    pub value: Bytes,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct DeleteRangeRequest {
-    #[prost(bytes = "bytes", tag = "1")]
-    pub key: Bytes,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct RequestOp {
-    #[prost(oneof = "Operation", tags = "1, 2, 3")]
-    pub request: Option<Operation>,
-}
-
-#[derive(Clone, PartialEq, prost::Oneof)]
-pub enum Operation {
-    #[prost(message, tag = "1")]
-    Range(RangeRequest),
-    #[prost(message, tag = "2")]
-    Put(PutRequest),
-    #[prost(message, tag = "3")]
-    Delete(DeleteRangeRequest),
-}
-
-/// Answers to puts and deletes say nothing that we need.
-#[derive(Clone, PartialEq, Message)]
-pub struct ResponseOp {
-    #[prost(message, optional, tag = "1")]
-    pub range: Option<RangeResponse>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct Compare {
-    /// 0: equal, 1: greater, 2: less.
-    #[prost(int32, tag = "1")]
-    pub result: i32,
-    /// 1: the revision of its creation, 2: of its last change.
-    #[prost(int32, tag = "2")]
-    pub target: i32,
-    #[prost(bytes = "bytes", tag = "3")]
-    pub key: Bytes,
-    #[prost(oneof = "Compared", tags = "5, 6")]
-    pub with: Option<Compared>,
-    /// Not empty: it must hold for all keys up to here.
-    #[prost(bytes = "bytes", tag = "64")]
-    pub range_end: Bytes,
-}
-
-#[derive(Clone, PartialEq, prost::Oneof)]
-pub enum Compared {
-    #[prost(int64, tag = "5")]
-    CreateRevision(i64),
-    #[prost(int64, tag = "6")]
-    ModRevision(i64),
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct TxnRequest {
-    #[prost(message, repeated, tag = "1")]
-    pub compare: Vec<Compare>,
-    #[prost(message, repeated, tag = "2")]
-    pub success: Vec<RequestOp>,
-    #[prost(message, repeated, tag = "3")]
-    pub failure: Vec<RequestOp>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct TxnResponse {
-    #[prost(message, optional, tag = "1")]
-    pub header: Option<ResponseHeader>,
-    #[prost(bool, tag = "2")]
-    pub succeeded: bool,
-    #[prost(message, repeated, tag = "3")]
-    pub responses: Vec<ResponseOp>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct CompactionRequest {
-    #[prost(int64, tag = "1")]
-    pub revision: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct CompactionResponse {}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct WatchRequest {
-    #[prost(message, optional, tag = "1")]
-    pub create: Option<WatchCreateRequest>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct WatchCreateRequest {
-    #[prost(bytes = "bytes", tag = "1")]
-    pub key: Bytes,
-    #[prost(bytes = "bytes", tag = "2")]
-    pub range_end: Bytes,
-    #[prost(int64, tag = "3")]
-    pub start_revision: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct WatchResponse {
-    #[prost(message, optional, tag = "1")]
-    pub header: Option<ResponseHeader>,
-    #[prost(bool, tag = "3")]
-    pub created: bool,
-    #[prost(bool, tag = "4")]
-    pub canceled: bool,
-    /// Set where the watch asked for what has been compacted.
-    #[prost(int64, tag = "5")]
-    pub compact_revision: i64,
-    #[prost(string, tag = "6")]
-    pub cancel_reason: String,
-    #[prost(message, repeated, tag = "11")]
-    pub events: Vec<Event>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct Event {
-    /// 0: put, 1: deleted.
-    #[prost(int32, tag = "1")]
-    pub kind: i32,
-    #[prost(message, optional, tag = "2")]
-    pub kv: Option<KeyValue>,
-}
-
 impl Compare {
+    fn new(result: CompareResult, key: &Bytes, with: TargetUnion) -> Self {
+        let target = match with {
+            TargetUnion::CreateRevision(_) => CompareTarget::Create,
+            TargetUnion::ModRevision(_) => CompareTarget::Mod,
+        };
+        let (result, target) = (result.into(), target.into());
+        Self { result, target, key: key.clone(), target_union: Some(with), range_end: Bytes::new() }
+    }
+
     pub fn is_absent(key: &Bytes) -> Self {
-        Self { result: 0, target: 1, key: key.clone(), with: Some(Compared::CreateRevision(0)), ..Self::default() }
+        Self::new(CompareResult::Equal, key, TargetUnion::CreateRevision(0))
     }
 
     /// That nothing under the prefix was written after a revision.
     pub fn is_unwritten_since(prefix: &Bytes, revision: i64) -> Self {
-        let with = Some(Compared::ModRevision(revision.saturating_add(1)));
-        Self { result: 2, target: 2, key: prefix.clone(), with, range_end: end_of(prefix) }
+        let with = TargetUnion::ModRevision(revision.saturating_add(1));
+        Self { range_end: end_of(prefix), ..Self::new(CompareResult::Less, prefix, with) }
     }
 
     /// Also that it is there: a key that is not has the revision 0.
     pub fn is_at(key: &Bytes, revision: i64) -> [Self; 2] {
         [
-            Self {
-                result: 0,
-                target: 2,
-                key: key.clone(),
-                with: Some(Compared::ModRevision(revision)),
-                ..Self::default()
-            },
-            Self { result: 1, target: 1, key: key.clone(), with: Some(Compared::CreateRevision(0)), ..Self::default() },
+            Self::new(CompareResult::Equal, key, TargetUnion::ModRevision(revision)),
+            Self::new(CompareResult::Greater, key, TargetUnion::CreateRevision(0)),
         ]
     }
 }
@@ -311,7 +146,7 @@ impl Client {
     async fn watch_one(&self, turn: usize, request: WatchCreateRequest) -> Result<Streaming<WatchResponse>, Status> {
         // The stream of requests stays open, since the watch ends with it.
         let asked = tokio_stream::StreamExt::chain(
-            tokio_stream::once(WatchRequest { create: Some(request) }),
+            tokio_stream::once(WatchRequest { create_request: Some(request) }),
             tokio_stream::pending(),
         );
         let mut request = Request::new(asked);

@@ -6,6 +6,7 @@
 //! ```
 //! They share file system and processes with everybody; nothing of it is seen outside. All of it ends with its guard.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -58,8 +59,12 @@ impl Network {
     pub fn on(&self, number: u32, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         // Not `ip netns exec`, which hides the machine's cgroups.
-        command.arg(format!("--net=/run/netns/{}", self.name(number))).arg(program);
+        command.arg(format!("--net={}", self.namespace(number).display())).arg(program);
         command
+    }
+
+    pub fn namespace(&self, number: u32) -> PathBuf {
+        Path::new("/run/netns").join(self.name(number))
     }
 
     /// Nothing comes to the host, and nothing from it; it does not notice but by the silence.

@@ -1,9 +1,8 @@
-//! A containerd of the test's own: its root, state, socket, network and cgroups, all gone with the test.
+//! The runtime over a containerd of the test's own, whose cgroups are gone with the test, too.
 
-mod image;
+pub mod daemon;
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -13,15 +12,12 @@ use backstay_node::lifecycle::{ContainerRecord, ContainerState};
 use backstay_node::runtime::{
     ContainerKey, Namespace, Namespaces, PodIdentity, Runtime as _, SandboxRequest, StartRequest,
 };
-use tempfile::TempDir;
+use daemon::{Daemon, IMAGE};
 
-pub const IMAGE: &str = "localhost/busybox:1";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Machine {
-    pub dir: TempDir,
-    containerd: Child,
-    unshared: &'static [&'static str],
+    pub daemon: Daemon,
     pub cgroup: String,
     pub log_bytes_max: u64,
     pub runtime: CriRuntime,
@@ -30,47 +26,46 @@ pub struct Machine {
 impl Machine {
     /// In a network of its own, where nothing of the machine's is touched.
     pub async fn new() -> Self {
-        Self::with(&["--net"]).await
+        Self::with(&["unshare", "--net"]).await
     }
 
     /// For pods on the machine's network, which is ours; the runtime's streams are on its loopback.
     pub async fn on_our_network() -> Self {
-        Self::with(&[]).await
+        Self::with(&["env"]).await
     }
 
-    async fn with(unshared: &'static [&'static str]) -> Self {
+    async fn with(enter: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let cgroup = format!("bstest{}x{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        // Short: a socket's path may have no more than 108 bytes.
-        let dir = tempfile::Builder::new().prefix("bs").tempdir_in("/run").unwrap();
-        write_config(dir.path());
-        let containerd = spawn(dir.path(), unshared);
+        let daemon = Daemon::new(enter);
         let log_bytes_max = 10 * 1024 * 1024;
-        let runtime = connect(dir.path(), &cgroup, log_bytes_max).await;
-        import(dir.path(), "localhost/pause:1", &["/bin/busybox", "sleep", "2147483647"]);
-        import(dir.path(), IMAGE, &["/bin/sh", "-c", "echo the image speaks"]);
-        Self { dir, containerd, unshared, cgroup, log_bytes_max, runtime }
+        let runtime = connect(&daemon, &cgroup, log_bytes_max).await;
+        daemon.import_all();
+        Self { daemon, cgroup, log_bytes_max, runtime }
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.daemon.dir.path()
     }
 
     /// As after a restart of the agent.
     pub async fn reconnect(&mut self) {
-        self.runtime = connect(self.dir.path(), &self.cgroup, self.log_bytes_max).await;
+        self.runtime = connect(&self.daemon, &self.cgroup, self.log_bytes_max).await;
     }
 
     /// As after a crash of the container runtime.
     pub async fn crash(&mut self) {
-        self.containerd.kill().unwrap();
-        self.containerd.wait().unwrap();
+        self.daemon.kill();
         // The same network as before is in the hands of nobody: hosts' networks outlive their daemons.
-        self.containerd = spawn(self.dir.path(), self.unshared);
-        connect(self.dir.path(), &self.cgroup, self.log_bytes_max).await;
+        self.daemon.start_again();
+        connect(&self.daemon, &self.cgroup, self.log_bytes_max).await;
     }
 
     pub fn pod(&self, uid: &str, network: Namespace) -> SandboxRequest {
         SandboxRequest {
             pod: PodIdentity { namespace: "default".into(), name: format!("pod-{uid}"), uid: uid.into() },
             namespaces: Namespaces { network, pid: Namespace::Container, ipc: Namespace::Pod },
-            log_dir: self.dir.path().join("pods").join(uid).join("logs"),
+            log_dir: self.dir().join("pods").join(uid).join("logs"),
             ..SandboxRequest::default()
         }
     }
@@ -88,7 +83,7 @@ impl Machine {
     }
 
     pub fn log_file(&self, key: &ContainerKey) -> PathBuf {
-        let logs = self.dir.path().join("pods").join(&key.pod_uid).join("logs");
+        let logs = self.dir().join("pods").join(&key.pod_uid).join("logs");
         logs.join(&key.name).join(format!("{}.log", key.attempt))
     }
 
@@ -140,12 +135,6 @@ impl Machine {
         panic!("{key:?} did not print {text:?}: {log:?}")
     }
 
-    /// Runs a program in the network of this machine.
-    pub fn in_network(&self, program: &[&str]) -> std::process::Output {
-        let pid = self.containerd.id().to_string();
-        Command::new("nsenter").args(["-t", &pid, "-n"]).args(program).output().unwrap()
-    }
-
     /// Ends everything: what outlives an agent by design must not outlive a test.
     pub async fn end(self) {
         for pod in self.runtime.pods().await.unwrap() {
@@ -158,20 +147,8 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // After a failure: shims are ended through containerd's own tool, one by one.
-        let tasks = ctr(self.dir.path(), &["tasks", "list", "-q"]);
-        for task in String::from_utf8_lossy(&tasks.stdout).lines() {
-            ctr(self.dir.path(), &["tasks", "delete", "-f", task]);
-        }
-        let _ = self.containerd.kill();
-        let _ = self.containerd.wait();
+        self.daemon.end_tasks();
         cgroups(&self.cgroup).iter().for_each(|dir| remove_tree(dir));
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        let own =
-            mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|at| Path::new(at).starts_with(&self.dir));
-        for mount in own {
-            let _ = Command::new("umount").args(["-l", mount]).status();
-        }
     }
 }
 
@@ -204,49 +181,8 @@ impl ImagesOf for CriRuntime {
     }
 }
 
-fn write_config(dir: &Path) {
-    let at = dir.display();
-    std::fs::create_dir_all(dir.join("net.d")).unwrap();
-    let config = format!(
-        r#"version = 2
-root = "{at}/root"
-state = "{at}/state"
-[grpc]
-  address = "{at}/c.sock"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "localhost/pause:1"
-  restrict_oom_score_adj = true
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
-    conf_dir = "{at}/net.d"
-"#
-    );
-    std::fs::write(dir.join("config.toml"), config).unwrap();
-    let network = format!(
-        r#"{{"cniVersion":"0.4.0","name":"bs","plugins":[
-  {{"type":"bridge","bridge":"bs0","isGateway":true,"ipMasq":true,
-    "ipam":{{"type":"host-local","dataDir":"{at}/ipam","ranges":[[{{"subnet":"10.213.0.0/24"}}]],"routes":[{{"dst":"0.0.0.0/0"}}]}}}},
-  {{"type":"portmap","capabilities":{{"portMappings":true}}}}]}}"#
-    );
-    std::fs::write(dir.join("net.d/10-bs.conflist"), network).unwrap();
-}
-
-/// `unshared`: which namespaces are its own.
-fn spawn(dir: &Path, unshared: &[&str]) -> Child {
-    let script = format!("ip link set lo up && exec containerd -c {}/config.toml", dir.display());
-    let log = std::fs::File::options().create(true).append(true).open(dir.join("containerd.log")).unwrap();
-    let mut command = Command::new("unshare");
-    command
-        .args(unshared)
-        .args(["sh", "-c", &script])
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log);
-    command.spawn().unwrap()
-}
-
-async fn connect(dir: &Path, cgroup: &str, log_bytes_max: u64) -> CriRuntime {
-    let mut config = CriConfig::new(dir.join("c.sock"), cgroup.to_string(), dir.join("seccomp"));
+async fn connect(daemon: &Daemon, cgroup: &str, log_bytes_max: u64) -> CriRuntime {
+    let mut config = CriConfig::new(daemon.socket(), cgroup.to_string(), daemon.dir.path().join("seccomp"));
     config.cgroup = cgroup.to_string();
     (config.log_bytes_max, config.log_files) = (log_bytes_max, 3);
     let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -254,22 +190,9 @@ async fn connect(dir: &Path, cgroup: &str, log_bytes_max: u64) -> CriRuntime {
         match CriRuntime::connect(config.clone()).await {
             Ok(runtime) => return runtime,
             Err(error) if tokio::time::Instant::now() > deadline => {
-                let log = std::fs::read_to_string(dir.join("containerd.log")).unwrap_or_default();
-                panic!("{error}\n{log}")
+                panic!("{error}\n{}", daemon.log())
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
-}
-
-fn import(dir: &Path, name: &str, entrypoint: &[&str]) {
-    let file = dir.join("image.tar");
-    image::pack(&file, name, entrypoint);
-    let done = ctr(dir, &["images", "import", &file.display().to_string()]);
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-}
-
-fn ctr(dir: &Path, words: &[&str]) -> std::process::Output {
-    let socket = dir.join("c.sock").display().to_string();
-    Command::new("ctr").args(["-a", &socket, "-n", "k8s.io"]).args(words).output().unwrap()
 }

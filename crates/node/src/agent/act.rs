@@ -11,6 +11,7 @@ use super::probes::Target;
 use super::workers::{Note, Worker};
 use super::{Context, files, pods_dir};
 use crate::lifecycle::{Action, Handler, Pod, ProbeKind, ProbeState, SetupError, StopReason};
+use crate::pod_inputs::sandbox;
 use crate::runtime::{ContainerKey, Runtime, StartFailure};
 
 /// However long a `preStop` hook takes, a container has so long between the signal and the kill; as in a kubelet.
@@ -59,6 +60,7 @@ impl Worker {
                 self.seen.setup_error = None;
                 self.prepared = true;
                 self.keep();
+                self.tell_of_dns(pod);
             }
             Err((reason, message)) => {
                 self.context.events.note(pod, "", Kind::Warning, reason, message.clone());
@@ -69,12 +71,22 @@ impl Worker {
         true
     }
 
+    /// A container without an image has the host's resolver anyway.
+    fn tell_of_dns(&self, pod: &Pod) {
+        if self.runtime.images().is_some() && sandbox::lacks_cluster_dns(&self.object) {
+            let message = "This node has no resolver of the cluster: the pod uses the node's own, as with the DNS \
+                           policy \"Default\"";
+            self.context.events.note(pod, "", Kind::Warning, "MissingClusterDNS", message.to_string());
+        }
+    }
+
     /// Volumes first, then the sandbox. An error comes with the reason of its event.
     async fn try_prepare(&mut self) -> Result<(), (&'static str, String)> {
         let unmounted = |message| ("FailedMount", message);
         self.inputs.fetch(&self.context, &self.object).await.map_err(unmounted)?;
         self.inputs.write_volumes(&self.context, &self.object).map_err(unmounted)?;
         let failed = |why: String| ("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {why}"));
+        sandbox::check(&self.object).map_err(failed)?;
         let handler = self.handler().await.map_err(failed)?;
         let runtime = self.context.config.runtimes.of(&handler);
         self.runtime = runtime.map_err(|error| failed(format!("failed to get sandbox runtime: {error}")))?.clone();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backstay_api::meta;
+use backstay_api::quantity::Quantity;
 use serde_json::Value;
 
 use super::act::chain;
@@ -43,6 +44,17 @@ pub(super) struct Resident {
     pub(super) memory_request: u64,
     /// Names of the images its containers are made from.
     pub(super) images: BTreeSet<String>,
+    /// How large its volumes on disk may become.
+    pub(super) volumes: Vec<VolumeLimit>,
+}
+
+/// Of an `emptyDir`.
+#[derive(Clone)]
+pub(super) struct VolumeLimit {
+    name: String,
+    /// As the pod writes it.
+    text: String,
+    bytes: u64,
 }
 
 impl Resident {
@@ -55,7 +67,18 @@ impl Resident {
             priority: meta::int_at(pod, &["spec", "priority"]).unwrap_or(0),
             memory_request: containers.map(resources::memory_request).sum(),
             images: names.chain(image_ids).collect(),
+            volumes: meta::list_at(pod, &["spec", "volumes"]).iter().filter_map(VolumeLimit::of).collect(),
         }
+    }
+}
+
+impl VolumeLimit {
+    /// Those in memory hold no more than they may.
+    fn of(volume: &Value) -> Option<Self> {
+        let empty = meta::value_at(volume, &["emptyDir"]).filter(|it| meta::str_at(it, &["medium"]) != "Memory")?;
+        let text = meta::str_at(empty, &["sizeLimit"]);
+        let bytes = u64::try_from(Quantity::parse(text).ok()?.to_int()).ok().filter(|bytes| *bytes > 0)?;
+        Some(Self { name: meta::str_at(volume, &["name"]).to_string(), text: text.to_string(), bytes })
     }
 }
 
@@ -67,6 +90,7 @@ pub(super) async fn run(context: Arc<Context>) {
     for tick in 0_u32.. {
         ticks.tick().await;
         let short_of_disk = look(&context, &mut history).await;
+        limit_volumes(&context).await;
         if short_of_disk || tick % LOOKS_PER_IMAGES == 0 {
             clean_images(&context, &mut images, short_of_disk).await;
         }
@@ -105,6 +129,23 @@ async fn look(context: &Context, history: &mut pressure::History) -> bool {
         context.end(&uid, NodeEnd::new("Evicted", message, EVICTION_GRACE_SECONDS));
     }
     decision.reclaim_images
+}
+
+/// Ends pods of which a volume has outgrown its limit; critical ones stay.
+async fn limit_volumes(context: &Context) {
+    for (uid, resident) in context.residents() {
+        let dir = pods_dir(&context.config.data_dir).join(&uid).join("volumes");
+        for volume in resident.volumes.into_iter().filter(|_| resident.priority < CRITICAL) {
+            let dir = dir.join(&volume.name);
+            let used = tokio::task::spawn_blocking(move || disk_bytes(&dir)).await.unwrap_or(0);
+            if used > volume.bytes {
+                let message =
+                    format!("Usage of EmptyDir volume {:?} exceeds the limit {:?}.", volume.name, volume.text);
+                tracing::warn!(%uid, message, "a pod has to go");
+                context.end(&uid, NodeEnd::new("Evicted", message, EVICTION_GRACE_SECONDS));
+            }
+        }
+    }
 }
 
 /// What lies in a directory, in bytes on the disk; without what is mounted there.

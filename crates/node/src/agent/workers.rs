@@ -429,19 +429,22 @@ impl Worker {
 
     fn tell_of_backoffs(&mut self, pod: &Pod, plan: &Plan) {
         for waiting in &plan.waiting {
-            let (container, until, message) = match waiting {
-                WaitingOn::BackOff { container, until, .. } => {
-                    let pod = pod.long_name();
-                    (container, until, format!("Back-off restarting failed container {container} in pod {pod}"))
-                }
-                WaitingOn::ImageBackOff { container, until } => {
-                    let image = pod.container(container).map(|it| it.image.as_str()).unwrap_or_default();
-                    (container, until, format!("Back-off pulling image {image:?}"))
-                }
-                _ => continue,
+            let (WaitingOn::BackOff { container, until, .. } | WaitingOn::ImageBackOff { container, until }) = waiting
+            else {
+                continue;
             };
-            if self.told.insert(container.clone(), *until) != Some(*until) {
-                self.context.events.note(pod, container, Kind::Warning, "BackOff", message);
+            if self.told.insert(container.clone(), *until) == Some(*until) {
+                continue;
+            }
+            let note = |kind, reason, message| self.context.events.note(pod, container, kind, reason, message);
+            if matches!(waiting, WaitingOn::BackOff { .. }) {
+                let pod = pod.long_name();
+                let message = format!("Back-off restarting failed container {container} in pod {pod}");
+                note(Kind::Warning, "BackOff", message);
+            } else {
+                let image = pod.container(container).map(|it| it.image.as_str()).unwrap_or_default();
+                note(Kind::Normal, "BackOff", format!("Back-off pulling image {image:?}"));
+                note(Kind::Warning, "Failed", "Error: ImagePullBackOff".to_string());
             }
         }
     }

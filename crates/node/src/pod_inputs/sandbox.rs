@@ -12,6 +12,11 @@ use crate::runtime::{Dns, HostPort, Namespace, Namespaces, PodIdentity, PodLimit
 /// As many servers, as a resolver takes; the rest is left out, as by a kubelet.
 const NAME_SERVERS_MAX: usize = 3;
 
+/// What a kernel takes as its own name.
+const HOSTNAME_BYTES_MAX: usize = 64;
+/// As kubeadm sets it up.
+const CLUSTER_DOMAIN: &str = "cluster.local";
+
 /// The request for a pod's sandbox. `resolv_conf`: the host's, for pods that want its resolver.
 pub fn request(pod: &Value, handler: &str, resolv_conf: &str, log_dir: PathBuf) -> SandboxRequest {
     let identity = PodIdentity {
@@ -22,7 +27,7 @@ pub fn request(pod: &Value, handler: &str, resolv_conf: &str, log_dir: PathBuf) 
     let namespaces = namespaces(pod);
     let host_network = namespaces.network == Namespace::Host;
     SandboxRequest {
-        hostname: if host_network { String::new() } else { hostname(pod) },
+        hostname: if host_network { String::new() } else { kernel_hostname(pod) },
         ports: if host_network { Vec::new() } else { ports(pod) },
         pod: identity,
         labels: meta::labels(pod).into_iter().collect(),
@@ -79,6 +84,46 @@ pub fn hostname(pod: &Value) -> String {
     let own = meta::str_at(pod, &["spec", "hostname"]);
     let name = if own.is_empty() { meta::name(pod) } else { own };
     name.chars().take(63).collect::<String>().trim_end_matches(['-', '.']).to_string()
+}
+
+/// The name that a pod with a `subdomain` has among all.
+fn full_name(pod: &Value) -> Option<String> {
+    let subdomain = Some(meta::str_at(pod, &["spec", "subdomain"])).filter(|text| !text.is_empty())?;
+    let namespace = meta::namespace(pod).unwrap_or("default");
+    Some(format!("{}.{subdomain}.{namespace}.svc.{CLUSTER_DOMAIN}", hostname(pod)))
+}
+
+/// What the pod's containers are told that their host is called.
+fn kernel_hostname(pod: &Value) -> String {
+    let in_full = meta::value_at(pod, &["spec", "setHostnameAsFQDN"]) == Some(&Value::Bool(true));
+    full_name(pod).filter(|_| in_full).unwrap_or_else(|| hostname(pod))
+}
+
+/// Whether there can be such a sandbox on a node of ours.
+///
+/// # Errors
+/// If not, in words fit for an event.
+pub fn check(pod: &Value) -> Result<(), String> {
+    if meta::value_at(pod, &["spec", "hostUsers"]) == Some(&Value::Bool(false)) {
+        return Err("user namespaces are not supported on this node: leave out hostUsers, or set it to true".into());
+    }
+    let name = kernel_hostname(pod);
+    if name.len() > HOSTNAME_BYTES_MAX {
+        return Err(format!(
+            "the host name {name} is longer than {HOSTNAME_BYTES_MAX} characters: shorten the pod's hostname or \
+             subdomain, or leave out setHostnameAsFQDN"
+        ));
+    }
+    Ok(())
+}
+
+/// Whether the pod asks for the cluster's resolver, and gets the host's for want of one.
+pub fn lacks_cluster_dns(pod: &Value) -> bool {
+    match meta::str_at(pod, &["spec", "dnsPolicy"]) {
+        "ClusterFirstWithHostNet" => true,
+        "ClusterFirst" | "" => namespaces(pod).network != Namespace::Host,
+        _ => false,
+    }
 }
 
 fn ports(pod: &Value) -> Vec<HostPort> {
@@ -191,7 +236,8 @@ pub fn hosts_file(pod: &Value, ips: &[String], host: &str) -> String {
         let own = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n\
                    fe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n";
         let name = hostname(pod);
-        let lines: String = ips.iter().map(|ip| format!("{ip}\t{name}\n")).collect();
+        let names = full_name(pod).map_or(name.clone(), |full| format!("{full}\t{name}"));
+        let lines: String = ips.iter().map(|ip| format!("{ip}\t{names}\n")).collect();
         format!("# Kubernetes-managed hosts file.\n{own}{lines}")
     };
     let aliases = meta::list_at(pod, &["spec", "hostAliases"]);
@@ -251,6 +297,48 @@ mod tests {
         assert_eq!((shared.hostname.as_str(), shared.ports.len()), ("", 0));
         let host = Namespaces { network: Namespace::Host, pid: Namespace::Host, ipc: Namespace::Host };
         assert_eq!(shared.namespaces, host);
+    }
+
+    #[test]
+    fn names_of_a_pod() {
+        let of = |spec: Value| json!({ "metadata": { "name": "p", "namespace": "n" }, "spec": spec });
+        let check_name = |spec: Value, kernel: &str, line: &str| {
+            let pod = of(spec);
+            assert_eq!(kernel_hostname(&pod), kernel, "{pod}");
+            let text = hosts_file(&pod, &["10.0.0.1".to_string()], "");
+            assert_eq!(text.lines().find_map(|it| it.strip_prefix("10.0.0.1\t")), Some(line), "{pod}");
+        };
+        let full = "h.s.n.svc.cluster.local";
+        check_name(json!({}), "p", "p");
+        check_name(json!({ "hostname": "h" }), "h", "h");
+        check_name(json!({ "hostname": "h", "subdomain": "s" }), "h", &format!("{full}\th"));
+        let in_full = json!({ "hostname": "h", "subdomain": "s", "setHostnameAsFQDN": true });
+        check_name(in_full, full, &format!("{full}\th"));
+        check_name(json!({ "setHostnameAsFQDN": true }), "p", "p");
+
+        let long = json!({ "hostname": "h".repeat(50), "subdomain": "s", "setHostnameAsFQDN": true });
+        for (spec, error) in [
+            (json!({}), None),
+            (json!({ "hostUsers": true }), None),
+            (json!({ "hostUsers": false }), Some("user namespaces are not supported")),
+            (long, Some("longer than 64 characters")),
+        ] {
+            let seen = check(&of(spec));
+            assert_eq!(seen.is_err(), error.is_some(), "{seen:?}");
+            assert!(seen.err().unwrap_or_default().contains(error.unwrap_or_default()));
+        }
+    }
+
+    #[test]
+    fn who_has_to_do_without_a_resolver_of_the_cluster() {
+        let check = |spec: Value, lacks: bool| {
+            assert_eq!(lacks_cluster_dns(&json!({ "spec": spec })), lacks, "{spec}");
+        };
+        check(json!({ "dnsPolicy": "ClusterFirst" }), true);
+        check(json!({ "dnsPolicy": "ClusterFirst", "hostNetwork": true }), false);
+        check(json!({ "dnsPolicy": "ClusterFirstWithHostNet", "hostNetwork": true }), true);
+        check(json!({ "dnsPolicy": "Default" }), false);
+        check(json!({ "dnsPolicy": "None" }), false);
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod cgroup;
 pub mod layout;
 mod runtime;
 mod shim;
-mod signals;
+pub mod signals;
 mod streams;
 
 pub use alive::KnownProcess;

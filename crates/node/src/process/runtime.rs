@@ -14,8 +14,6 @@ use async_trait::async_trait;
 use backstay_api::Clock;
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::io::AsyncReadExt as _;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::process::Command;
 use tokio::sync::mpsc::UnboundedSender;
@@ -179,7 +177,7 @@ impl ProcessRuntime {
         let fd = alive::open(state.shim_pid, state.shim_start);
         tokio::spawn(async move {
             if let Some(fd) = fd {
-                ended(fd).await;
+                signals::ended(fd).await;
             }
             watched.lock().expect("never poisoned").remove(&key);
             tell(&changed, &key.pod_uid);
@@ -278,7 +276,7 @@ impl ProcessRuntime {
     ) -> Result<Session, StreamError> {
         let dir = self.layout.attempt(key);
         let shim = self.alive_shim(&dir).ok_or_else(|| not_running(&key.name))?;
-        streams::open_exec(&self.shim, &dir, request, terminal, ended(shim))
+        streams::open_exec(&self.shim, &dir, request, terminal, signals::ended(shim))
     }
 
     fn seats(&self, key: &ContainerKey) -> Vec<CgroupSeat> {
@@ -337,16 +335,6 @@ impl ProcessRuntime {
 fn tell(changed: &Mutex<Option<UnboundedSender<String>>>, uid: &str) {
     if let Some(sender) = &*changed.lock().expect("never poisoned") {
         let _ = sender.send(uid.to_string());
-    }
-}
-
-/// Returns once the process has ended.
-#[allow(unsafe_code, reason = "the safe constructor is deprecated; this one asks for what an OwnedFd guarantees")]
-async fn ended(pidfd: OwnedFd) {
-    // SAFETY: an `OwnedFd` is open, and stays the same descriptor, until it is dropped.
-    match unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) } {
-        Ok(fd) => drop(fd.readable().await),
-        Err(error) => tracing::warn!(%error, "cannot wait for a process"),
     }
 }
 
@@ -423,7 +411,7 @@ impl Runtime for ProcessRuntime {
             return Ok(());
         }
         let Some(shim) = alive::open(state.shim_pid, state.shim_start) else { return Ok(()) };
-        let gone = ended(shim);
+        let gone = signals::ended(shim);
         tokio::pin!(gone);
         // Without grace there is no asking.
         let spec = layout::read::<ShimSpec>(&dir.join("spec.json")).unwrap_or_default();

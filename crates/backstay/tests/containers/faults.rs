@@ -1,0 +1,77 @@
+//! Agent and containerd are killed: pods notice neither, and no line of theirs is lost. Logs are turned over.
+
+use serde_json::json;
+
+use crate::daemon::IMAGE;
+use crate::support::wait_for;
+use crate::world::{World, is_ready};
+
+#[test]
+fn nothing_is_restarted_and_no_line_is_lost() {
+    let Some(mut world) = World::start("nothing_is_restarted_and_no_line_is_lost") else { return };
+    let script = "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.05; done";
+    world.apply(&json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "writer" },
+        "spec": { "terminationGracePeriodSeconds": 0, "containers": [
+            { "name": "main", "image": IMAGE, "imagePullPolicy": "Never", "command": ["sh", "-c", script] },
+            // Ends while nobody looks.
+            { "name": "brief", "image": IMAGE, "imagePullPolicy": "Never", "command": ["sh", "-c",
+                "while [ ! -e /tmp/go ]; do sleep 0.1; done; exit 7"] }] } }));
+    let before = world.ready("writer");
+    let state = |pod: &serde_json::Value, index: usize| pod["status"]["containerStatuses"][index].clone();
+    let index = |pod: &serde_json::Value, name: &str| {
+        let all = pod["status"]["containerStatuses"].as_array().unwrap();
+        all.iter().position(|it| it["name"] == name).unwrap()
+    };
+    let (main, brief) = (index(&before, "main"), index(&before, "brief"));
+
+    world.kill_agent();
+    let log = world.pod_dir(&before).join("logs/main/0.log");
+    let lines = |log: &std::path::Path| std::fs::read_to_string(log).unwrap_or_default().lines().count();
+    let so_far = lines(&log);
+    wait_for("it writes on without an agent", || (lines(&log) > so_far + 5).then_some(()));
+    world.start_agent(&[]);
+    world.wait_ready();
+    let seen = world.pod_that("writer", "readiness", is_ready);
+    assert_eq!(state(&seen, main), state(&before, main));
+
+    world.exec_in("writer", "brief", "(sleep 1; touch /tmp/go) >/dev/null 2>&1 &");
+    world.daemon.kill();
+    wait_for("the node says that its runtime is gone", || {
+        let path = "jsonpath={.status.conditions[?(@.type==\"Ready\")].message}";
+        world.backstay(&["get", "node", "n", "-o", path]).stdout.contains("container runtime is down").then_some(())
+    });
+    world.daemon.start_again();
+    world.wait_ready();
+    let seen = world.pod_that("writer", "the end of the other container", |pod| {
+        state(pod, brief)["lastState"]["terminated"]["exitCode"] == 7
+            || state(pod, brief)["state"]["terminated"]["exitCode"] == 7
+    });
+    assert_eq!(state(&seen, main), state(&before, main));
+    let so_far = lines(&log);
+    wait_for("it writes on after the crash", || (lines(&log) > so_far + 5).then_some(()));
+    let text = std::fs::read_to_string(&log).unwrap();
+    for (number, line) in text.lines().enumerate() {
+        assert!(line.ends_with(&format!(" stdout F line {}", number + 1)), "line {}: {line}", number + 1);
+    }
+    assert!(world.backstay(&["logs", "writer", "-c", "main", "--tail=1"]).ok().starts_with("line "));
+    assert_eq!(world.exec("writer", "echo reached"), "reached\n");
+}
+
+#[test]
+fn large_logs_are_turned_over() {
+    let Some(world) = World::start("large_logs_are_turned_over") else { return };
+    // A kubelet's 10 MiB, as fast as it goes.
+    let script = "busybox yes 0123456789012345678901234567890123456789012345678901234567890123456789 | \
+                  head -n 140000; while [ ! -e /tmp/go ]; do sleep 0.1; done; echo after; sleep 1000";
+    world.apply(&json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "loud" },
+        "spec": { "terminationGracePeriodSeconds": 0, "containers": [
+            { "name": "main", "image": IMAGE, "imagePullPolicy": "Never", "command": ["sh", "-c", script] }] } }));
+    let pod = world.ready("loud");
+    let log = world.pod_dir(&pod).join("logs/main/0.log");
+    let older = log.with_extension("log.1");
+    wait_for("the log is turned over", || older.exists().then_some(()));
+    world.exec("loud", "touch /tmp/go");
+    world.log_with("loud", "main", "after");
+    let count = |file| std::fs::read_to_string(file).unwrap().lines().count();
+    assert_eq!(count(&older) + count(&log), 140_001);
+}
