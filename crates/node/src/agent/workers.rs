@@ -21,6 +21,7 @@ use crate::lifecycle::{Action, NodeEnd, Observed, Plan, Pod, ProbeKind, Sandbox,
 use crate::process::layout::{self, Layout};
 use crate::runtime::{Image, ImageError, Runtime};
 use crate::status;
+use crate::wait;
 use crate::watch::Change;
 
 /// ConfigMaps, Secrets and tokens in volumes are looked at anew this often, as by a kubelet.
@@ -495,7 +496,7 @@ impl Worker {
         while let Ok(note) = self.notes.try_recv() {
             self.take_in(note);
         }
-        if self.has_written_volumes() && self.now() >= self.refreshed_at + REFRESH_EVERY {
+        if self.has_written_volumes() && wait::is_over(self.refreshed_at, REFRESH_EVERY, self.now()) {
             self.refresh().await;
         }
     }
