@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::runtime::{DiskUsage, StoredImage};
+use crate::wait;
 
 /// Cleaning begins when more than this percentage is used, and ends at the lower one.
 const HIGH_PERCENT: u64 = 85;
@@ -49,7 +50,7 @@ pub fn plan(
         .iter()
         .filter(|image| !image.pinned && !used(image))
         .filter_map(|image| history.0.get(&image.id).map(|(first, last)| (*last, *first, image)))
-        .filter(|(_, first, _)| now >= *first + AGE_MIN)
+        .filter(|(_, first, _)| wait::is_over(*first, AGE_MIN, now))
         .collect();
     unused.sort_by(|left, right| (left.0, left.1, &left.2.id).cmp(&(right.0, right.1, &right.2.id)));
     let mut removed = Vec::new();

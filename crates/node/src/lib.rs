@@ -18,6 +18,7 @@ pub mod runtime;
 pub mod simulated;
 mod status;
 pub mod streams;
+mod wait;
 mod watch;
 
 pub use agent::{NodeConfig, pods_dir, run};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::runtime::PodUsage;
+use crate::wait;
 
 /// A pressure is over once it has not been seen for so long: what comes and goes is one pressure.
 const TRANSITION: Duration = Duration::from_secs(5 * 60);
@@ -87,7 +88,7 @@ pub fn decide(history: &mut History, signals: &Signals, candidates: &[Candidate]
     for want in &wants {
         history.last_seen.insert(want.pressure, now);
     }
-    history.last_seen.retain(|_, seen| now < *seen + TRANSITION);
+    history.last_seen.retain(|_, seen| !wait::is_over(*seen, TRANSITION, now));
     history.going.take_if(|uid| candidates.iter().all(|candidate| candidate.uid != *uid));
     let evict = match wants.first() {
         Some(want) if history.going.is_none() => choose(want, candidates).map(|it| (it.uid.clone(), message(want, it))),
@@ -229,5 +230,7 @@ mod tests {
         let still = decide(&mut history, &Signals::default(), &[], at(299));
         assert_eq!((still.pressures.len(), still.reclaim_images), (2, false));
         assert_eq!(decide(&mut history, &Signals::default(), &[], at(300)).pressures, []);
+        decide(&mut history, &short, &[], at(1000));
+        assert_eq!(decide(&mut history, &Signals::default(), &[], at(10)).pressures, [], "the clock was set back");
     }
 }

@@ -6,6 +6,8 @@ use backstay_api::meta;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use crate::wait;
+
 /// The strategic merge patch that brings the server's copy of a status to ours; `None` if it says the same already.
 /// A server may leave out what is empty, so that counts as equal; fields that only the server's copy has are not ours.
 pub(crate) fn patch(server: &Value, ours: &Value) -> Option<Value> {
@@ -33,7 +35,7 @@ impl Repetition {
     /// Whether the patch may be sent now; it is then taken to have been.
     pub(crate) fn allows(&mut self, patch: &Value, now: Timestamp) -> bool {
         let digest = crate::simulated::hash(&patch.to_string());
-        if self.last.is_some_and(|(last, at)| last == digest && now < at + REPEAT_AFTER) {
+        if self.last.is_some_and(|(last, at)| last == digest && !wait::is_over(at, REPEAT_AFTER, now)) {
             return false;
         }
         self.last = Some((digest, now));

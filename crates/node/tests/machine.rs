@@ -217,6 +217,10 @@ impl Machine {
         machine
     }
 
+    fn volumes(&self, uid: &Value) -> std::path::PathBuf {
+        pods_dir(self.dir.path()).join(uid.as_str().unwrap()).join("volumes")
+    }
+
     fn start_agent(&mut self) {
         let (server, dir) = (&self.server, self.dir.path());
         let shim = ShimCommand(vec![env!("CARGO_BIN_EXE_node-shim").into()]);
@@ -485,7 +489,10 @@ async fn a_node_that_runs_short_says_so_and_ends_a_pod() {
     machine.pod("app:v1", "Always", |_| {}).await;
     machine.server.pod("b", "n1", |pod| pod["metadata"] = second).await;
     for pod in ["a", "b"] {
-        machine.server.wait(&pod_path(pod), "ready", is_ready).await;
+        let uid = machine.server.wait(&pod_path(pod), "ready", is_ready).await["metadata"]["uid"].clone();
+        let volume = machine.volumes(&uid).join("data");
+        std::fs::create_dir_all(&volume).unwrap();
+        std::fs::write(volume.join("large"), "").unwrap();
     }
     machine.fake.state().usage.memory_bytes = 1 << 20;
     machine.fake.state().signals.memory = short(50 << 20);
@@ -503,7 +510,9 @@ async fn a_node_that_runs_short_says_so_and_ends_a_pod() {
     machine.server.wait(&pod_path(name), "failed", |pod| pod["status"]["phase"] == "Failed").await;
     tokio::time::sleep(Duration::from_secs(400)).await;
     machine.server.wait(NODE, "well again", |node| condition(node, "MemoryPressure") == "False").await;
-    assert!(is_ready(&machine.server.get(&pod_path(if name == "a" { "b" } else { "a" })).await), "the other ran on");
+    assert!(!machine.volumes(&pod["metadata"]["uid"]).exists(), "what it has filled is given back");
+    let other = machine.server.get(&pod_path(if name == "a" { "b" } else { "a" })).await;
+    assert!(is_ready(&other) && machine.volumes(&other["metadata"]["uid"]).join("data/large").exists(), "it ran on");
 }
 
 #[tokio::test(start_paused = true)]

@@ -147,13 +147,23 @@ pub fn run(command: &mut Command) -> Ran {
 
 /// Waits until `found` has something, and returns it.
 #[track_caller]
-pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, found: impl FnMut() -> Option<T>) -> T {
+    match waits_for(found) {
+        Some(value) => value,
+        None => panic!("waited in vain for {what}"),
+    }
+}
+
+/// As [`wait_for`], for callers that have more to say if it is in vain.
+pub fn waits_for<T>(mut found: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(value) = found() {
-            return value;
+            return Some(value);
         }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        if Instant::now() >= deadline {
+            return None;
+        }
         std::thread::sleep(Duration::from_millis(20));
     }
 }

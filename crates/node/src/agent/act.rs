@@ -260,6 +260,18 @@ async fn pre_stop(
     grace.saturating_sub(begun.elapsed()).max(GRACE_AFTER_HOOK)
 }
 
+/// Removes the volumes of a pod whose containers have ended.
+pub(super) fn remove_volumes(context: &Context, uid: &str) {
+    let dir = pods_dir(&context.config.data_dir).join(uid).join("volumes");
+    files::release(&dir);
+    match std::fs::remove_dir_all(&dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(dir = %dir.display(), %error, "volumes of a pod that has ended not removed");
+        }
+        _ => {}
+    }
+}
+
 /// Removes everything of a pod from this machine.
 pub(super) async fn remove_sandbox(context: &Context, runtime: &dyn Runtime, uid: &str) {
     let dir = pods_dir(&context.config.data_dir).join(uid);

@@ -97,16 +97,11 @@ fn write_files(dir: &Path, files: &BTreeMap<String, File>, fs_group: Option<u32>
     fs::create_dir_all(dir)?;
     let number = names(dir)?.iter().filter_map(|name| name.strip_prefix("..set-")?.parse::<u64>().ok()).max();
     let set = format!("..set-{}", number.map_or(0, |number| number + 1));
-    for (path, file) in files {
-        let path = dir.join(&set).join(path);
-        fs::create_dir_all(path.parent().unwrap_or(dir))?;
-        fs::write(&path, &file.content)?;
-        match fs_group {
-            Some(group) => give_to(&path, group, mode(file))?,
-            None => fs::set_permissions(&path, fs::Permissions::from_mode(file.mode))?,
-        }
+    if let Err(error) = write_set(&dir.join(&set), files, fs_group, mode) {
+        // The disk may be full, and another attempt will make another one.
+        let _ = fs::remove_dir_all(dir.join(&set));
+        return Err(error);
     }
-    fs::create_dir_all(dir.join(&set))?;
     let next = dir.join("..data_tmp");
     let _ = fs::remove_file(&next);
     symlink(&set, &next)?;
@@ -123,6 +118,25 @@ fn write_files(dir: &Path, files: &BTreeMap<String, File>, fs_group: Option<u32>
             fs::remove_dir_all(path)?;
         } else if !name.starts_with("..") && !tops.contains(name.as_str()) {
             fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_set(
+    set: &Path,
+    files: &BTreeMap<String, File>,
+    fs_group: Option<u32>,
+    mode: impl Fn(&File) -> u32,
+) -> io::Result<()> {
+    fs::create_dir_all(set)?;
+    for (path, file) in files {
+        let path = set.join(path);
+        fs::create_dir_all(path.parent().unwrap_or(set))?;
+        fs::write(&path, &file.content)?;
+        match fs_group {
+            Some(group) => give_to(&path, group, mode(file))?,
+            None => fs::set_permissions(&path, fs::Permissions::from_mode(file.mode))?,
         }
     }
     Ok(())
@@ -181,6 +195,11 @@ mod tests {
         let mut left = names(&dir).unwrap();
         left.sort();
         assert_eq!(left, ["..data", "..set-1", "a"]);
+        // Nothing is left of a set that cannot be written, and the old one stays.
+        for _ in 0..2 {
+            put(&dir, &files(&[("a", "4"), ("a/b", "5")]), None).unwrap_err();
+            assert_eq!((read("a"), names(&dir).unwrap().len()), ("3".into(), 3));
+        }
         put(&dir, &files(&[]), None).unwrap();
         assert_eq!(names(&dir).unwrap().len(), 2, "an empty volume is a volume");
     }

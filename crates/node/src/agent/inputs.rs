@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use super::{Context, files, pods_dir};
 use crate::client;
-use crate::lifecycle::words;
 use crate::pod_inputs::volumes::{self, Volume};
 use crate::pod_inputs::{Objects, Reference, objects, security};
+use crate::wait;
 
 /// A token that lasts long is renewed all the same. Source: `maxTTL` of a kubelet's token manager.
 const TOKEN_USED_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -21,8 +21,8 @@ const TOKEN_USED_MAX: Duration = Duration::from_secs(24 * 3600);
 #[derive(Default)]
 pub(super) struct Inputs {
     pub(super) objects: Objects,
-    /// When each token is to be asked for again.
-    renew_at: BTreeMap<Reference, Timestamp>,
+    /// When each token was got, and after how long it is to be asked for again.
+    tokens: BTreeMap<Reference, (Timestamp, Duration)>,
     /// Where each volume lies, and whether we write it.
     pub(super) places: BTreeMap<String, (PathBuf, bool)>,
 }
@@ -39,7 +39,8 @@ impl Inputs {
         let now = context.config.clock.now();
         let mut fetched = BTreeMap::new();
         for reference in objects::references(pod) {
-            let held = self.renew_at.get(&reference).filter(|at| **at > now).and(self.objects.0.get(&reference));
+            let fresh = self.tokens.get(&reference).filter(|(at, used)| !wait::is_over(*at, *used, now));
+            let held = fresh.and(self.objects.0.get(&reference));
             let object = match held {
                 Some(held) => held.clone(),
                 None => self.fetch_one(context, pod, &reference, now).await?,
@@ -71,9 +72,10 @@ impl Inputs {
         };
         match answer {
             Ok(object) => {
-                if let Some(expires) = words::parse_time(meta::str_at(&object, &["status", "expirationTimestamp"])) {
-                    let life = Duration::try_from(expires.duration_since(now)).unwrap_or_default();
-                    self.renew_at.insert(reference.clone(), now + life.mul_f64(0.8).min(TOKEN_USED_MAX));
+                // Not by when it expires, which the server's clock says: this machine's may go another way.
+                if let Some(seconds) = meta::int_at(&object, &["spec", "expirationSeconds"]) {
+                    let life = Duration::from_secs(seconds.max(0).unsigned_abs());
+                    self.tokens.insert(reference.clone(), (now, life.mul_f64(0.8).min(TOKEN_USED_MAX)));
                 }
                 Ok(Some(object))
             }

@@ -21,6 +21,7 @@ use crate::lifecycle::{Action, NodeEnd, Observed, Plan, Pod, ProbeKind, Sandbox,
 use crate::process::layout::{self, Layout};
 use crate::runtime::{Image, ImageError, Runtime};
 use crate::status;
+use crate::wait;
 use crate::watch::Change;
 
 /// ConfigMaps, Secrets and tokens in volumes are looked at anew this often, as by a kubelet.
@@ -195,6 +196,8 @@ pub(super) struct Worker {
     pub(super) runtime: Arc<dyn Runtime>,
     /// Volumes and sandbox have been made, or adopted.
     pub(super) prepared: bool,
+    /// The pod has ended, and its volumes are gone.
+    cleared: bool,
     /// By container: images that have been fetched for the next start.
     pub(super) pulled: BTreeMap<String, Image>,
     pub(super) inputs: Inputs,
@@ -229,6 +232,7 @@ impl Worker {
             seen: Observed::default(),
             runtime,
             prepared: false,
+            cleared: false,
             pulled: BTreeMap::new(),
             inputs: Inputs::default(),
             mailbox,
@@ -277,6 +281,7 @@ impl Worker {
             self.observe().await;
             let (pod, now) = (self.pod(), self.now());
             self.reside(&pod);
+            self.clear(&pod);
             let plan = plan(&pod, &self.seen, now);
             self.tell_of_backoffs(&pod, &plan);
             // Preparing may take long, and after removal there is nothing left to report from.
@@ -319,9 +324,21 @@ impl Worker {
     /// Keeps the node's list of what runs here true.
     fn reside(&self, pod: &Pod) {
         let ids = self.seen.containers.values().flatten().map(|record| record.image_id.clone());
-        let stays = !(pod.is_terminal() && self.seen.containers.values().flatten().all(|it| !it.is_running()));
-        let resident = stays.then(|| Resident::of(&self.object, &self.runtime, ids));
+        let resident = (!self.is_over(pod)).then(|| Resident::of(&self.object, &self.runtime, ids));
         self.context.set_resident(&pod.uid, resident);
+    }
+
+    /// The pod has ended, and nothing of it runs any more.
+    fn is_over(&self, pod: &Pod) -> bool {
+        pod.is_terminal() && self.seen.containers.values().flatten().all(|it| !it.is_running())
+    }
+
+    /// Of a pod that is over, the volumes go: it may have had to end because of what lies in them. Its logs stay.
+    fn clear(&mut self, pod: &Pod) {
+        if self.is_over(pod) && !std::mem::replace(&mut self.cleared, true) {
+            self.inputs.places.clear();
+            super::act::remove_volumes(&self.context, &pod.uid);
+        }
     }
 
     async fn observe(&mut self) {
@@ -354,7 +371,9 @@ impl Worker {
         if !self.prepared && sandbox.is_some() && !self.seen.containers.is_empty() {
             self.prepared = true;
             self.keep();
-            self.refresh().await;
+            if !self.is_over(&self.pod()) {
+                self.refresh().await;
+            }
         }
         let host_ips = &self.context.facts.ips;
         self.seen.sandbox = sandbox.filter(|_| self.prepared).map(|sandbox| Sandbox {
@@ -480,7 +499,7 @@ impl Worker {
         while let Ok(note) = self.notes.try_recv() {
             self.take_in(note);
         }
-        if self.has_written_volumes() && self.now() >= self.refreshed_at + REFRESH_EVERY {
+        if self.has_written_volumes() && wait::is_over(self.refreshed_at, REFRESH_EVERY, self.now()) {
             self.refresh().await;
         }
     }

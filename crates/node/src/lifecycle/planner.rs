@@ -158,8 +158,8 @@ impl<'a> Planner<'a> {
 
     fn prepare(&mut self) {
         match &self.seen.setup_error {
-            Some(error) if restart::retry_setup(error) > self.now => {
-                let until = restart::retry_setup(error);
+            Some(error) if restart::retry_setup(error, self.now) > self.now => {
+                let until = restart::retry_setup(error, self.now);
                 self.waiting.push(WaitingOn::Setup { message: error.message.clone(), until });
                 self.recheck(until);
             }
@@ -266,7 +266,7 @@ impl<'a> Planner<'a> {
         let Some(record) = self.seen.latest(&container.name) else { return Step::Pending };
         let Some(exit) = record.exit() else { return Step::Pending };
         let backoff = restart::backoff(record, exit);
-        let until = restart::due(exit, backoff);
+        let until = restart::due(exit, backoff, self.now);
         if until > self.now {
             let (container, delay_seconds) = (container.name.clone(), backoff.delay_seconds);
             self.waiting.push(WaitingOn::BackOff { container, delay_seconds, until });
@@ -280,13 +280,14 @@ impl<'a> Planner<'a> {
     /// The last attempt made no container, and it is too early to try again.
     fn retry_later(&mut self, container: &Container) -> bool {
         let Some(error) = self.seen.start_errors.get(&container.name) else { return false };
-        let until = restart::retry_start(error);
+        let until = restart::retry_start(error, self.now);
         if until <= self.now {
             return false;
         }
         let container = container.name.clone();
-        if error.is_of_pulling() && self.now < error.at + restart::PULL_ERROR_SHOWN {
-            self.recheck(error.at + restart::PULL_ERROR_SHOWN);
+        let shown = restart::pull_error_shown(error, self.now);
+        if error.is_of_pulling() && self.now < shown {
+            self.recheck(shown);
             self.waiting.push(WaitingOn::StartRetry { container, until });
         } else if error.is_of_pulling() {
             self.waiting.push(WaitingOn::ImageBackOff { container, until });
@@ -365,7 +366,7 @@ impl<'a> Planner<'a> {
         for container in self.pod.all_containers() {
             let Some(record) = self.seen.latest(&container.name) else { continue };
             for kind in kinds {
-                match probe::due(container, *kind, self.seen) {
+                match probe::due(container, *kind, self.seen, self.now) {
                     Some(at) if at <= self.now => {
                         let (container, id) = (container.name.clone(), record.id.clone());
                         self.actions.push(Action::Probe { container, id, kind: *kind });

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::facts::{Container, Probe};
 use super::observed::{ContainerState, Observed};
+use crate::wait;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProbeKind {
@@ -89,7 +90,7 @@ pub fn fatal<'a>(container: &'a Container, seen: &Observed) -> Option<(ProbeKind
 }
 
 /// When the probe is to run next: now or in the past means at once, `None` means not before something else changes.
-pub fn due(container: &Container, kind: ProbeKind, seen: &Observed) -> Option<Timestamp> {
+pub fn due(container: &Container, kind: ProbeKind, seen: &Observed, now: Timestamp) -> Option<Timestamp> {
     let probe = kind.of(container)?;
     let record = seen.latest(&container.name)?;
     let ContainerState::Running { started_at } = record.state else { return None };
@@ -100,15 +101,11 @@ pub fn due(container: &Container, kind: ProbeKind, seen: &Observed) -> Option<Ti
     if state.is_some_and(|state| state.in_flight) || on_hold || startup == is_started(container, seen) {
         return None;
     }
+    // Beyond all time: that is how a probe says "never".
     match state.and_then(|state| state.last_at) {
-        Some(last) => later(last, Duration::from_secs(probe.period_seconds.max(0).unsigned_abs())),
-        None => later(started_at, probe.initial_delay),
+        Some(last) => wait::over(last, Duration::from_secs(probe.period_seconds.max(0).unsigned_abs()), now),
+        None => wait::over(started_at, probe.initial_delay, now),
     }
-}
-
-/// `None` where the sum is beyond all time, which is how a probe says "never".
-fn later(at: Timestamp, wait: Duration) -> Option<Timestamp> {
-    at.checked_add(wait).ok()
 }
 
 fn verdict(container: &Container, kind: ProbeKind, seen: &Observed) -> Option<bool> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::observed::{ContainerRecord, Exit, SetupError, StartError};
+use crate::wait;
 
 /// The kubelet's first delay.
 const BACKOFF_FIRST_SECONDS: i64 = 10;
@@ -19,7 +20,7 @@ const SETUP_RETRY_FIRST: Duration = Duration::from_millis(500);
 const SETUP_RETRY_MAX: Duration = Duration::from_secs(122);
 
 /// So long a failed pull shows as itself; then, as the wait for the next.
-pub const PULL_ERROR_SHOWN: Duration = Duration::from_secs(2);
+const PULL_ERROR_SHOWN: Duration = Duration::from_secs(2);
 
 /// How long after its exit a container is started again, and what its successor will have to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,19 +37,29 @@ pub fn backoff(record: &ContainerRecord, exit: &Exit) -> Backoff {
     Backoff { delay_seconds, next_delay_seconds }
 }
 
-/// When a container may be started again; the exit is in the past.
-pub fn due(exit: &Exit, backoff: Backoff) -> Timestamp {
-    exit.finished_at + Duration::from_secs(backoff.delay_seconds.unsigned_abs())
+/// When a container may be started again.
+pub fn due(exit: &Exit, backoff: Backoff, now: Timestamp) -> Timestamp {
+    after(exit.finished_at, Duration::from_secs(backoff.delay_seconds.unsigned_abs()), now)
 }
 
 /// When to try again to make a container: after 10 s, 20 s ... 300 s.
-pub fn retry_start(error: &StartError) -> Timestamp {
+pub fn retry_start(error: &StartError, now: Timestamp) -> Timestamp {
     let doublings = error.failures.saturating_sub(1).min(5);
-    error.at + Duration::from_secs((BACKOFF_FIRST_SECONDS << doublings).min(BACKOFF_MAX_SECONDS).unsigned_abs())
+    let seconds = (BACKOFF_FIRST_SECONDS << doublings).min(BACKOFF_MAX_SECONDS).unsigned_abs();
+    after(error.at, Duration::from_secs(seconds), now)
 }
 
 /// When to try again to prepare the sandbox.
-pub fn retry_setup(error: &SetupError) -> Timestamp {
+pub fn retry_setup(error: &SetupError, now: Timestamp) -> Timestamp {
     let doublings = error.failures.saturating_sub(1).min(8);
-    error.at + (SETUP_RETRY_FIRST * (1 << doublings)).min(SETUP_RETRY_MAX)
+    after(error.at, (SETUP_RETRY_FIRST * (1 << doublings)).min(SETUP_RETRY_MAX), now)
+}
+
+/// Until when a failed pull shows as itself.
+pub fn pull_error_shown(error: &StartError, now: Timestamp) -> Timestamp {
+    after(error.at, PULL_ERROR_SHOWN, now)
+}
+
+fn after(at: Timestamp, wait: Duration, now: Timestamp) -> Timestamp {
+    wait::over(at, wait, now).unwrap_or(Timestamp::MAX)
 }

@@ -1,6 +1,6 @@
 //! Rows: a pod, what happens to it step by step, and what the planner makes of it.
 //!
-//! Steps: `exit NAME CODE`, `+10s` (time passes), `pass|fail NAME startup|readiness|liveness`, `delete GRACE`,
+//! Steps: `exit NAME CODE`, `+10s` (time passes), `-10s` (the clock is set back), `pass|fail NAME startup|readiness|liveness`, `delete GRACE`,
 //! `error NAME REASON`, `pull NAME` and `pulled NAME` (its image is being fetched), `broken WHY` and `mended` (preparing fails, or no more)`, `phase NAME`. After each, the world obeys the plan (preparing and starting work at once,
 //! stopping and probing do not) and writes what it was told and what the status says.
 
@@ -75,6 +75,9 @@ impl World {
             ["phase", phase] => self.object["status"]["phase"] = phase.into(),
             [time] if time.starts_with('+') => {
                 self.now += Duration::from_secs(time.trim_matches(['+', 's']).parse().unwrap());
+            }
+            [time] if time.starts_with('-') => {
+                self.now -= Duration::from_secs(time.trim_matches(['-', 's']).parse().unwrap());
             }
             _ => panic!("unknown step {step}"),
         }
@@ -220,6 +223,87 @@ fn runs_and_is_ready_at_once_without_probes() {
           start main #0
           Running; main: running, started, ready
     "#]],
+    );
+}
+
+/// Nobody waits for the time before to come again.
+#[test]
+fn a_clock_that_is_set_back() {
+    let mut probed = pod("Always");
+    probed["containers"][0]["readinessProbe"] = json!({ "exec": { "command": ["x"] }, "periodSeconds": 10 });
+    check(
+        probed,
+        "start; pass main readiness; -600s; pass main readiness; +10s",
+        expect![[r#"
+            start
+              prepare
+              start main #0
+              probe main Readiness
+              Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; main: running, started
+            pass main readiness
+              Running; main: running, started, ready; recheck in 10s
+            -600s
+              probe main Readiness
+              Running; main: running, started, ready
+            pass main readiness
+              Running; main: running, started, ready; recheck in 10s
+            +10s
+              probe main Readiness
+              Running; main: running, started, ready
+        "#]],
+    );
+    check(
+        pod("Always"),
+        "start; exit main 3; exit main 3; -600s; exit main 3; +20s",
+        expect![[r#"
+            start
+              prepare
+              start main #0
+              Running; main: running, started, ready
+            exit main 3
+              start main #1
+              Running; main: running, last terminated Error 3, started, ready, restarts 1
+            exit main 3
+              Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; main: waiting CrashLoopBackOff (back-off 10s restarting failed container=main pod=p_default(u1)), last terminated Error 3, restarts 1; recheck in 10s
+            -600s
+              start main #2
+              Running; main: running, last terminated Error 3, started, ready, restarts 2
+            exit main 3
+              Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; main: waiting CrashLoopBackOff (back-off 20s restarting failed container=main pod=p_default(u1)), last terminated Error 3, restarts 2; recheck in 20s
+            +20s
+              start main #3
+              Running; main: running, last terminated Error 3, started, ready, restarts 3
+        "#]],
+    );
+    check(
+        pod("Always"),
+        "error main CreateContainerError; -600s",
+        expect![[r#"
+            error main CreateContainerError
+              prepare
+              Pending; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; main: waiting CreateContainerError (why); recheck in 10s
+            -600s
+              start main #0
+              Running; main: running, started, ready
+        "#]],
+    );
+    check(
+        pod("Always"),
+        "broken why; -600s; mended; +1s",
+        expect![[r#"
+            broken why
+              cannot prepare
+              Pending; !PodReadyToStartContainers ; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; main: waiting ContainerCreating; recheck in 0s
+            -600s
+              cannot prepare
+              Pending; !PodReadyToStartContainers ; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; main: waiting ContainerCreating; recheck in 1s
+            mended
+              Pending; !PodReadyToStartContainers ; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; main: waiting ContainerCreating; recheck in 1s
+            +1s
+              prepare
+              start main #0
+              Running; main: running, started, ready
+        "#]],
     );
 }
 

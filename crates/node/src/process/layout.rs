@@ -13,10 +13,13 @@
 //! PODS/UID/logs/NAME/ATTEMPT.log               in CRI format; older parts .log.1, .log.2 ...
 //! ```
 
+use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -144,9 +147,54 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
 
 /// Writes a JSON file so that it is there as a whole or not at all, also after a power cut.
 pub fn write<T: Serialize>(path: &Path, value: &T) -> std::io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let mut file = std::fs::File::create(&temporary)?;
-    file.write_all(&serde_json::to_vec(value)?)?;
+    let bytes = serde_json::to_vec(value)?;
+    let temporary = temporary(path);
+    // What [`reserve`] has set aside for it is written over, not given back.
+    let mut file = File::options().create(true).write(true).truncate(false).open(&temporary)?;
+    file.write_all(&bytes)?;
+    file.set_len(bytes.len() as u64)?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)
+}
+
+/// Sets room on the disk aside, so that a [`write`] of up to so many bytes succeeds when the disk is full.
+pub fn reserve(path: &Path, bytes: u64) -> std::io::Result<()> {
+    let mut file = File::create(temporary(path))?;
+    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+        // Not every file system can; and some would have to be asked again.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => {
+            (0..bytes.div_ceil(512)).try_for_each(|_| file.write_all(&[b' '; 512]))
+        }
+        done => Ok(done?),
+    }
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    path.with_extension("tmp")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever was left of an earlier attempt to write, the file is what was written last.
+    #[test]
+    fn files_are_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        let check = |left: &str, value: &str| {
+            std::fs::write(temporary(&path), left).unwrap();
+            write(&path, &value).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("\"{value}\""), "over {left:?}");
+            assert_eq!(names(dir.path()), ["a.json"]);
+        };
+        check("", "first");
+        check("\"what was never finis", "x");
+        check("\"sho", "longer than what was there");
+        reserve(&path, 5000).unwrap();
+        assert_eq!(std::fs::metadata(temporary(&path)).unwrap().len(), 5000);
+        assert_eq!(read::<String>(&path).unwrap(), "longer than what was there", "what is reserved is not believed");
+        write(&path, &"in it").unwrap();
+        assert_eq!(read::<String>(&path).unwrap(), "in it");
+    }
 }

@@ -108,6 +108,10 @@ impl ProcessRuntime {
 
     fn record(&self, key: &ContainerKey) -> Option<ContainerRecord> {
         let dir = self.layout.attempt(key);
+        // An agent that died, or a disk that was full, before there was anything to run.
+        if ["spec.json", "state.json", "exit.json"].iter().all(|file| !dir.join(file).exists()) {
+            return None;
+        }
         // What has become unreadable was written once, and may run: it must not be forgotten.
         let spec: ShimSpec = layout::read(&dir.join("spec.json")).unwrap_or_default();
         Some(ContainerRecord {
@@ -201,11 +205,14 @@ impl ProcessRuntime {
         let mut child = command.spawn()?;
         let mut said = Vec::new();
         if let Some(mut stdout) = child.stdout.take() {
-            // It says nothing, but it closes its end once the container runs or word of its failure is on disk.
+            // It closes its end once the container runs or word of its failure is on disk. It speaks if there is neither.
             let _ = tokio::time::timeout(START_TIMEOUT, stdout.read_to_end(&mut said)).await;
         }
         tokio::spawn(async move { child.wait().await });
-        Ok(())
+        match String::from_utf8_lossy(&said).trim() {
+            "" => Ok(()),
+            complaint => Err(io::Error::other(complaint)),
+        }
     }
 
     /// Several runtimes may share a directory of pods.
@@ -251,8 +258,20 @@ impl ProcessRuntime {
     /// Has a shim run what the spec says; returns once it runs, or its end is on record.
     ///
     /// # Errors
-    /// If there is not even a shim.
+    /// If there is not even a shim, or it found no room to work in. Nothing is left of it then.
     pub async fn launch(&self, key: &ContainerKey, spec: &ShimSpec) -> Result<(), StartFailure> {
+        let launched = self.try_launch(key, spec).await;
+        if launched.is_err() {
+            spec.cgroups.iter().for_each(CgroupSeat::kill_all);
+            spec.cgroups.iter().for_each(CgroupSeat::remove);
+            if let Err(error) = self.remove_attempt(key) {
+                tracing::warn!(container = key.name, %error, "a container that was not started is not removed");
+            }
+        }
+        launched
+    }
+
+    async fn try_launch(&self, key: &ContainerKey, spec: &ShimSpec) -> Result<(), StartFailure> {
         let failed = |what: &str, error: io::Error| StartFailure {
             reason: "CreateContainerError".into(),
             message: format!("cannot {what} for container {}: {error}", key.name),

@@ -94,13 +94,27 @@ impl Log {
             // If turning over fails, the current file just grows on.
             let _ = self.turn_over();
         }
-        if self.file.write_all(out).is_ok() {
-            self.bytes += out.len() as u64;
+        let mut written = 0;
+        while written < out.len() {
+            match self.file.write(&out[written..]) {
+                Ok(count @ 1..) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => break,
+            }
+        }
+        // A line is there as a whole or not at all, or the next would be taken for its end.
+        let whole = out[..written].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        self.bytes += whole as u64;
+        if whole < written {
+            let _ = self.file.set_len(self.bytes);
         }
     }
 
     fn turn_over(&mut self) -> io::Result<()> {
         let part = |number: u32| PathBuf::from(format!("{}.{number}", self.path.display()));
+        // First of all, since the disk may have no room for it.
+        let new = PathBuf::from(format!("{}.new", self.path.display()));
+        let file = OpenOptions::new().create(true).append(true).open(&new)?;
         for number in (1..self.files.saturating_sub(1)).rev() {
             let _ = std::fs::rename(part(number), part(number + 1));
         }
@@ -109,7 +123,8 @@ impl Log {
         } else {
             std::fs::remove_file(&self.path)?;
         }
-        self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        std::fs::rename(&new, &self.path)?;
+        self.file = file;
         self.bytes = 0;
         Ok(())
     }
@@ -167,5 +182,12 @@ mod tests {
         assert!(held("0.log.1").contains("line 8"));
         assert!(held("0.log.2").contains("line 7"));
         assert!(!dir.path().join("0.log.3").exists());
+        // No new file can be made: the current one grows on, and nothing else is moved.
+        std::fs::create_dir(dir.path().join("0.log.new")).unwrap();
+        log.feed(&mut stream, b"line 10\n", Timestamp::UNIX_EPOCH);
+        log.feed(&mut stream, b"line 11\n", Timestamp::UNIX_EPOCH);
+        assert!(held("0.log").contains("line 9") && held("0.log").contains("line 10"));
+        assert!(held("0.log").contains("line 11"));
+        assert!(held("0.log.1").contains("line 8"));
     }
 }

@@ -14,6 +14,7 @@ pub(super) use attach::SOCKET as ATTACH_SOCKET;
 pub(super) use mounts::CREATED as CREATED_MOUNT_POINTS;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -72,7 +73,11 @@ pub fn shim_main(args: impl IntoIterator<Item = OsString>) -> i32 {
 pub fn shim_main_with(args: impl IntoIterator<Item = OsString>, enclosure: &mut dyn Enclosure) -> i32 {
     let args: Vec<OsString> = args.into_iter().collect();
     let outcome = match args.as_slice() {
-        [dir] => supervise::run(Path::new(dir), enclosure).map_err(|message| NotStarted { exit_code: 1, message }),
+        [dir] => supervise::run(Path::new(dir), enclosure).map_err(|message| {
+            // Heard by the agent until the container runs, and by nobody from then on.
+            let _ = writeln!(std::io::stdout(), "{message}");
+            NotStarted { exit_code: 1, message }
+        }),
         [verb, dir, command @ ..] if verb == "exec" && !command.is_empty() => {
             exec::run(Path::new(dir), command, enclosure)
         }

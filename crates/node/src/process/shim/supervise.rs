@@ -30,6 +30,8 @@ const SILENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
 const START_FAILED: i32 = 128;
 /// As much of a termination message as the kubelet takes.
 const TERMINATION_MESSAGE_BYTES: u64 = 4096;
+/// What is set aside on the disk for each word of the container's fate.
+const WORD_BYTES: u64 = 8 * 1024;
 /// As much as a pipe of Linux holds.
 const CHUNK_BYTES: usize = 64 * 1024;
 
@@ -38,6 +40,10 @@ pub(super) fn run(dir: &Path, enclosure: &mut dyn Enclosure) -> Result<(), Strin
     std::env::set_current_dir(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     // From here on files are found relative to the working directory: volumes may be mounted over the path to it.
     let spec: ShimSpec = layout::read(Path::new("spec.json")).ok_or("spec.json: missing or broken")?;
+    // A container that runs must be known to run, and its end must be known, also when the disk is full by then.
+    for file in ["state.json", "exit.json"] {
+        layout::reserve(Path::new(file), WORD_BYTES).map_err(|error| format!("{file}: {error}"))?;
+    }
     // Fails only where we lead a session already.
     let _ = rustix::process::setsid();
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(|error| error.to_string())?;
@@ -257,7 +263,10 @@ fn tell_the_agent() {
 }
 
 fn finish(exit: Exit) -> Result<(), String> {
-    layout::write(Path::new("exit.json"), &exit).map_err(|error| format!("exit.json: {error}"))
+    let file = Path::new("exit.json");
+    // Of a long message there may be more than was set aside. How it ended is worth more than what it said.
+    let written = layout::write(file, &exit).or_else(|_| layout::write(file, &Exit { message: String::new(), ..exit }));
+    written.map_err(|error| format!("exit.json: {error}"))
 }
 
 /// Waits until something has come: output, which is logged and shown, a client, or the container's end. Clients are only

@@ -1,0 +1,108 @@
+//! A containerd of the test's own on one of its hosts: its root, state and socket, all gone with the test.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use crate::image;
+use crate::support::hosts::Network;
+use crate::support::wait_for;
+use crate::world::Running;
+
+pub struct Containerd {
+    dir: PathBuf,
+    daemon: Option<Running>,
+}
+
+impl Containerd {
+    /// `dir` is made. Its path is short, since a socket's may have no more than 108 bytes.
+    pub fn start(network: &Network, host: u32, dir: PathBuf) -> Self {
+        write_config(&dir);
+        let mut containerd = Self { dir, daemon: None };
+        containerd.resume(network, host);
+        containerd.import("localhost/pause:1", &["/bin/busybox", "sleep", "2147483647"]);
+        containerd
+    }
+
+    /// Starts again after [`Self::kill`].
+    pub fn resume(&mut self, network: &Network, host: u32) {
+        let log = std::fs::File::options().create(true).append(true).open(self.dir.join("log")).unwrap();
+        let mut command = network.on(host, "containerd");
+        command.arg("-c").arg(self.dir.join("config.toml")).stdin(Stdio::null());
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        self.daemon = Some(Running::start(&mut command));
+        wait_for("containerd answers", || self.ctr(&["version"]).status.success().then_some(()));
+    }
+
+    /// As `kill -9` does.
+    pub fn kill(&mut self) {
+        self.daemon = None;
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join("c.sock")
+    }
+
+    pub fn import(&self, name: &str, entrypoint: &[&str]) {
+        let file = self.dir.join("image.tar");
+        image::pack(&file, name, entrypoint);
+        let done = self.ctr(&["images", "import", &file.display().to_string()]);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// The names of all its containers, sandboxes among them.
+    pub fn containers(&self) -> Vec<String> {
+        let listed = self.ctr(&["containers", "list", "-q"]);
+        assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+        String::from_utf8_lossy(&listed.stdout).lines().map(str::to_string).collect()
+    }
+
+    /// Ends what a failed test has left, one by one, through containerd's own tool.
+    pub fn end_all(&self) {
+        let tasks = self.ctr(&["tasks", "list", "-q"]);
+        for task in String::from_utf8_lossy(&tasks.stdout).lines() {
+            self.ctr(&["tasks", "delete", "-f", task]);
+        }
+    }
+
+    fn ctr(&self, words: &[&str]) -> Output {
+        Command::new("ctr").arg("-a").arg(self.socket()).args(["-n", "k8s.io"]).args(words).output().unwrap()
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        self.end_all();
+        self.kill();
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+        for mount in points.filter(|at| Path::new(at).starts_with(&self.dir)) {
+            let _ = Command::new("umount").args(["-l", mount]).status();
+        }
+    }
+}
+
+fn write_config(dir: &Path) {
+    let at = dir.display();
+    std::fs::create_dir_all(dir.join("net.d")).unwrap();
+    let config = format!(
+        r#"version = 2
+root = "{at}/root"
+state = "{at}/state"
+[grpc]
+  address = "{at}/c.sock"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "localhost/pause:1"
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "{at}/net.d"
+"#
+    );
+    std::fs::write(dir.join("config.toml"), config).unwrap();
+    // Without a network for pods the node would not be ready.
+    let network = format!(
+        r#"{{"cniVersion":"0.4.0","name":"bs","plugins":[{{"type":"bridge","bridge":"bs0","isGateway":true,
+  "ipam":{{"type":"host-local","dataDir":"{at}/ipam","ranges":[[{{"subnet":"10.213.0.0/24"}}]]}}}}]}}"#
+    );
+    std::fs::write(dir.join("net.d/10-bs.conflist"), network).unwrap();
+}

@@ -1,0 +1,340 @@
+//! A fleet on four machines: host 1 serves, and each of the others runs pods in its own way.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use backstay_api::Clock;
+use backstay_node::process::layout::{self, ShimState};
+use backstay_node::process::{ProcessRuntime, ShimCommand};
+use backstay_node::runtime::Runtime;
+use backstay_oci::registry::Registry;
+use backstay_oci::store::Store;
+use backstay_oci::{OciRuntime, StoredImages};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::containerd::Containerd;
+use crate::image;
+use crate::support::hosts::Network;
+use crate::support::{Ran, clients, run, wait_for};
+
+/// The host with each runtime. Its node is named after it.
+pub const CRI: u32 = 2;
+pub const OCI: u32 = 3;
+pub const PROCESS: u32 = 4;
+pub const NODES: [u32; 3] = [CRI, OCI, PROCESS];
+
+/// A program on a host, killed when dropped.
+pub struct Running(Child);
+
+impl Running {
+    pub fn start(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}")))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // `nsenter` has become the program itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What users see of the pod on a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    pub name: String,
+    pub uid: String,
+    /// The environment variable VERSION of its template.
+    pub version: String,
+    /// Of its container now; empty: there is none.
+    pub container: String,
+    pub restarts: u64,
+    /// Why its container waits; empty if it runs.
+    pub waiting: String,
+}
+
+pub struct World {
+    pub containerd: Containerd,
+    pub network: Network,
+    server: Option<Running>,
+    agents: Vec<Option<Running>>,
+    /// Of all pods that were ever seen.
+    uids: BTreeSet<String>,
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    /// With the images of `names` on those hosts that have images.
+    pub fn new(images: &[&str]) -> Self {
+        let dir = tempfile::Builder::new().prefix("bs").tempdir_in("/run").unwrap();
+        let network = Network::new(4);
+        let containerd = Containerd::start(&network, CRI, dir.path().join("c"));
+        let agents = NODES.map(|_| None).into();
+        let mut world = Self { containerd, network, server: None, agents, uids: BTreeSet::new(), dir };
+        world.serve();
+        let url = format!("https://{}:6443", world.network.address(1));
+        let printed = world.backstay(&["token", "create", "--agent-server", &url]).ok();
+        let words: Vec<&str> = printed.split_whitespace().collect();
+        assert_eq!(words[..2], ["backstay", "agent"], "{printed}");
+        for node in NODES {
+            world.start_agent(node, &words[2..]);
+        }
+        for node in NODES {
+            world.wait_node(node, "True");
+        }
+        for name in images {
+            world.containerd.import(name, &["/bin/sh"]);
+            world.import(name);
+        }
+        world
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn data_dir(&self, node: u32) -> PathBuf {
+        self.path(&format!("agent{node}"))
+    }
+
+    /// By our own verb, while the agent runs.
+    fn import(&self, name: &str) {
+        let file = self.path("image.tar");
+        // Two images with the same content would be one.
+        image::pack(&file, name, &["/bin/echo", name]);
+        let mut command = self.network.on(OCI, env!("CARGO_BIN_EXE_backstay"));
+        command.args(["image", "import"]).arg(&file).arg("--data-dir").arg(self.data_dir(OCI));
+        assert!(run(&mut command).ok().contains(name));
+    }
+
+    pub fn serve(&mut self) {
+        let mut command = self.network.on(1, env!("CARGO_BIN_EXE_backstay"));
+        let listen = format!("{}:6443", self.network.address(1));
+        command.args(["server", "--listen", &listen, "--node-monitor-grace-period", "8s", "--data-dir"]);
+        command.arg(self.path("server")).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(self.log("server"));
+        let mut server = Running::start(&mut command);
+        let mut line = String::new();
+        BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.starts_with("backstay: ready "), "{line}");
+        self.server = Some(server);
+    }
+
+    pub fn kill_server(&mut self) {
+        self.server = None;
+    }
+
+    /// `words`: as they were printed to join; none for a machine that has joined.
+    pub fn start_agent(&mut self, node: u32, words: &[&str]) {
+        let mut command = self.network.on(node, env!("CARGO_BIN_EXE_backstay"));
+        command.arg("agent").args(words).args(["--node-name", &format!("n{node}"), "--data-dir"]);
+        command.arg(self.data_dir(node)).arg("--runtime");
+        match node {
+            CRI => command.args(["cri", "--cri-socket"]).arg(self.containerd.socket()),
+            OCI => command.arg("oci"),
+            _ => command.arg("process"),
+        };
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(self.log(&format!("agent{node}")));
+        self.agents[node as usize - 2] = Some(Running::start(&mut command));
+    }
+
+    pub fn kill_agent(&mut self, node: u32) {
+        self.agents[node as usize - 2] = None;
+    }
+
+    fn log(&self, name: &str) -> Stdio {
+        let file = std::fs::File::options().create(true).append(true).open(self.path(&format!("{name}.log"))).unwrap();
+        file.into()
+    }
+
+    /// The process that keeps the container on this node.
+    pub fn shim(&self, node: u32) -> u32 {
+        if node == CRI {
+            let socket = self.containerd.socket();
+            let shims = processes_about(&socket).into_iter().filter(|(_, words)| words.contains("containerd-shim"));
+            let shims: Vec<u32> = shims.map(|(pid, _)| pid).collect();
+            assert_eq!(shims.len(), 1, "one for each pod");
+            return shims[0];
+        }
+        let pods = self.data_dir(node).join("pods");
+        let uid = &layout::names(&pods)[0];
+        let attempts = pods.join(uid).join("containers/main");
+        let last = layout::attempt_numbers(&attempts).pop().expect("it has run");
+        let state: ShimState = layout::read(&attempts.join(last.to_string()).join("state.json")).expect("it runs");
+        state.shim_pid as u32
+    }
+
+    /// A client on the server's host.
+    pub fn client(&self, program: &str, arguments: &[&str]) -> Ran {
+        let mut command = self.network.on(1, program);
+        command.env("KUBECONFIG", self.path("server/admin.kubeconfig")).env("HOME", self.dir.path());
+        run(command.args(arguments))
+    }
+
+    pub fn backstay(&self, arguments: &[&str]) -> Ran {
+        self.client(env!("CARGO_BIN_EXE_backstay"), arguments)
+    }
+
+    /// Our own command line, and the newest kubectl if there is one.
+    pub fn programs(&self) -> Vec<String> {
+        let kubectl = clients::kubectls().pop().map(|kubectl| kubectl.program.display().to_string());
+        if kubectl.is_none() {
+            clients::say("SKIPPED: no kubectl is installed; run `cargo xtask clients`");
+        }
+        kubectl.into_iter().chain([env!("CARGO_BIN_EXE_backstay").to_string()]).collect()
+    }
+
+    pub fn wait_node(&self, node: u32, ready: &str) {
+        wait_for(&format!("n{node} is ready: {ready}"), || {
+            let path = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}";
+            (self.backstay(&["get", "node", &format!("n{node}"), "-o", path]).stdout == ready).then_some(())
+        });
+    }
+
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.backstay(arguments).ok()).expect("JSON")
+    }
+
+    /// The pod on a node; of two, of which one is going, the newer one.
+    pub fn pod(&mut self, node: u32) -> Pod {
+        self.find_pod(node).unwrap_or_else(|| panic!("no pod on n{node}"))
+    }
+
+    pub fn find_pod(&mut self, node: u32) -> Option<Pod> {
+        let selector = format!("--field-selector=spec.nodeName=n{node}");
+        let list = self.json(&["get", "pods", &selector, "-o", "json"]);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
+        let pods = list["items"].as_array().expect("a list");
+        self.uids.extend(pods.iter().map(|pod| text(&pod["metadata"]["uid"])));
+        let pod = pods.iter().max_by_key(|pod| text(&pod["metadata"]["creationTimestamp"]))?;
+        let status = &pod["status"]["containerStatuses"][0];
+        Some(Pod {
+            name: text(&pod["metadata"]["name"]),
+            uid: text(&pod["metadata"]["uid"]),
+            version: text(&pod["spec"]["containers"][0]["env"][0]["value"]),
+            container: text(&status["containerID"]),
+            restarts: status["restartCount"].as_u64().unwrap_or_default(),
+            waiting: text(&status["state"]["waiting"]["reason"]),
+        })
+    }
+
+    /// Those that there are now, in mid-rollout.
+    pub fn pods_now(&mut self) -> Vec<Pod> {
+        NODES.iter().filter_map(|node| self.find_pod(*node)).collect()
+    }
+
+    pub fn pods(&mut self) -> Vec<Pod> {
+        NODES.map(|node| self.pod(node)).into()
+    }
+
+    /// What the pod's container has written, line by line, as it lies on the host: also while nobody reaches it.
+    pub fn said_on_host(&self, node: u32, pod: &Pod) -> Vec<String> {
+        let dir = self.data_dir(node).join("pods").join(&pod.uid).join("logs/main");
+        let text = |name: &String| std::fs::read_to_string(dir.join(name)).unwrap_or_default();
+        let all: String = layout::names(&dir).iter().map(text).collect();
+        let whole = all.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+        // After stamp, stream, and a letter.
+        whole.filter_map(|line| line.splitn(4, ' ').nth(3)).map(str::to_string).collect()
+    }
+
+    /// Waits until the pod's container has written more.
+    pub fn wait_more_said(&self, node: u32, pod: &Pod) {
+        let lines = self.said_on_host(node, pod).len();
+        wait_for(&format!("{} on n{node} writes on", pod.name), || {
+            (self.said_on_host(node, pod).len() > lines + 5).then_some(())
+        });
+    }
+
+    /// Waits until each node's containers can be reached from the server again.
+    pub fn wait_reached(&mut self, nodes: &[u32]) {
+        for &node in nodes {
+            let pod = self.pod(node).name;
+            wait_for(&format!("n{node} is reached"), || {
+                (self.backstay(&["exec", &pod, "--", "/bin/true"]).code == Some(0)).then_some(())
+            });
+        }
+    }
+
+    /// What is left of pods on the hosts, in words; nothing once all of them are gone.
+    pub fn leftovers(&self) -> Vec<String> {
+        let mut left: Vec<String> = Vec::new();
+        for node in NODES {
+            let names = layout::names(&self.data_dir(node).join("pods"));
+            left.extend(names.iter().map(|name| format!("files of {name} on n{node}")));
+        }
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+        left.extend(points.filter(|at| Path::new(at).starts_with(&self.dir)).map(|at| format!("a mount at {at}")));
+        left.extend(self.containerd.containers().iter().map(|name| format!("container {name}")));
+        left.extend(self.cgroups().iter().map(|dir| format!("cgroup {}", dir.display())));
+        let shims = processes_about(self.dir.path()).into_iter().filter(|(_, words)| words.contains("shim"));
+        left.extend(shims.map(|(pid, words)| format!("process {pid}: {words}")));
+        left
+    }
+
+    /// Those whose path tells of a pod that was ever seen.
+    fn cgroups(&self) -> Vec<PathBuf> {
+        let (mut found, mut dirs) = (Vec::new(), vec![PathBuf::from("/sys/fs/cgroup")]);
+        while let Some(dir) = dirs.pop() {
+            let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if self.uids.iter().any(|uid| name.contains(uid.as_str())) {
+                found.push(dir.clone());
+            }
+            let below = std::fs::read_dir(&dir).into_iter().flatten().flatten();
+            dirs.extend(below.filter(|it| it.file_type().is_ok_and(|kind| kind.is_dir())).map(|it| it.path()));
+        }
+        found
+    }
+}
+
+/// Processes whose command line names something below `path`, with that line.
+fn processes_about(path: &Path) -> Vec<(u32, String)> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let with_words = pids.filter_map(|pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let is_about = line.windows(path.as_os_str().len()).any(|part| part == path.as_os_str().as_bytes());
+        is_about.then(|| (pid, String::from_utf8_lossy(&line).replace('\0', " ")))
+    });
+    with_words.collect()
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for name in ["server", "agent2", "agent3", "agent4"] {
+                let log = std::fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default();
+                let lines: Vec<&str> = log.lines().collect();
+                eprintln!("--- {name}\n{}", lines[lines.len().saturating_sub(30)..].join("\n"));
+            }
+        }
+        // What outlives an agent by design must not outlive a test.
+        self.agents.clear();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let clock = || Clock::new(Timestamp::now);
+            let shim = || ShimCommand(vec![env!("CARGO_BIN_EXE_backstay").into(), "shim".into()]);
+            let shims = |node| ProcessRuntime::new(self.data_dir(node).join("pods"), shim(), clock()).unwrap();
+            end_pods(&shims(PROCESS)).await;
+            let store = Store::open(&self.data_dir(OCI).join("images")).unwrap();
+            let images = StoredImages { store, registry: Arc::new(Registry::new().unwrap()) };
+            end_pods(&OciRuntime::new(shims(OCI), images)).await;
+        });
+        self.containerd.end_all();
+        for dir in self.cgroups() {
+            // The outer ones come first.
+            let _ = Command::new("find").arg(dir).args(["-depth", "-type", "d", "-exec", "rmdir", "{}", ";"]).output();
+        }
+    }
+}
+
+async fn end_pods(runtime: &dyn Runtime) {
+    for pod in runtime.pods().await.unwrap() {
+        let _ = runtime.remove(&pod.uid).await;
+    }
+}
