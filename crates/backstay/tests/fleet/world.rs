@@ -323,7 +323,7 @@ impl Drop for World {
             end_pods(&shims(PROCESS)).await;
             let store = Store::open(&self.data_dir(OCI).join("images")).unwrap();
             let images = StoredImages { store, registry: Arc::new(Registry::new().unwrap()) };
-            end_pods(&OciRuntime::new(shims(OCI), images)).await;
+            end_pods(&OciRuntime::new(shims(OCI), images, backstay_oci::Network::default())).await;
         });
         self.containerd.end_all();
         for dir in self.cgroups() {
