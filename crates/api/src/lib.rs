@@ -5,6 +5,7 @@
 //! No I/O, no clock, no randomness: they come in as arguments.
 
 pub mod canonical;
+pub mod causes;
 pub mod cel;
 pub mod crd;
 pub mod decode;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use backstay_api::causes::chain;
 use backstay_streams::BoxDuplex;
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
@@ -13,7 +14,6 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::Value;
 
-use crate::config::chain;
 use crate::error::{ApiError, Failure, Outcome};
 use crate::io::Io;
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use backstay_api::causes::chain;
 use backstay_api::meta;
 use backstay_api::resources::Resource;
 use serde_json::Value;
@@ -52,7 +53,7 @@ impl App {
         let agent = http::HeaderValue::from_static(concat!("backstay/", env!("CARGO_PKG_VERSION")));
         target.config.headers.push((http::header::USER_AGENT, agent));
         let address = target.config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
-        let client = kube::Client::try_from(target.config).map_err(|error| Failure::plain(config::chain(&error)))?;
+        let client = kube::Client::try_from(target.config).map_err(|error| Failure::plain(chain(&error)))?;
         let server = Server::new(client, address, timeout, verbosity, self.io.clone());
         Ok(self.session(server, target.namespace, target.namespace_given))
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use backstay_api::causes::chain;
 use backstay_node::runtime::{Credential, DiskUsage, Image, ImageError, ImageUser, Images, StoredImage};
 
 use crate::reference::Reference;
@@ -102,14 +103,4 @@ fn stored(store: &Store, image: ImageRecord) -> StoredImage {
     let parts = store.sizes(&image);
     let names = image.digests.into_iter().chain(image.tags).collect();
     StoredImage { id: image.id, names, size_bytes: image.size_bytes, parts, pinned: false }
-}
-
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

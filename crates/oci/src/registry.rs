@@ -7,6 +7,7 @@ use std::io::{Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use backstay_api::causes::chain;
 use backstay_node::runtime::Credential;
 use base64::Engine as _;
 use bytes::Bytes;
@@ -21,7 +22,6 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use crate::images::chain;
 use crate::reference::Reference;
 use crate::store::import::{Descriptor, Manifest};
 use crate::store::{Layers, Store, StoreError, architecture, to_hex};

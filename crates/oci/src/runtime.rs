@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use backstay_api::causes::chain;
 use backstay_node::lifecycle::ContainerRecord;
 use backstay_node::process::ProcessRuntime;
 use backstay_node::process::layout::{self, CgroupSeat};
@@ -25,7 +26,7 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::container::{DEFAULT_CAPABILITIES, Words, capability, has_everything};
-use crate::images::{StoredImages, chain};
+use crate::images::StoredImages;
 use crate::network::{self, Kind, Network, is_mounted, pin, unpin, write_sysctls};
 use crate::pause;
 use crate::seccomp;

@@ -83,15 +83,3 @@ impl From<kube::Error> for ApiError {
         ApiError::Unreachable(Box::new(error))
     }
 }
-
-/// The error and everything behind it, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}

@@ -6,8 +6,9 @@ mod discovery;
 mod error;
 mod resource;
 
+pub use backstay_api::causes::chain;
 pub use discovery::{Discovered, Served, discover};
-pub use error::{ApiError, chain};
+pub use error::ApiError;
 pub use resource::{
     CERTIFICATE_REQUESTS, CLUSTER_ROLES, CONTROLLER_REVISIONS, DAEMON_SETS, EVENTS, LEASES, NAMESPACES, NODES, PODS,
     Resource, SECRETS, escape,

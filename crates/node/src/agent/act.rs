@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use backstay_api::causes::chain;
 use backstay_api::meta;
 use jiff::Timestamp;
 
@@ -286,15 +287,4 @@ pub(super) async fn remove_sandbox(context: &Context, runtime: &dyn Runtime, uid
         }
         _ => {}
     }
-}
-
-/// An error with all its causes.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text += &format!(": {next}");
-        cause = next.source();
-    }
-    text
 }

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backstay_api::causes::chain;
 use backstay_api::meta;
 use backstay_api::quantity::Quantity;
 use serde_json::Value;
 
-use super::act::chain;
 use super::{Context, pods_dir};
 use crate::image_gc;
 use crate::lifecycle::NodeEnd;

@@ -4,7 +4,6 @@
 //! and the newest revision (which deletions advance too, so it cannot be had from the objects).
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::sync::Arc;
 
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition};
@@ -148,18 +147,6 @@ pub fn initialise(database: &Database) -> Result<(), DiskError> {
     }
     transaction.commit().map_err(redb::Error::from)?;
     Ok(())
-}
-
-/// An error and its causes in one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Makes a key's record that of `entry`, or none.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use backstay_api::causes::chain;
 use tokio::sync::{mpsc, oneshot};
 
-use super::disk::{Disk, chain};
+use super::disk::Disk;
 use crate::committer::Committer;
 use crate::front::Front;
 use crate::{Entry, Event, Key, Operation, Snapshot, State, StoreError};
