@@ -98,6 +98,7 @@ pub async fn run(args: AgentArgs) -> Result<ExitCode> {
             addresses: Vec::new(),
             labels: Vec::new(),
             server_url: Some(credentials.server.clone()),
+            sysctls_allowed: args.runtime.sysctls_allowed.clone(),
         };
         let tunnelling = client.clone();
         let stop = Arc::new(tokio::sync::Notify::new());

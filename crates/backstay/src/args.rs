@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use backstay_node::pod_inputs::sysctls::parse_allowed;
 use backstay_oci::network;
 use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
@@ -40,6 +41,10 @@ pub struct RuntimeArgs {
     /// Where the plugins of pod networks are, for the oci runtime
     #[arg(long = "cni-bin-dir", value_name = "DIR", value_delimiter = ',', default_values = network::PLUGINS)]
     pub cni_bin_dirs: Vec<PathBuf>,
+
+    /// Sysctls that pods may set besides the safe ones, such as net.core.somaxconn or kernel.msg*
+    #[arg(long = "allowed-unsafe-sysctls", value_name = "NAME", value_delimiter = ',', value_parser = parse_allowed)]
+    pub sysctls_allowed: Vec<String>,
 }
 
 /// What keeps the state of a control plane.

@@ -115,6 +115,7 @@ pub async fn start(plane: &mut ControlPlane, name: String, args: &RuntimeArgs) -
         addresses: Vec::new(),
         labels: Vec::new(),
         server_url: Some(plane.url.clone()),
+        sysctls_allowed: args.sysctls_allowed.clone(),
     };
     let client = plane.client(&format!("system:node:{name}"), &["system:nodes"]);
     plane.spawn(backstay_node::run(client, config, plane.stopping()));

@@ -97,6 +97,7 @@ fn agent(server: &Server, dir: &Path) -> JoinHandle<()> {
         addresses: vec!["127.0.0.1".into()],
         labels: vec![("test".into(), "yes".into())],
         server_url: Some("https://[::1]:6443".into()),
+        sysctls_allowed: Vec::new(),
     };
     tokio::spawn(backstay_node::run(server.client.clone(), config, std::future::pending()))
 }

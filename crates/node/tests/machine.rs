@@ -240,6 +240,7 @@ impl Machine {
             addresses: vec!["127.0.0.1".into()],
             labels: Vec::new(),
             server_url: None,
+            sysctls_allowed: Vec::new(),
         };
         let told = self.shutdown.clone();
         let shutdown = async move { told.notified().await };
@@ -530,6 +531,20 @@ async fn a_volume_that_outgrows_its_limit_ends_its_pod() {
     let pod = machine.server.wait(&pod_path("a"), "failed", |pod| pod["status"]["phase"] == "Failed").await;
     assert_eq!(pod["status"]["reason"], "Evicted");
     assert_eq!(pod["status"]["message"], "Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\".");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_wants_a_setting_of_everybody_is_not_taken() {
+    let machine = Machine::start().await;
+    let sysctls = json!({ "sysctls": [{ "name": "kernel.msgmax", "value": "1" }] });
+    machine.pod("app:v1", "Always", |pod| pod["spec"]["securityContext"] = sysctls).await;
+    let pod = machine.server.wait(&pod_path("a"), "failed", |pod| pod["status"]["phase"] == "Failed").await;
+    let status = &pod["status"];
+    assert_eq!(status["reason"], "SysctlForbidden");
+    let why = "forbidden sysctl: \"kernel.msgmax\" not allowlisted";
+    assert_eq!(status["message"], format!("Pod was rejected: {why}"));
+    assert!(status["containerStatuses"].is_null() && condition(&pod, "DisruptionTarget") != "True", "{status:#}");
+    machine.wait_for_event(&format!("SysctlForbidden {why}")).await;
 }
 
 #[tokio::test(start_paused = true)]

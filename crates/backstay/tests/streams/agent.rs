@@ -86,6 +86,7 @@ async fn run(kubeconfig: &Path, data_dir: &Path, stopped: oneshot::Receiver<()>)
         addresses: Vec::new(),
         labels: Vec::new(),
         server_url: None,
+        sysctls_allowed: Vec::new(),
     };
     let again = client.clone();
     tokio::select! {

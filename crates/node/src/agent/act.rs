@@ -11,8 +11,8 @@ use super::images::Wanting;
 use super::probes::Target;
 use super::workers::{Note, Worker};
 use super::{Context, files, pods_dir};
-use crate::lifecycle::{Action, Handler, Pod, ProbeKind, ProbeState, SetupError, StopReason};
-use crate::pod_inputs::sandbox;
+use crate::lifecycle::{Action, Handler, NodeEnd, Pod, ProbeKind, ProbeState, SetupError, StopReason};
+use crate::pod_inputs::{sandbox, sysctls};
 use crate::runtime::{ContainerKey, Runtime, StartFailure};
 
 /// However long a `preStop` hook takes, a container has so long between the signal and the kill; as in a kubelet.
@@ -53,6 +53,18 @@ impl Worker {
 
     fn key(&self, container: &str, attempt: u32) -> ContainerKey {
         ContainerKey { pod_uid: meta::uid(&self.object).to_string(), name: container.to_string(), attempt }
+    }
+
+    /// Rejects a pod that this node must not run, before anything is made of it.
+    pub(super) fn admit(&mut self, pod: &Pod) {
+        let is_begun = self.seen.sandbox.is_some() || !self.seen.containers.is_empty();
+        if is_begun || self.seen.ended_by_node.is_some() || self.is_over(pod) || meta::is_being_deleted(&self.object) {
+            return;
+        }
+        if let Err(why) = sysctls::check(&self.object, &self.context.config.sysctls_allowed) {
+            self.seen.ended_by_node = Some(NodeEnd::rejection(sysctls::FORBIDDEN, &why));
+            self.context.events.note(pod, "", Kind::Warning, sysctls::FORBIDDEN, why);
+        }
     }
 
     async fn prepare(&mut self, pod: &Pod) -> bool {

@@ -48,6 +48,8 @@ pub struct NodeConfig {
     /// Where pods on this machine reach the API server, as `https://HOST:PORT`: becomes `KUBERNETES_SERVICE_HOST` and
     /// `KUBERNETES_SERVICE_PORT` in every container, which is how clients inside of a cluster find it.
     pub server_url: Option<String>,
+    /// Sysctls that pods may have besides the safe ones, each as [`crate::pod_inputs::sysctls::parse_allowed`] returns it.
+    pub sysctls_allowed: Vec<String>,
 }
 
 /// The directory of pods below a data directory.

@@ -280,6 +280,7 @@ impl Worker {
         loop {
             self.observe().await;
             let (pod, now) = (self.pod(), self.now());
+            self.admit(&pod);
             self.reside(&pod);
             self.clear(&pod);
             let plan = plan(&pod, &self.seen, now);
@@ -329,7 +330,7 @@ impl Worker {
     }
 
     /// The pod has ended, and nothing of it runs any more.
-    fn is_over(&self, pod: &Pod) -> bool {
+    pub(super) fn is_over(&self, pod: &Pod) -> bool {
         pod.is_terminal() && self.seen.containers.values().flatten().all(|it| !it.is_running())
     }
 

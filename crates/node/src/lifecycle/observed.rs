@@ -28,19 +28,26 @@ pub struct Observed {
     pub termination_began: Option<Timestamp>,
 }
 
-/// Why a node ends a pod: it runs short of something, or is switched off.
+/// Why a node ends a pod: it runs short of something, is switched off, or will not have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeEnd {
-    /// `Evicted` or `Terminated`, as the pod's status shows it.
+    /// `Evicted`, `Terminated` or `SysctlForbidden`, as the pod's status shows it.
     pub reason: &'static str,
     pub message: String,
     /// At most so long; the pod's own grace if that is shorter.
     pub grace_seconds: i64,
+    /// It has never run here, and nothing is said of its containers.
+    pub is_rejection: bool,
 }
 
 impl NodeEnd {
     pub fn new(reason: &'static str, message: String, grace_seconds: i64) -> Self {
-        Self { reason, message, grace_seconds }
+        Self { reason, message, grace_seconds, is_rejection: false }
+    }
+
+    /// Of a pod that this node does not take at all.
+    pub fn rejection(reason: &'static str, why: &str) -> Self {
+        Self { reason, message: format!("Pod was rejected: {why}"), grace_seconds: 0, is_rejection: true }
     }
 }
 

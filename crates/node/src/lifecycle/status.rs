@@ -8,7 +8,7 @@ use backstay_api::meta;
 use super::conditions;
 use super::container_status;
 use super::facts::{Container, Pod};
-use super::observed::{ContainerRecord, ContainerState, Observed};
+use super::observed::{ContainerRecord, ContainerState, NodeEnd, Observed};
 use super::planner::{End, WaitingOn, any_running};
 use super::words;
 
@@ -17,6 +17,9 @@ pub fn report(pod: &Pod, seen: &Observed, waiting: &[WaitingOn], end: End, now: 
     let gone = seen.sandbox.is_none() && seen.containers.is_empty();
     if end == End::Terminating && gone {
         return pod.status.clone();
+    }
+    if let Some(why) = seen.ended_by_node.as_ref().filter(|why| why.is_rejection && end == End::ByNode && gone) {
+        return rejected(pod, why, now);
     }
     let phase = phase(pod, seen, end);
     let mut status = pod.status.as_object().cloned().unwrap_or_default();
@@ -48,6 +51,19 @@ pub fn report(pod: &Pod, seen: &Observed, waiting: &[WaitingOn], end: End, now: 
         }
     }
     drop_nulls(&mut status);
+    Value::Object(status)
+}
+
+/// As a kubelet has it: who placed the pod has had a say, containers and conditions of ours there are none.
+fn rejected(pod: &Pod, why: &NodeEnd, now: Timestamp) -> Value {
+    let mut status = pod.status.as_object().cloned().unwrap_or_default();
+    status.insert("phase".into(), "Failed".into());
+    status.insert("reason".into(), why.reason.into());
+    status.insert("message".into(), why.message.as_str().into());
+    status.entry("startTime").or_insert_with(|| words::time(now).into());
+    if let Some(generation) = pod.generation {
+        status.insert("observedGeneration".into(), generation.into());
+    }
     Value::Object(status)
 }
 

@@ -8,6 +8,7 @@ pub mod objects;
 pub mod resources;
 pub mod sandbox;
 pub mod security;
+pub mod sysctls;
 pub mod volumes;
 
 pub use fields::NodeFacts;
