@@ -56,8 +56,8 @@ fn namespaces_and_ports() {
     let check = |spec: Value, network: i32, pid: i32, ipc: i32, ports: usize| {
         let config = sandbox_of(spec.clone());
         let security = config.linux.unwrap().security_context.unwrap();
-        let expected = wire::NamespaceOption { network, pid, ipc };
-        assert_eq!(security.namespace_options.unwrap(), expected, "{spec}");
+        let seen = security.namespace_options.unwrap();
+        assert_eq!((seen.network, seen.pid, seen.ipc), (network, pid, ipc), "{spec}");
         assert_eq!(config.port_mappings.len(), ports, "{spec}");
     };
     let containers = json!([{ "name": "c", "ports": [{ "containerPort": 80, "hostPort": 8080, "protocol": "UDP" }] }]);
@@ -92,7 +92,8 @@ fn resources_become_shares_and_quotas() {
 #[test]
 fn a_container_has_its_names_and_log() {
     let config = container_of(json!({}), json!({ "name": "c" }), None);
-    assert_eq!(config.metadata.unwrap(), wire::ContainerMetadata { name: "c".into(), attempt: 3 });
+    let metadata = config.metadata.unwrap();
+    assert_eq!((metadata.name.as_str(), metadata.attempt), ("c", 3));
     assert_eq!((config.log_path.as_str(), config.labels[CONTAINER_NAME].as_str()), ("c/3.log", "c"));
     let image = config.image.unwrap();
     assert_eq!((image.image.as_str(), image.user_specified_image.as_str()), ("sha256:1", "busybox:1"));
