@@ -363,7 +363,14 @@ fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Runtim
 }
 
 fn remove_dir(path: &Path) -> Result<(), RuntimeError> {
-    match std::fs::remove_dir_all(path) {
+    let mut removed = std::fs::remove_dir_all(path);
+    // A supervisor that is about to end may leave its last words meanwhile; there are not many.
+    for _ in 0..5 {
+        if removed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::DirectoryNotEmpty) {
+            removed = std::fs::remove_dir_all(path);
+        }
+    }
+    match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other.map_err(io_error("remove", path)),
     }
