@@ -157,7 +157,7 @@ pub fn write<T: Serialize>(path: &Path, value: &T) -> std::io::Result<()> {
     std::fs::rename(&temporary, path)
 }
 
-/// Sets room on the disk aside, so that a [`write`] of up to so many bytes succeeds when the disk is full.
+/// Sets room on the disk aside, so that a [`write()`] of up to so many bytes succeeds when the disk is full.
 pub fn reserve(path: &Path, bytes: u64) -> std::io::Result<()> {
     let mut file = File::create(temporary(path))?;
     match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
