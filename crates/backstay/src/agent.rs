@@ -125,7 +125,14 @@ pub async fn run(args: AgentArgs) -> Result<ExitCode> {
 /// What this machine has kept, or gets for its token.
 async fn credentials(args: &AgentArgs, data_dir: &Path, now: Timestamp) -> Result<Credentials> {
     let name = args.node_name.clone().unwrap_or_else(host_name);
-    let kept = Credentials::load(data_dir)?;
+    let kept = match Credentials::load(data_dir) {
+        // Joining anew is what the error asks for.
+        Err(error) if args.token.is_some() => {
+            tracing::warn!(%error, "this machine joins anew");
+            None
+        }
+        kept => kept?,
+    };
     let is_ours = |kept: &Credentials| {
         kept.node == name && args.server.as_ref().is_none_or(|server| server.trim_end_matches('/') == kept.server)
     };

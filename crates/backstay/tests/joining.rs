@@ -240,6 +240,35 @@ fn who_is_not_let_in() {
     }
 }
 
+/// What a power cut or a bad disk has left of the certificate that a machine keeps.
+#[test]
+fn torn_credentials_are_no_dead_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), &["server"]);
+    let join = joining(&server, &[]);
+    let mut agent = Agent::start("n1", &words(&join));
+    wait_ready(&server, "n1");
+    agent.kill();
+    let file = agent.dir.path().join("agent.kubeconfig");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    for torn in ["", "\0\0\0\0", "clusters: [", &whole[..whole.len() / 2]] {
+        std::fs::write(&file, torn).unwrap();
+        // What was being written when the power went is never taken for it.
+        std::fs::write(file.with_extension("new"), &whole).unwrap();
+        let ran = run(&mut agent_command(agent.dir.path(), "n1", &[]));
+        assert_eq!(ran.code, Some(1), "{torn:?}: {ran:?}");
+        for said in [file.to_str().unwrap(), "join again with a token"] {
+            assert!(ran.stderr.contains(said), "{torn:?}: {}", ran.stderr);
+        }
+    }
+    // With a token at hand it joins anew; the node of before is not well any more, so that its place is free.
+    server.backstay(&["delete", "node", "n1"]).ok();
+    agent.resume("n1", &words(&join));
+    wait_ready(&server, "n1");
+    let kept = std::fs::read_to_string(&file).unwrap();
+    assert!(kept.contains("client-certificate-data") && kept != whole);
+}
+
 /// The certificate of a node, in the hands of somebody who wants more.
 #[test]
 fn a_stolen_certificate_opens_little() {

@@ -9,6 +9,7 @@ use backstay_api::{Clock, meta};
 use backstay_apiserver::{ApiServer, Config, UserInfo, as_user};
 use backstay_node::simulated;
 use backstay_store::{Event, MemoryStore, Range, Store, Watch};
+use jiff::SignedDuration;
 use kube::Client;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -66,6 +67,8 @@ pub struct Cluster {
     controllers: JoinHandle<()>,
     starts: u64,
     fleet: JoinHandle<()>,
+    /// How far the clocks of nodes are ahead.
+    skew: SignedDuration,
     checker: Arc<Mutex<Checker>>,
     trace: Arc<Mutex<Vec<String>>>,
 }
@@ -93,6 +96,7 @@ impl Cluster {
             controllers: tokio::spawn(async {}),
             starts: 0,
             fleet: tokio::spawn(async {}),
+            skew: SignedDuration::ZERO,
             checker,
             trace,
             server,
@@ -125,7 +129,7 @@ impl Cluster {
     /// Nodes join or leave: the fleet has so many from now on.
     pub async fn resize(&mut self, nodes: usize) {
         self.fleet.abort();
-        let clock = self.clock.clone();
+        let clock = time::skewed(&self.clock, self.skew);
         let client = self.faulty_client("system:simulated-nodes");
         let config = simulated::FleetConfig { nodes, clock, entropy: time::entropy(self.seed, 2000 + self.starts) };
         self.fleet = tokio::spawn(simulated::run(client, config, std::future::pending()));
@@ -135,6 +139,18 @@ impl Cluster {
             found.len() == nodes && found.iter().all(usable)
         })
         .await;
+    }
+
+    /// The clocks of all nodes are set to another time than the server's, as when their agents start anew.
+    pub async fn skew(&mut self, ahead: SignedDuration) {
+        self.skew = ahead;
+        let nodes = self.list("/api/v1/nodes").await.len();
+        self.resize(nodes).await;
+    }
+
+    /// How many nodes are ready now.
+    pub async fn ready_nodes(&self) -> usize {
+        self.list("/api/v1/nodes").await.iter().filter(|node| is_ready(node)).count()
     }
 
     /// Creates a DaemonSet `NAME` with one container of this image and this update strategy.

@@ -19,6 +19,12 @@ pub fn clock() -> Clock {
     })
 }
 
+/// The clock of somebody whose time is not the right one: so much ahead, or behind if negative.
+pub fn skewed(clock: &Clock, ahead: SignedDuration) -> Clock {
+    let clock = clock.clone();
+    Clock::new(move || clock.now().saturating_add(ahead).expect("a duration is never out of range when saturating"))
+}
+
 /// Randomness from a seed; `stream` keeps the parts of a cluster from sharing one sequence.
 pub fn entropy(seed: u64, stream: u64) -> Entropy {
     let random = Arc::new(Mutex::new(StdRng::seed_from_u64(seed ^ stream.wrapping_mul(0x9e37_79b9_7f4a_7c15))));

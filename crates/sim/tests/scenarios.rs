@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use backstay_sim::{Cluster, Faults, run};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 /// How many seeds each scenario gets; `BACKSTAY_SEEDS` for more.
@@ -147,6 +148,33 @@ fn pods_deleted_by_hand_come_back() {
         }
         cluster.settle().await;
     });
+}
+
+/// Nodes that do not know what time it is: they live, and their pods are rolled out and taken back as ever.
+#[test]
+fn clocks_that_differ_by_ten_minutes() {
+    for minutes in [-10, 10] {
+        check(3, |mut cluster| async move {
+            cluster.create("a", "a:v1", one()).await;
+            cluster.settle().await;
+            cluster.skew(SignedDuration::from_mins(minutes)).await;
+            let before = names(&cluster).await;
+            for _ in 0..3 {
+                cluster.run_for(Duration::from_secs(20)).await;
+                assert_eq!(cluster.ready_nodes().await, 3, "clocks ahead by {minutes} min");
+            }
+            assert_eq!(names(&cluster).await, before, "nothing was restarted");
+            cluster.set_image("a", "a:v2", "ready-after=3s").await;
+            cluster.settle().await;
+            cluster.set_image("a", "a:v3", "crash").await;
+            cluster.run_for(Duration::from_secs(30)).await;
+            // Set right, in the middle of it.
+            cluster.skew(SignedDuration::ZERO).await;
+            cluster.undo("a").await;
+            cluster.settle().await;
+            assert_eq!(numbers(&cluster.revisions("a").await), [1, 3, 4]);
+        });
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@
 mod alive;
 mod cgroup;
 pub mod layout;
+mod remove;
 mod runtime;
 mod shim;
 pub mod signals;

@@ -21,6 +21,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::alive;
 use super::cgroup::{self, Cgroups, Made};
 use super::layout::{self, CgroupSeat, Layout, ShimSpec, ShimState};
+use super::remove::{remove_dir, remove_file};
 use super::signals;
 use super::streams::{self, Terminal};
 use crate::lifecycle::observed::Exit;
@@ -357,23 +358,9 @@ fn tell(changed: &Mutex<Option<UnboundedSender<String>>>, uid: &str) {
     }
 }
 
-fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RuntimeError {
+pub(super) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RuntimeError {
     let path = path.to_path_buf();
     move |source| RuntimeError::Io { what, path, source }
-}
-
-fn remove_dir(path: &Path) -> Result<(), RuntimeError> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other.map_err(io_error("remove", path)),
-    }
-}
-
-fn remove_file(path: &Path) -> Result<(), RuntimeError> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other.map_err(io_error("remove", path)),
-    }
 }
 
 #[async_trait]
