@@ -13,7 +13,7 @@ use crate::files::FileArgs;
 use crate::output::{DryRun, OutputArgs, Report};
 use crate::server::Call;
 use crate::session::{App, Session};
-use crate::target::{Item, Wanted};
+use crate::target::{self, Item, Wanted};
 use crate::watch::Watch;
 
 /// Wait until objects are as they should be, or gone
@@ -192,8 +192,8 @@ async fn follow(session: &Session, item: &Item, until: &Until) -> Outcome<Value>
     let call = Call::get(path).query("fieldSelector", format!("metadata.name={}", item.name));
     loop {
         let list = session.server.json(&call).await?;
-        let object = match meta::list_at(&list, &["items"]).first() {
-            Some(object) => object.clone(),
+        let object = match target::items_of(&list, &item.resource).pop() {
+            Some(object) => object,
             // Says that there is none.
             None => session.get(&item.resource, item.namespace.as_deref(), &item.name).await?,
         };
