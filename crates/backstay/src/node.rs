@@ -36,7 +36,12 @@ pub async fn runtimes(args: &RuntimeArgs, data_dir: &Path, clock: &Clock) -> Res
     }
     let chosen: Option<Arc<dyn backstay_node::runtime::Runtime>> = match args.kind {
         Runtime::Cri => cri(args, data_dir).await?.map(|cri| Arc::new(cri) as _),
-        Runtime::Oci => Some(Arc::new(oci(args, data_dir, shim, clock)?)),
+        Runtime::Oci => match backstay_oci::can_run(data_dir) {
+            Ok(()) => Some(Arc::new(oci(args, data_dir, shim, clock)?)),
+            Err(why) => {
+                bail!("--runtime oci cannot work here ({why}): run as root, or choose --runtime process")
+            }
+        },
         Runtime::Process | Runtime::None => None,
         Runtime::Auto => match cri(args, data_dir).await? {
             Some(cri) => Some(Arc::new(cri)),
@@ -60,9 +65,6 @@ pub async fn runtimes(args: &RuntimeArgs, data_dir: &Path, clock: &Clock) -> Res
 
 /// Containers of our own.
 fn oci(args: &RuntimeArgs, data_dir: &Path, shim: ShimCommand, clock: &Clock) -> Result<OciRuntime> {
-    if let Err(why) = backstay_oci::can_run(data_dir) {
-        bail!("--runtime oci cannot work here ({why}): run as root, or choose --runtime process");
-    }
     let (pods, images) = (pods_dir(data_dir), image::images_dir(data_dir));
     let shims = ProcessRuntime::new(pods.clone(), shim, clock.clone())
         .with_context(|| format!("cannot use {} for the pods of this machine", pods.display()))?;

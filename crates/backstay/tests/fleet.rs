@@ -2,6 +2,8 @@
 //! another, host processes on the third. It is rolled out, broken, taken back; every program of ours is killed, and a
 //! machine is cut off, in the middle of a rollout.
 
+#[path = "../../cri/tests/support/config.rs"]
+mod config;
 #[path = "fleet/containerd.rs"]
 mod containerd;
 #[path = "../../cri/tests/support/image.rs"]

@@ -14,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backstay_api::causes::chain;
 use backstay_node::lifecycle::ContainerRecord;
+use backstay_node::pod_inputs::sysctls;
 use backstay_node::process::ProcessRuntime;
 use backstay_node::process::layout::{self, CgroupSeat};
 use backstay_node::runtime::{
@@ -97,10 +98,8 @@ impl OciRuntime {
             pin(&dir.join("ns/uts"), Kind::Uts, move || Ok(rustix::system::sethostname(hostname.as_bytes())?))?;
         }
         if request.namespaces.ipc == Namespace::Pod {
-            let sysctls = request.sysctls.clone();
-            pin(&dir.join("ns/ipc"), Kind::Ipc, move || {
-                IPC_SYSCTLS.iter().try_for_each(|prefix| write_sysctls(&sysctls, prefix))
-            })?;
+            let wanted = request.sysctls.clone();
+            pin(&dir.join("ns/ipc"), Kind::Ipc, move || write_sysctls(&wanted, sysctls::IPC))?;
             let shm = dir.join("shm");
             if !is_mounted(&shm) {
                 fs::create_dir_all(&shm)?;
@@ -334,15 +333,12 @@ impl Runtime for OciRuntime {
     }
 }
 
-/// Settings that each namespace of the kind has for itself.
-const IPC_SYSCTLS: [&str; 4] = ["kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."];
-
 /// Whether each setting would be the pod's alone.
 fn check_sysctls(request: &SandboxRequest) -> Result<(), String> {
     for name in request.sysctls.keys() {
-        let namespace = match name.as_str() {
-            name if name.starts_with("net.") => request.namespaces.network,
-            name if IPC_SYSCTLS.iter().any(|prefix| name.starts_with(prefix)) => request.namespaces.ipc,
+        let namespace = match sysctls::namespace(name) {
+            Some(sysctls::NET) => request.namespaces.network,
+            Some(sysctls::IPC) => request.namespaces.ipc,
             _ => return Err(format!("sysctl {name:?} is not namespaced")),
         };
         if namespace != Namespace::Pod {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use crate::config;
 use crate::image;
 use crate::support::hosts::Network;
 use crate::support::wait_for;
@@ -16,7 +17,7 @@ pub struct Containerd {
 impl Containerd {
     /// `dir` is made. Its path is short, since a socket's may have no more than 108 bytes.
     pub fn start(network: &Network, host: u32, dir: PathBuf) -> Self {
-        write_config(&dir);
+        config::write(&dir);
         let mut containerd = Self { dir, daemon: None };
         containerd.resume(network, host);
         containerd.import("localhost/pause:1", &["/bin/busybox", "sleep", "2147483647"]);
@@ -79,30 +80,4 @@ impl Drop for Containerd {
             let _ = Command::new("umount").args(["-l", mount]).status();
         }
     }
-}
-
-fn write_config(dir: &Path) {
-    let at = dir.display();
-    std::fs::create_dir_all(dir.join("net.d")).unwrap();
-    let config = format!(
-        r#"version = 2
-root = "{at}/root"
-state = "{at}/state"
-[grpc]
-  address = "{at}/c.sock"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "localhost/pause:1"
-  restrict_oom_score_adj = true
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
-    conf_dir = "{at}/net.d"
-"#
-    );
-    std::fs::write(dir.join("config.toml"), config).unwrap();
-    // Without a network for pods the node would not be ready.
-    let network = format!(
-        r#"{{"cniVersion":"0.4.0","name":"bs","plugins":[{{"type":"bridge","bridge":"bs0","isGateway":true,
-  "ipam":{{"type":"host-local","dataDir":"{at}/ipam","ranges":[[{{"subnet":"10.213.0.0/24"}}]]}}}}]}}"#
-    );
-    std::fs::write(dir.join("net.d/10-bs.conflist"), network).unwrap();
 }

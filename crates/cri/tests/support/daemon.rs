@@ -5,6 +5,8 @@
 // Each test binary uses its own part of this module.
 #![allow(dead_code)]
 
+#[path = "config.rs"]
+mod config;
 #[path = "image.rs"]
 mod image;
 
@@ -38,7 +40,7 @@ impl Daemon {
     pub fn new(enter: &[&str]) -> Self {
         // Short: a socket's path may have no more than 108 bytes.
         let dir = tempfile::Builder::new().prefix("bs").tempdir_in("/run").unwrap();
-        write_config(dir.path());
+        config::write(dir.path());
         let enter: Vec<String> = enter.iter().map(ToString::to_string).collect();
         let child = spawn(dir.path(), &enter);
         Self { dir, child, enter }
@@ -118,33 +120,6 @@ impl Drop for Daemon {
             let _ = Command::new("umount").args(["-l", mount]).status();
         }
     }
-}
-
-fn write_config(dir: &Path) {
-    let at = dir.display();
-    std::fs::create_dir_all(dir.join("net.d")).unwrap();
-    let config = format!(
-        r#"version = 2
-root = "{at}/root"
-state = "{at}/state"
-[grpc]
-  address = "{at}/c.sock"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "localhost/pause:1"
-  restrict_oom_score_adj = true
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
-    conf_dir = "{at}/net.d"
-"#
-    );
-    std::fs::write(dir.join("config.toml"), config).unwrap();
-    let network = format!(
-        r#"{{"cniVersion":"0.4.0","name":"bs","plugins":[
-  {{"type":"bridge","bridge":"bs0","isGateway":true,"ipMasq":true,
-    "ipam":{{"type":"host-local","dataDir":"{at}/ipam","ranges":[[{{"subnet":"10.213.0.0/24"}}]],"routes":[{{"dst":"0.0.0.0/0"}}]}}}},
-  {{"type":"portmap","capabilities":{{"portMappings":true}}}}]}}"#
-    );
-    std::fs::write(dir.join("net.d/10-bs.conflist"), network).unwrap();
 }
 
 fn spawn(dir: &Path, enter: &[String]) -> Child {

@@ -24,7 +24,9 @@ const SAFE: [&str; 12] = [
 
 /// Settings that each namespace has for itself, by how their names begin, with the kubelet's word for the namespace.
 const NAMESPACED: [(&str, &str); 5] =
-    [("kernel.sem", "IPC"), ("kernel.shm", "IPC"), ("kernel.msg", "IPC"), ("fs.mqueue.", "IPC"), ("net.", "Net")];
+    [("kernel.sem", IPC), ("kernel.shm", IPC), ("kernel.msg", IPC), ("fs.mqueue.", IPC), ("net.", NET)];
+pub const IPC: &str = "IPC";
+pub const NET: &str = "Net";
 
 /// Judges a pod's sysctls. `allowed`: names besides the safe ones, or beginnings of names with a `*`.
 ///
@@ -38,7 +40,7 @@ pub fn check(pod: &Value, allowed: &[String]) -> Result<(), String> {
             return Err(format!("forbidden sysctl: {name:?} not allowlisted"));
         }
         let namespace = namespace(&name);
-        if (namespace == Some("Net") && is("hostNetwork")) || (namespace == Some("IPC") && is("hostIPC")) {
+        if (namespace == Some(NET) && is("hostNetwork")) || (namespace == Some(IPC) && is("hostIPC")) {
             let namespace = namespace.unwrap_or_default();
             return Err(format!("forbidden sysctl: {name:?} not allowed with host {namespace} enabled"));
         }
@@ -69,7 +71,8 @@ fn covers(pattern: &str, name: &str) -> bool {
     }
 }
 
-fn namespace(name: &str) -> Option<&'static str> {
+/// [`IPC`] or [`NET`]; `None`: all of the machine shares the setting.
+pub fn namespace(name: &str) -> Option<&'static str> {
     NAMESPACED.iter().find(|(beginning, _)| name.starts_with(beginning)).map(|(_, namespace)| *namespace)
 }
 

@@ -14,6 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use backstay_api::quantity::Quantity;
+use backstay_node::pod_inputs::sysctls;
 use backstay_node::process::layout;
 use backstay_node::runtime::SandboxRequest;
 use serde::{Deserialize, Serialize};
@@ -81,8 +82,8 @@ impl Network {
         };
         // What a try that was cut short has left, or a machine that was switched off.
         self.disconnect(dir).await?;
-        let sysctls = request.sysctls.clone();
-        pin(&namespace, Kind::Network, move || write_sysctls(&sysctls, "net."))
+        let wanted = request.sysctls.clone();
+        pin(&namespace, Kind::Network, move || write_sysctls(&wanted, sysctls::NET))
             .map_err(|error| failed(format!("cannot make a network namespace: {error}")))?;
         let mut connection = Connection {
             configuration,
@@ -207,9 +208,9 @@ fn bandwidth(request: &SandboxRequest) -> serde_json::Map<String, Value> {
     limits
 }
 
-/// Writes those settings whose name begins so, as the calling thread's namespaces see them.
-pub(crate) fn write_sysctls(sysctls: &BTreeMap<String, String>, prefix: &str) -> io::Result<()> {
-    for (name, value) in sysctls.iter().filter(|(name, _)| name.starts_with(prefix)) {
+/// Writes those settings that this kind of namespace has for itself, as the calling thread sees them.
+pub(crate) fn write_sysctls(wanted: &BTreeMap<String, String>, kind: &str) -> io::Result<()> {
+    for (name, value) in wanted.iter().filter(|(name, _)| sysctls::namespace(name) == Some(kind)) {
         let path = Path::new("/proc/sys").join(name.replace('.', "/"));
         fs::write(&path, value).map_err(|error| io::Error::other(format!("sysctl {name}={value}: {error}")))?;
     }
