@@ -1,13 +1,19 @@
 //! `backstay up` and `backstay server`: start, say so, wait for a signal, stop in order.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
+use backstay_cli::memory;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{ServerArgs, UpArgs};
 use crate::control_plane::ControlPlane;
 use crate::node;
+
+/// How often the program is let go of. The first time soon after the start, when that has come to rest.
+const LET_GO_EVERY: Duration = Duration::from_secs(600);
+const LET_GO_AFTER: Duration = Duration::from_secs(1);
 
 pub async fn server(args: ServerArgs) -> Result<ExitCode> {
     until_told(ControlPlane::start(&args.control_plane).await?).await
@@ -28,7 +34,17 @@ async fn until_told(plane: ControlPlane) -> Result<ExitCode> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = let_go() => {}
     }
     plane.stop().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs for ever: what a time of work has touched is not held through a time of rest.
+async fn let_go() {
+    let mut times = tokio::time::interval_at(tokio::time::Instant::now() + LET_GO_AFTER, LET_GO_EVERY);
+    loop {
+        times.tick().await;
+        memory::let_go_of_the_program();
+    }
 }

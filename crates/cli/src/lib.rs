@@ -11,6 +11,7 @@ mod error;
 mod files;
 mod globals;
 mod io;
+pub mod memory;
 mod output;
 mod server;
 mod session;
@@ -32,6 +33,7 @@ use error::Failure;
 
 /// Runs a verb on the streams of the process.
 pub fn run(command: Command, globals: Globals) -> ExitCode {
+    memory::let_go_of_the_program();
     let app = App { globals, io: Io::of_process(), client: None, program: program(), editor: editor() };
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {

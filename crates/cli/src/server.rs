@@ -1,5 +1,6 @@
 //! Requests to the API server, and what comes back.
 
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use backstay_api::causes::chain;
@@ -16,6 +17,7 @@ use serde_json::Value;
 
 use crate::error::{ApiError, Failure, Outcome};
 use crate::io::Io;
+use crate::memory;
 
 pub const JSON: &str = "application/json";
 /// The server makes the columns; servers that cannot answer with the plain objects.
@@ -205,6 +207,8 @@ impl Server {
         let request = request.body(body).map_err(|error| Failure::plain(error.to_string()))?;
         let begun = Instant::now();
         let response = self.client.send(request).await.map_err(|error| self.unreachable(&error))?;
+        static CONNECTED: Once = Once::new();
+        CONNECTED.call_once(memory::let_go_of_the_program);
         self.note(call, &uri, response.status(), begun.elapsed());
         for warning in response.headers().get_all("warning") {
             if let Some(text) = warning.to_str().ok().and_then(warning_text) {

@@ -13,6 +13,7 @@ use crate::discovery::{self, Resolver};
 use crate::duration;
 use crate::error::{Failure, Outcome};
 use crate::io::Io;
+use crate::memory;
 use crate::server::{Call, Server};
 
 /// Flags and streams; enough for verbs that need no server.
@@ -54,6 +55,8 @@ impl App {
         target.config.headers.push((http::header::USER_AGENT, agent));
         let address = target.config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
         let client = kube::Client::try_from(target.config).map_err(|error| Failure::plain(chain(&error)))?;
+        // Reading the configuration took a parser of YAML and one of certificates.
+        memory::let_go_of_the_program();
         let server = Server::new(client, address, timeout, verbosity, self.io.clone());
         Ok(self.session(server, target.namespace, target.namespace_given))
     }
