@@ -207,18 +207,24 @@ fn notice_the_end(stream: &TcpStream) -> std::io::Result<()> {
 
 type Watcher = hyper_util::server::graceful::Watcher;
 
-async fn connection(
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+async fn connection(stream: TcpStream, tls: Tls, router: Router, watcher: Watcher, place: Place) -> Result<(), Failed> {
+    // Apart, since what a beginning needs is large, and would be held as long as the connection.
+    Box::pin(begun(stream, tls, router, watcher, place)).await?.await
+}
+
+/// A connection after its handshake; it lives while it is polled.
+async fn begun(
     stream: TcpStream,
     tls: Tls,
     router: Router,
     watcher: Watcher,
     place: Place,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<impl Future<Output = Result<(), Failed>>, Failed> {
     stream.set_nodelay(true)?;
     notice_the_end(&stream)?;
-    // Apart, since the state of a handshake is large, and would be held as long as the connection.
-    let handshake = Box::pin(TlsAcceptor::from(tls.config.clone()).accept(stream));
-    let stream = tokio::time::timeout(HANDSHAKE, handshake).await??;
+    let stream = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls.config.clone()).accept(stream)).await??;
     let peer = tls.peer(stream.get_ref().1.peer_certificates());
     let service = service_fn(move |mut request: Request<Incoming>| {
         if let Some(peer) = &peer {
@@ -235,7 +241,7 @@ async fn connection(
     let is_shared = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let (stream, handle) = gathered(stream);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    Turns::run(handle, Box::pin(watcher.watch(connection.into_owned())), is_shared).await
+    Ok(Turns::run(handle, Box::pin(watcher.watch(connection.into_owned())), is_shared))
 }
 
 /// Whom a certificate names: the common name is the user, each organization a group.

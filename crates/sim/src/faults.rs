@@ -14,7 +14,7 @@ use axum::body::Body;
 use futures::StreamExt;
 use http::{Method, Request, Response, StatusCode};
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use serde_json::json;
 use tower::{Service, ServiceExt};
 

@@ -3,7 +3,7 @@
 use backstay_api::{Clock, Entropy};
 use jiff::{SignedDuration, Timestamp};
 use rand::rngs::StdRng;
-use rand::{RngCore, SeedableRng};
+use rand::{Rng, SeedableRng};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// When every simulation begins: 2026-01-01T00:00:00Z.

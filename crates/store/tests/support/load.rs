@@ -9,7 +9,7 @@ use backstay_api::Index;
 use backstay_store::{EmbeddedStore, Encoded, Entry, Key, Operation, Range, Revision, Store, StoreError};
 use bytes::Bytes;
 use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 
 /// The state of a key: its revision and text, or that it is not there.
 pub type Seen = Option<(Revision, String)>;

@@ -11,7 +11,7 @@ use backstay_store::front::LogLimits;
 use backstay_store::{EmbeddedStore, OpenError, embedded};
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use redb::StorageBackend;
 
 /// A disk writes sectors as a whole, at best.
