@@ -8,6 +8,7 @@ use backstay_api::Clock;
 use backstay_cri::{CriConfig, CriRuntime};
 use backstay_node::process::{ProcessRuntime, ShimCommand};
 use backstay_node::runtime::Runtimes;
+use backstay_node::servers::{Server, Servers};
 use backstay_node::streams::NodeStreams;
 use backstay_node::{Machine, NodeConfig, pods_dir};
 use backstay_oci::registry::Registry;
@@ -116,10 +117,10 @@ pub async fn start(plane: &mut ControlPlane, name: String, args: &RuntimeArgs) -
         data_dir,
         addresses: Vec::new(),
         labels: Vec::new(),
-        server_url: Some(plane.url.clone()),
         sysctls_allowed: args.sysctls_allowed.clone(),
     };
     let client = plane.client(&format!("system:node:{name}"), &["system:nodes"]);
-    plane.spawn(backstay_node::run(client, config, plane.stopping()));
+    let server = Server { url: Some(plane.url.clone()), client };
+    plane.spawn(backstay_node::run(Servers::in_order(vec![server]), config, plane.stopping()));
     Ok(())
 }

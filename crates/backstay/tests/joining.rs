@@ -343,7 +343,7 @@ fn a_certificate_is_renewed_in_time() {
     let pair = pki.authority.issue(&Subject::client("system:node:n1", &["system:nodes"]), issued, 100).unwrap();
     let mut agent = Agent { child: None, dir: tempfile::tempdir().unwrap() };
     let credentials = backstay_node::join::Credentials {
-        server: server.url.clone(),
+        servers: vec![server.url.clone()],
         node: "n1".into(),
         ca_pem: pki.authority.pair().certificate_pem.clone(),
         certificate_pem: pair.certificate_pem.clone(),

@@ -12,15 +12,18 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use super::JoinError;
+use crate::servers::Server;
 
 /// In the agent's data directory.
 const FILE: &str = "agent.kubeconfig";
+/// The name of the first server in it.
+const CLUSTER: &str = "backstay";
 
-/// A node's identity towards one server.
+/// A node's identity towards the servers of one authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
-    /// `https://HOST:PORT`.
-    pub server: String,
+    /// Each `https://HOST:PORT`; at least one.
+    pub servers: Vec<String>,
     pub node: String,
     pub ca_pem: String,
     pub certificate_pem: String,
@@ -47,7 +50,8 @@ impl Credentials {
     }
 
     fn of(config: &Kubeconfig) -> Result<Self, String> {
-        let cluster = config.clusters.first().and_then(|it| it.cluster.as_ref()).ok_or("it names no server")?;
+        let mut clusters = config.clusters.iter().filter_map(|it| it.cluster.as_ref()).peekable();
+        let authority = clusters.peek().and_then(|cluster| cluster.certificate_authority_data.as_deref());
         let user = config.auth_infos.first().ok_or("it names no node")?;
         // As JSON, since a key hides itself from everybody else.
         let auth = serde_json::to_value(user).map_err(|error| error.to_string())?;
@@ -57,12 +61,20 @@ impl Credentials {
             bytes.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or(format!("it holds no {what}"))
         };
         Ok(Self {
-            server: cluster.server.clone().ok_or("it names no server")?,
+            ca_pem: text(authority, "authority")?,
+            servers: Some(clusters.filter_map(|cluster| cluster.server.clone()).collect::<Vec<_>>())
+                .filter(|servers| !servers.is_empty())
+                .ok_or("it names no server")?,
             node: user.name.trim_start_matches("system:node:").to_string(),
-            ca_pem: text(cluster.certificate_authority_data.as_deref(), "authority")?,
             certificate_pem: text(data("client-certificate-data"), "certificate")?,
             key_pem: text(data("client-key-data"), "key")?,
         })
+    }
+
+    /// Whether they are for the fleet of these servers, as far as one knows: they have one in common, or none is named.
+    /// The authority vouches for the others.
+    pub fn is_of(&self, servers: &[String]) -> bool {
+        servers.is_empty() || servers.iter().any(|server| self.servers.contains(server))
     }
 
     /// Keeps them: readable by their owner alone, there as a whole or not at all.
@@ -77,37 +89,54 @@ impl Credentials {
     fn to_yaml(&self) -> String {
         let [ca, certificate, key] =
             [&self.ca_pem, &self.certificate_pem, &self.key_pem].map(|pem| STANDARD.encode(pem));
-        let (server, node) = (&self.server, &self.node);
-        format!(
-            "apiVersion: v1
-kind: Config
-current-context: backstay
-clusters:
-- name: backstay
+        let node = &self.node;
+        // Every program that reads such a file takes the first; the others are there for whoever chooses.
+        let clusters = self.servers.iter().enumerate().map(|(at, server)| {
+            let name = if at == 0 { CLUSTER.to_string() } else { format!("{CLUSTER}-{}", at + 1) };
+            format!(
+                "- name: {name}
   cluster:
     server: {server}
     certificate-authority-data: {ca}
-contexts:
-- name: backstay
+"
+            )
+        });
+        format!(
+            "apiVersion: v1
+kind: Config
+current-context: {CLUSTER}
+clusters:
+{}contexts:
+- name: {CLUSTER}
   context:
-    cluster: backstay
+    cluster: {CLUSTER}
     user: system:node:{node}
 users:
 - name: system:node:{node}
   user:
     client-certificate-data: {certificate}
     client-key-data: {key}
-"
+",
+            clusters.collect::<String>()
         )
     }
 
-    /// A client that uses them.
+    /// Clients of all servers that use them.
     ///
     /// # Errors
     /// `Authority`, if they cannot be used.
-    pub async fn client(&self) -> Result<Client, JoinError> {
+    pub async fn clients(&self) -> Result<Vec<Server>, JoinError> {
+        let clients = self.servers.iter().map(|url| async move {
+            let client = self.client(url).await?;
+            Ok(Server { url: Some(url.clone()), client })
+        });
+        futures::future::try_join_all(clients).await
+    }
+
+    async fn client(&self, url: &str) -> Result<Client, JoinError> {
         let unusable = |error: &dyn std::error::Error| JoinError::Authority(error.to_string());
-        let config = Kubeconfig::from_yaml(&self.to_yaml()).map_err(|error| unusable(&error))?;
+        let alone = Self { servers: vec![url.to_string()], ..self.clone() };
+        let config = Kubeconfig::from_yaml(&alone.to_yaml()).map_err(|error| unusable(&error))?;
         let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await;
         let mut config = config.map_err(|error| unusable(&error))?;
         // The agent's own timeouts count, and a tunnel is silent for as long as nobody needs it.
@@ -152,14 +181,17 @@ mod tests {
         let data_dir = dir.path().join("agent");
         assert_eq!(Credentials::load(&data_dir).unwrap(), None);
         let credentials = Credentials {
-            server: "https://10.0.0.1:6443".into(),
+            servers: vec!["https://10.0.0.1:6443".into(), "https://b.example:6443".into()],
             node: "n1".into(),
             ca_pem: "ca\n".into(),
             certificate_pem: "certificate\n".into(),
             key_pem: "key\n".into(),
         };
         credentials.store(&data_dir).unwrap();
-        assert_eq!(Credentials::load(&data_dir).unwrap(), Some(credentials));
+        assert_eq!(Credentials::load(&data_dir).unwrap(), Some(credentials.clone()));
+        let alone = Credentials { servers: credentials.servers[..1].to_vec(), ..credentials };
+        alone.store(&data_dir).unwrap();
+        assert_eq!(Credentials::load(&data_dir).unwrap(), Some(alone));
         let file = Credentials::file(&data_dir);
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         fs::write(&file, "clusters: [").unwrap();
