@@ -106,8 +106,8 @@ impl Tunnels {
 
     fn sender(&self, node: &str) -> Option<Sender> {
         let nodes = self.nodes.lock().expect("never poisoned");
-        let open = nodes.get(node)?.iter().filter(|tunnel| !tunnel.sender.is_closed());
-        open.last().map(|tunnel| tunnel.sender.clone())
+        let newest = nodes.get(node)?.iter().rev().find(|tunnel| !tunnel.sender.is_closed());
+        newest.map(|tunnel| tunnel.sender.clone())
     }
 }
 

@@ -97,7 +97,7 @@ async fn create(app: &App, args: CreateArgs) -> Outcome {
         }
         _ => app.io.out(&format!("{command}\n"))?,
     }
-    if is_loopback(&join.server) {
+    if join.server.split(",").all(is_loopback) {
         app.io.err_line(&format!(
             "Note: machines elsewhere cannot reach {}: let the server listen on an address of the network, and name it \
              with --agent-server.",
