@@ -1,5 +1,6 @@
 //! `backstay agent`: joins this machine to the servers of a fleet, and runs its pods from then on.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -90,7 +91,7 @@ pub async fn run(args: AgentArgs) -> Result<ExitCode> {
         joined = credentials(&args, &data_dir, clock.now()) => joined?,
         () = &mut stopped => return Ok(ExitCode::SUCCESS),
     };
-    println!("backstay: node {} of {}", credentials.node, credentials.servers.join(", "));
+    println!("backstay: node {} of {}", credentials.node, list(&credentials));
     let runtimes = node::runtimes(&args.runtime, &data_dir, &clock).await?;
     let streams = NodeStreams::new(runtimes.clone(), pods_dir(&data_dir));
     loop {
@@ -113,6 +114,7 @@ pub async fn run(args: AgentArgs) -> Result<ExitCode> {
         let renewed = tokio::select! {
             () = &mut running => None,
             () = tunnel::run(servers.clone(), &credentials.node, streams.clone(), entropy.clone()) => None,
+            () = follow(&credentials, &servers, &data_dir, &entropy) => None,
             renewed = renewed(&credentials, &servers, &data_dir, &clock, &entropy) => Some(renewed),
             () = &mut stopped => {
                 // If the whole machine is being switched off, its pods are ended first.
@@ -157,7 +159,7 @@ async fn credentials(args: &AgentArgs, data_dir: &Path, now: Timestamp) -> Resul
             Some(kept) if !is_ours(&kept) => bail!(
                 "this machine is node {:?} of {}: to make it another, join anew with --server and --token",
                 kept.node,
-                kept.servers.join(", ")
+                list(&kept)
             ),
             Some(_) => bail!("the certificate of this machine has run out: join anew with --server and --token"),
             None => bail!(
@@ -180,6 +182,28 @@ async fn credentials(args: &AgentArgs, data_dir: &Path, now: Timestamp) -> Resul
     let credentials = join::join(&servers, &ca_pem, token, &name).await?;
     credentials.store(data_dir)?;
     Ok(credentials)
+}
+
+fn list(credentials: &Credentials) -> String {
+    credentials.all().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Keeps to the servers that there are: those that this machine was told of, and those that have announced themselves. All
+/// of them are known by the same authority, so that whoever writes an announcement can lead nobody to a stranger.
+async fn follow(held: &Credentials, servers: &Servers, data_dir: &Path, entropy: &Entropy) {
+    let follow = async |announced: BTreeSet<String>| {
+        let announced = announced.into_iter().filter(|url| !held.servers.contains(url)).collect();
+        let known = Credentials { announced, ..held.clone() };
+        tracing::info!(servers = list(&known), "these are the servers now");
+        match known.clients().await {
+            Ok(clients) => servers.replace(clients, entropy),
+            Err(error) => tracing::warn!(%error, "a server that has announced itself is not used"),
+        }
+        if let Err(error) = known.store(data_dir) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the servers are not remembered");
+        }
+    };
+    backstay_node::servers::follow(servers.clone(), entropy.clone(), follow).await;
 }
 
 /// Returns once there is a newer certificate, which is kept.

@@ -305,6 +305,7 @@ fn a_certificate_is_renewed_in_time() {
     let mut agent = Agent::new();
     let credentials = backstay_node::join::Credentials {
         servers: vec![server.url.clone()],
+        announced: Vec::new(),
         node: "n1".into(),
         ca_pem: pki.authority.pair().certificate_pem.clone(),
         certificate_pem: pair.certificate_pem.clone(),

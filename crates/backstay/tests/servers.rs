@@ -4,10 +4,12 @@
 mod etcd;
 mod support;
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Stdio};
 
 use etcd::Etcd;
+use serde_json::Value;
 use support::joined::{Agent, joining, words};
 use support::{Ran, Server, wait_for, wait_node};
 
@@ -46,7 +48,7 @@ fn client(server: &Server, program: &str, arguments: &[&str]) -> Ran {
 fn pod(server: &Server, version: &str) -> String {
     wait_for("the pod of this version", || {
         let list = server.backstay(&["get", "pods", "-l", "app=agent", "-o", "json"]);
-        let list: serde_json::Value = serde_json::from_str(&list.stdout).ok()?;
+        let list: Value = serde_json::from_str(&list.stdout).ok()?;
         let [pod] = list["items"].as_array()?.as_slice() else { return None };
         let is_it = pod["spec"]["containers"][0]["env"][0]["value"] == version && pod["status"]["phase"] == "Running";
         is_it.then(|| pod["metadata"]["name"].as_str().unwrap_or_default().to_string())
@@ -118,8 +120,11 @@ fn an_agent_outlives_a_server() {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let servers = dirs.each_ref().map(|dir| Server::over_etcd(&etcd.endpoint(), dir.path(), &[]));
     let [one, two] = &servers;
-    let both = format!("{},{}", one.url, two.url);
-    let mut agent = Agent::start("n1", &words(&joining(one, &["--agent-server", &both])));
+    // Each knows of the other, and so does whoever makes a token.
+    let both = BTreeSet::from([one.url.as_str(), two.url.as_str()]);
+    let join = joining(two, &[]);
+    assert_eq!(join[1].split(',').collect::<BTreeSet<_>>(), both);
+    let mut agent = Agent::start("n1", &words(&join));
     wait_node(two, "n1", "True");
     let manifest = dirs[0].path().join("agent.yaml");
     std::fs::write(&manifest, MANIFEST).unwrap();
@@ -128,6 +133,26 @@ fn an_agent_outlives_a_server() {
     for server in &servers {
         assert_reached(server, &first, "one");
     }
+
+    // Another one comes later, and the agent hears of it.
+    let dir = tempfile::tempdir().unwrap();
+    let three = Server::over_etcd(&etcd.endpoint(), dir.path(), &[]);
+    assert_reached(&three, &first, "one");
+    let kept = || std::fs::read_to_string(agent.dir.path().join("agent.kubeconfig")).unwrap();
+    assert!(kept().contains(&three.url));
+    // It goes for good, and is forgotten.
+    drop(three);
+    let selector = "apiserver.kubernetes.io/identity=kube-apiserver";
+    let leases = ["get", "leases", "-n", "kube-system", "-l", selector, "-o", "json"];
+    let leases: Value = serde_json::from_str(&one.backstay(&leases).ok()).unwrap();
+    let leases = leases["items"].as_array().unwrap();
+    let url =
+        |lease: &Value| lease["metadata"]["annotations"]["servers.backstay.dev/url"].as_str().unwrap().to_string();
+    let of_three: Vec<&Value> = leases.iter().filter(|lease| !both.contains(url(lease).as_str())).collect();
+    assert!(leases.len() == 3 && of_three.len() == 1, "{leases:#?}");
+    let name = of_three[0]["metadata"]["name"].as_str().unwrap();
+    two.backstay(&["delete", "lease", name, "-n", "kube-system"]).ok();
+    wait_for("the agent forgets it", || (!kept().contains(&url(of_three[0]))).then_some(()));
 
     // The server that the agent asks is the one that its pod was told of. It is killed.
     let port = one.backstay(&["exec", &first, "--", "sh", "-c", "echo $KUBERNETES_SERVICE_PORT"]).ok();

@@ -16,14 +16,18 @@ use crate::servers::Server;
 
 /// In the agent's data directory.
 const FILE: &str = "agent.kubeconfig";
-/// The name of the first server in it.
+/// The name of the first server in it; others are numbered.
 const CLUSTER: &str = "backstay";
+/// What the names of those begin with that servers have told of.
+const ANNOUNCED: &str = "announced";
 
 /// A node's identity towards the servers of one authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
-    /// Each `https://HOST:PORT`; at least one.
+    /// Those that this machine was told of, each `https://HOST:PORT`; at least one.
     pub servers: Vec<String>,
+    /// Others, of which servers have told it.
+    pub announced: Vec<String>,
     pub node: String,
     pub ca_pem: String,
     pub certificate_pem: String,
@@ -50,8 +54,11 @@ impl Credentials {
     }
 
     fn of(config: &Kubeconfig) -> Result<Self, String> {
-        let mut clusters = config.clusters.iter().filter_map(|it| it.cluster.as_ref()).peekable();
-        let authority = clusters.peek().and_then(|cluster| cluster.certificate_authority_data.as_deref());
+        let named = config.clusters.iter().filter_map(|it| Some((it.name.as_str(), it.cluster.as_ref()?)));
+        let authority = named.clone().next().and_then(|(_, cluster)| cluster.certificate_authority_data.as_deref());
+        let servers = named.filter_map(|(name, cluster)| Some((name.starts_with(ANNOUNCED), cluster.server.clone()?)));
+        let (announced, servers): (Vec<_>, Vec<_>) = servers.partition(|(is_announced, _)| *is_announced);
+        let urls = |servers: Vec<(bool, String)>| servers.into_iter().map(|(_, url)| url).collect::<Vec<_>>();
         let user = config.auth_infos.first().ok_or("it names no node")?;
         // As JSON, since a key hides itself from everybody else.
         let auth = serde_json::to_value(user).map_err(|error| error.to_string())?;
@@ -61,10 +68,9 @@ impl Credentials {
             bytes.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or(format!("it holds no {what}"))
         };
         Ok(Self {
+            servers: Some(urls(servers)).filter(|servers| !servers.is_empty()).ok_or("it names no server")?,
+            announced: urls(announced),
             ca_pem: text(authority, "authority")?,
-            servers: Some(clusters.filter_map(|cluster| cluster.server.clone()).collect::<Vec<_>>())
-                .filter(|servers| !servers.is_empty())
-                .ok_or("it names no server")?,
             node: user.name.trim_start_matches("system:node:").to_string(),
             certificate_pem: text(data("client-certificate-data"), "certificate")?,
             key_pem: text(data("client-key-data"), "key")?,
@@ -74,7 +80,12 @@ impl Credentials {
     /// Whether they are for the fleet of these servers, as far as one knows: they have one in common, or none is named.
     /// The authority vouches for the others.
     pub fn is_of(&self, servers: &[String]) -> bool {
-        servers.is_empty() || servers.iter().any(|server| self.servers.contains(server))
+        servers.is_empty() || servers.iter().any(|server| self.all().any(|known| known == server))
+    }
+
+    /// All servers, each once.
+    pub fn all(&self) -> impl Iterator<Item = &String> {
+        self.servers.iter().chain(self.announced.iter().filter(|url| !self.servers.contains(url)))
     }
 
     /// Keeps them: readable by their owner alone, there as a whole or not at all.
@@ -91,8 +102,12 @@ impl Credentials {
             [&self.ca_pem, &self.certificate_pem, &self.key_pem].map(|pem| STANDARD.encode(pem));
         let node = &self.node;
         // Every program that reads such a file takes the first; the others are there for whoever chooses.
-        let clusters = self.servers.iter().enumerate().map(|(at, server)| {
-            let name = if at == 0 { CLUSTER.to_string() } else { format!("{CLUSTER}-{}", at + 1) };
+        let numbered = |name: &'static str, servers: &'_ [String]| {
+            let names = (1..).map(move |number| if number == 1 { name.into() } else { format!("{name}-{number}") });
+            names.zip(servers.to_vec())
+        };
+        let clusters = numbered(CLUSTER, &self.servers).chain(numbered(ANNOUNCED, &self.announced));
+        let clusters = clusters.map(|(name, server)| {
             format!(
                 "- name: {name}
   cluster:
@@ -126,7 +141,7 @@ users:
     /// # Errors
     /// `Authority`, if they cannot be used.
     pub async fn clients(&self) -> Result<Vec<Server>, JoinError> {
-        let clients = self.servers.iter().map(|url| async move {
+        let clients = self.all().map(|url| async move {
             let client = self.client(url).await?;
             Ok(Server { url: Some(url.clone()), client })
         });
@@ -135,7 +150,7 @@ users:
 
     async fn client(&self, url: &str) -> Result<Client, JoinError> {
         let unusable = |error: &dyn std::error::Error| JoinError::Authority(error.to_string());
-        let alone = Self { servers: vec![url.to_string()], ..self.clone() };
+        let alone = Self { servers: vec![url.to_string()], announced: Vec::new(), ..self.clone() };
         let config = Kubeconfig::from_yaml(&alone.to_yaml()).map_err(|error| unusable(&error))?;
         let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await;
         let mut config = config.map_err(|error| unusable(&error))?;
@@ -182,6 +197,7 @@ mod tests {
         assert_eq!(Credentials::load(&data_dir).unwrap(), None);
         let credentials = Credentials {
             servers: vec!["https://10.0.0.1:6443".into(), "https://b.example:6443".into()],
+            announced: vec!["https://10.0.0.3:6443".into(), "https://10.0.0.1:6443".into()],
             node: "n1".into(),
             ca_pem: "ca\n".into(),
             certificate_pem: "certificate\n".into(),
@@ -189,7 +205,8 @@ mod tests {
         };
         credentials.store(&data_dir).unwrap();
         assert_eq!(Credentials::load(&data_dir).unwrap(), Some(credentials.clone()));
-        let alone = Credentials { servers: credentials.servers[..1].to_vec(), ..credentials };
+        assert_eq!(credentials.all().count(), 3);
+        let alone = Credentials { servers: credentials.servers[..1].to_vec(), announced: Vec::new(), ..credentials };
         alone.store(&data_dir).unwrap();
         assert_eq!(Credentials::load(&data_dir).unwrap(), Some(alone));
         let file = Credentials::file(&data_dir);

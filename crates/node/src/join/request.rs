@@ -29,7 +29,7 @@ pub async fn join(servers: &[String], ca_pem: &str, token: &str, node: &str) -> 
     let clients: Result<Vec<Server>, _> = servers.iter().map(|url| with_token(url, ca_pem, token)).collect();
     let (certificate_pem, key_pem) = certificate(&Api::new(Servers::in_order(clients?)), node).await?;
     let (servers, node, ca_pem) = (servers.to_vec(), node.to_string(), ca_pem.to_string());
-    Ok(Credentials { servers, node, ca_pem, certificate_pem, key_pem })
+    Ok(Credentials { servers, announced: Vec::new(), node, ca_pem, certificate_pem, key_pem })
 }
 
 fn with_token(url: &str, ca_pem: &str, token: &str) -> Result<Server, JoinError> {
@@ -48,7 +48,9 @@ fn with_token(url: &str, ca_pem: &str, token: &str) -> Result<Server, JoinError>
 /// As [`join`].
 pub async fn renew(held: &Credentials, servers: &Servers) -> Result<Credentials, JoinError> {
     let (certificate_pem, key_pem) = certificate(&Api::new(servers.clone()), &held.node).await?;
-    Ok(Credentials { certificate_pem, key_pem, ..held.clone() })
+    let known = servers.all().into_iter().filter_map(|server| server.url);
+    let announced = known.filter(|url| !held.servers.contains(url)).collect();
+    Ok(Credentials { announced, certificate_pem, key_pem, ..held.clone() })
 }
 
 /// When a certificate is to be renewed: after 70 to 90 % of its time, so that a fleet does not come all at once.

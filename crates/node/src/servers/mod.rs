@@ -1,6 +1,7 @@
 //! The servers of a node. All of them serve one state; requests go to one of them, and to another when it does not serve.
 //! What must be held with each of them, such as tunnels, follows [`Servers::all`].
 
+mod announced;
 mod choice;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,6 +10,7 @@ use backstay_api::Entropy;
 use kube::Client;
 use tokio::sync::watch;
 
+pub use announced::follow;
 use choice::{Choice, Heard, Turn};
 
 /// One server as this node speaks to it.
