@@ -83,10 +83,15 @@ impl Server {
         self.child.id()
     }
 
-    /// Sends a signal (as `kill` names it) and waits for the end. Returns how it ended, and what it still printed.
-    pub fn stop(&mut self, signal: &str) -> (ExitStatus, String) {
+    /// Sends a signal, as `kill` names it.
+    pub fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
         assert!(sent.expect("kill runs").success());
+    }
+
+    /// Sends a signal and waits for the end. Returns how it ended, and what it still printed.
+    pub fn stop(&mut self, signal: &str) -> (ExitStatus, String) {
+        self.signal(signal);
         let mut rest = String::new();
         if let Some(mut stdout) = self.child.stdout.take() {
             stdout.read_to_string(&mut rest).expect("text");
