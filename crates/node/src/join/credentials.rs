@@ -156,6 +156,8 @@ users:
         let mut config = config.map_err(|error| unusable(&error))?;
         // The agent's own timeouts count, and a tunnel is silent for as long as nobody needs it.
         (config.read_timeout, config.write_timeout) = (None, None);
+        // As do its own retries: a server that cannot serve is to be left, not asked again for as long as one waits.
+        config.default_retry = false;
         Client::try_from(config).map_err(|error| unusable(&error))
     }
 

@@ -38,6 +38,7 @@ fn with_token(url: &str, ca_pem: &str, token: &str) -> Result<Server, JoinError>
         x509_parser::pem::parse_x509_pem(ca_pem.as_bytes()).map_err(|error| JoinError::Authority(error.to_string()))?;
     config.root_cert = Some(vec![authority.contents]);
     config.auth_info.token = Some(token.to_string().into());
+    config.default_retry = false;
     let client = Client::try_from(config).map_err(|error| JoinError::Authority(error.to_string()))?;
     Ok(Server { url: Some(url.to_string()), client })
 }

@@ -100,10 +100,11 @@ impl Servers {
             Some(_) => Heard::Answer,
         };
         let mut choice = self.choice();
+        let before = choice.current().1.url.clone();
         let restored = choice.heard(ticket.0, heard);
-        let (turn, server) = choice.current();
-        if turn != ticket.0 && heard != Heard::Answer {
-            tracing::info!(server = server.url, "a server does not serve; another is asked");
+        let now = &choice.current().1.url;
+        if *now != before {
+            tracing::info!(server = before, next = now, "a server does not serve; the next is asked");
         }
         drop(choice);
         if restored {
