@@ -174,7 +174,7 @@ pub struct UpArgs {
   # Reached from other machines
   backstay server --listen 10.0.0.1:6443 --data-dir /srv/backstay
 
-  # One of several servers over one etcd
+  # One of several servers over one etcd; agents and tokens hear of all of them
   backstay server --listen 10.0.0.1:6443 --store etcd --etcd-endpoints https://10.0.0.5:2379 \\
     --etcd-ca etcd-ca.crt --etcd-cert client.crt --etcd-key client.key")]
 pub struct ServerArgs {

@@ -35,6 +35,8 @@ pub enum Token {
   backstay token create
   # For ten minutes, with a word about what it is for
   backstay token create --ttl 10m --description 'rack 7'
+  # For machines that reach the servers under other names
+  backstay token create --agent-server https://a.example:6443,https://b.example:6443
   # The token alone
   backstay token create -o token")]
 pub struct CreateArgs {
