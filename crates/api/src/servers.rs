@@ -42,8 +42,8 @@ pub fn lease(url: &str, holder: &str, duration_seconds: i64, now: Timestamp) -> 
 
 /// The addresses of servers that have announced themselves. Those of machines for themselves alone count only if there are
 /// no others: nobody else reaches them.
-pub fn urls(leases: &[Value]) -> BTreeSet<String> {
-    let all = leases.iter().filter_map(url);
+pub fn urls<'a>(leases: impl IntoIterator<Item = &'a Value>) -> BTreeSet<String> {
+    let all = leases.into_iter().filter_map(url);
     let (local, mut far): (BTreeSet<String>, BTreeSet<String>) =
         all.map(str::to_string).partition(|url| is_loopback(url));
     if far.is_empty() {

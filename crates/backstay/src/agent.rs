@@ -1,6 +1,5 @@
 //! `backstay agent`: joins this machine to the servers of a fleet, and runs its pods from then on.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -191,7 +190,8 @@ fn list(credentials: &Credentials) -> String {
 /// Keeps to the servers that there are: those that this machine was told of, and those that have announced themselves. All
 /// of them are known by the same authority, so that whoever writes an announcement can lead nobody to a stranger.
 async fn follow(held: &Credentials, servers: &Servers, data_dir: &Path, entropy: &Entropy) {
-    let follow = async |announced: BTreeSet<String>| {
+    let mut heard = backstay_node::servers::follow(servers.clone(), entropy.clone());
+    while let Some(announced) = heard.recv().await {
         let announced = announced.into_iter().filter(|url| !held.servers.contains(url)).collect();
         let known = Credentials { announced, ..held.clone() };
         tracing::info!(servers = list(&known), "these are the servers now");
@@ -202,8 +202,7 @@ async fn follow(held: &Credentials, servers: &Servers, data_dir: &Path, entropy:
         if let Err(error) = known.store(data_dir) {
             tracing::warn!(error = &error as &dyn std::error::Error, "the servers are not remembered");
         }
-    };
-    backstay_node::servers::follow(servers.clone(), entropy.clone(), follow).await;
+    }
 }
 
 /// Returns once there is a newer certificate, which is kept.

@@ -40,8 +40,10 @@ pub struct ControlPlane {
     pub entropy: Entropy,
     router: Router,
     store: Arc<dyn Store>,
-    pki: Arc<Pki>,
+    pub pki: Arc<Pki>,
     leader_elect: bool,
+    /// Where machines reach this server, if they are told: it may be one of several then.
+    pub announced: Option<String>,
     /// How nodes are reached; knows this machine's once its agent has begun.
     pub reach: Arc<Reach>,
     stop: watch::Sender<bool>,
@@ -89,6 +91,7 @@ impl ControlPlane {
             leader_elect: args.leader_elect.unwrap_or_else(|| store.is_shared()),
             store,
             pki: pki.clone(),
+            announced: None,
             reach,
             stop,
             tasks: JoinSet::new(),
@@ -168,6 +171,7 @@ impl ControlPlane {
     async fn announce(&mut self, url: String) {
         let client = self.client("system:apiserver", &["system:masters"]);
         let holder = format!("{}_{}", host_name(), self.entropy.uuid());
+        self.announced = Some(url.clone());
         let mut announcement = Announcement::new(client, self.clock.clone(), url, holder);
         // Whoever waits for the ready line may count on it.
         announcement.renew().await;

@@ -252,3 +252,22 @@ fn a_server_that_comes_later_is_followed() {
     wait_for("the agent forgets it", || (!kept(&world.agent).contains(&url)).then_some(()));
     end(one);
 }
+
+/// The node of a server's own machine, which has no agent of its own.
+#[test]
+fn the_node_of_a_server_is_reached_through_another() {
+    let Some(etcd) = Etcd::start("the_node_of_a_server_is_reached_through_another") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let other = Server::over_etcd(&etcd.endpoint(), &dir.path().join("other"), &[]);
+    let up = ["up", "--runtime", "process", "--node-name", "n1", "--store", "etcd", "--etcd-endpoints"];
+    let own = Server::start(&dir.path().join("own"), &[&up[..], &[&etcd.endpoint()]].concat());
+    wait_node(&other, "n1", "True");
+    let manifest = dir.path().join("agent.yaml");
+    std::fs::write(&manifest, MANIFEST).unwrap();
+    other.backstay(&["apply", "-f", manifest.to_str().unwrap()]).ok();
+    let pod = pod(&other, "one");
+    for server in [&own, &other] {
+        assert_reached(server, &pod, "one");
+    }
+    end(&other);
+}

@@ -15,26 +15,37 @@ use crate::watch::{self, Change, Selection};
 const LOOK_EVERY: Duration = Duration::from_secs(600);
 const CHANGES_MAX: usize = 16;
 
-/// Calls `heard` with the addresses of all servers that have announced themselves, now and whenever there are others, for
-/// as long as it is polled. Where none has, it is not called: that says nothing about those that one knows.
-pub async fn follow(asked: Servers, entropy: Entropy, mut heard: impl AsyncFnMut(BTreeSet<String>)) {
-    let api = Api::new(asked);
+/// The addresses of all servers that have announced themselves, now and whenever there are others, for as long as somebody
+/// listens. Where none has, nothing is told: that says nothing about those that one knows.
+pub fn follow(asked: Servers, entropy: Entropy) -> mpsc::Receiver<BTreeSet<String>> {
+    let (heard, listener) = mpsc::channel(1);
+    tokio::spawn(async move {
+        tokio::select! {
+            () = tell(Api::new(asked), entropy, &heard) => {}
+            () = heard.closed() => {}
+        }
+    });
+    listener
+}
+
+async fn tell(api: Api, entropy: Entropy, heard: &mpsc::Sender<BTreeSet<String>>) {
     let query = format!("labelSelector={}", watch::encode(servers::SELECTOR));
     let selection = Selection { path: servers::PATH, query };
     begun(&api, &selection, &entropy).await;
     let (sender, mut changes) = mpsc::channel(CHANGES_MAX);
-    let following = async {
+    let telling = async {
         let (mut leases, mut known) = (BTreeMap::new(), BTreeSet::new());
         while let Some(change) = changes.recv().await {
             take_in(&mut leases, change);
-            let urls = servers::urls(&leases.values().cloned().collect::<Vec<_>>());
+            let urls = servers::urls(leases.values());
             if !urls.is_empty() && urls != known {
                 known = urls.clone();
-                heard(urls).await;
+                // Nobody listens any more: that is noticed elsewhere.
+                let _ = heard.send(urls).await;
             }
         }
     };
-    tokio::join!(watch::run(api, selection, entropy, sender), following);
+    tokio::join!(watch::run(api, selection, entropy, sender), telling);
 }
 
 /// Until there is something to watch.
