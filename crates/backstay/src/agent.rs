@@ -94,7 +94,7 @@ pub async fn run(args: AgentArgs) -> Result<ExitCode> {
     let runtimes = node::runtimes(&args.runtime, &data_dir, &clock).await?;
     let streams = NodeStreams::new(runtimes.clone(), pods_dir(&data_dir));
     loop {
-        let servers = Servers::shuffled(credentials.clients().await?, &entropy);
+        let servers = credentials.servers(&entropy).await?;
         let config = NodeConfig {
             name: credentials.node.clone(),
             runtimes: runtimes.clone(),
@@ -195,8 +195,8 @@ async fn follow(held: &Credentials, servers: &Servers, data_dir: &Path, entropy:
         let announced = announced.into_iter().filter(|url| !held.servers.contains(url)).collect();
         let known = Credentials { announced, ..held.clone() };
         tracing::info!(servers = list(&known), "these are the servers now");
-        match known.clients().await {
-            Ok(clients) => servers.replace(clients, entropy),
+        match known.others(&known.announced).await {
+            Ok(others) => servers.announce(others, entropy),
             Err(error) => tracing::warn!(%error, "a server that has announced itself is not used"),
         }
         if let Err(error) = known.store(data_dir) {

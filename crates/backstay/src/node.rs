@@ -160,7 +160,7 @@ impl Reached {
         loop {
             let servers = async {
                 let credentials = self.credentials()?;
-                anyhow::Ok((Servers::in_order(credentials.clients().await?), credentials))
+                anyhow::Ok((credentials.servers(&entropy).await?, credentials))
             };
             match servers.await {
                 Ok((servers, credentials)) => tokio::select! {
@@ -179,9 +179,9 @@ impl Reached {
     async fn follow(&self, held: &Credentials, servers: &Servers, entropy: &Entropy) {
         let mut heard = backstay_node::servers::follow(servers.clone(), entropy.clone());
         while let Some(announced) = heard.recv().await {
-            let others = announced.into_iter().filter(|url| !self.ours.contains(url)).collect();
-            match (Credentials { announced: others, ..held.clone() }).clients().await {
-                Ok(clients) => servers.replace(clients, entropy),
+            let others: Vec<String> = announced.into_iter().filter(|url| !self.ours.contains(url)).collect();
+            match held.others(&others).await {
+                Ok(others) => servers.announce(others, entropy),
                 Err(error) => tracing::warn!(%error, "a server that has announced itself cannot reach this node"),
             }
         }

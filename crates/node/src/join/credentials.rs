@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use backstay_api::Entropy;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -12,7 +13,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use super::JoinError;
-use crate::servers::Server;
+use crate::servers::{Server, Servers};
 
 /// In the agent's data directory.
 const FILE: &str = "agent.kubeconfig";
@@ -136,16 +137,26 @@ users:
         )
     }
 
-    /// Clients of all servers that use them.
+    /// All servers, with clients that use them.
     ///
     /// # Errors
     /// `Authority`, if they cannot be used.
-    pub async fn clients(&self) -> Result<Vec<Server>, JoinError> {
-        let clients = self.all().map(|url| async move {
-            let client = self.client(url).await?;
-            Ok(Server { url: Some(url.clone()), client })
-        });
-        futures::future::try_join_all(clients).await
+    pub async fn servers(&self, entropy: &Entropy) -> Result<Servers, JoinError> {
+        let told = futures::future::try_join_all(self.servers.iter().map(|url| self.server(url))).await?;
+        Ok(Servers::shuffled(told, self.others(&self.announced).await?, entropy))
+    }
+
+    /// Those among the announced servers of which this machine was not told.
+    ///
+    /// # Errors
+    /// As [`Credentials::servers`].
+    pub async fn others(&self, announced: &[String]) -> Result<Vec<Server>, JoinError> {
+        let others = announced.iter().filter(|url| !self.servers.contains(url));
+        futures::future::try_join_all(others.map(|url| self.server(url))).await
+    }
+
+    async fn server(&self, url: &str) -> Result<Server, JoinError> {
+        Ok(Server { url: Some(url.to_string()), client: self.client(url).await? })
     }
 
     async fn client(&self, url: &str) -> Result<Client, JoinError> {

@@ -28,6 +28,8 @@ pub struct Servers(Arc<Shared>);
 
 struct Shared {
     choice: Mutex<Choice<Server>>,
+    /// So many of them come first, and stay.
+    first: usize,
     /// How often they served again after they had not, or another one did.
     restored: watch::Sender<u64>,
     /// How often there were others.
@@ -38,41 +40,46 @@ impl Servers {
     /// At least one; asked in this order.
     pub fn in_order(servers: Vec<Server>) -> Self {
         Self(Arc::new(Shared {
+            first: servers.len(),
             choice: Mutex::new(Choice::new(servers)),
             restored: watch::Sender::new(0),
             changed: watch::Sender::new(0),
         }))
     }
 
-    /// At least one; in an order of this node's own, so that a fleet is spread over them, and over those that are left
-    /// when one is gone.
-    pub fn shuffled(servers: Vec<Server>, entropy: &Entropy) -> Self {
-        Self::in_order(shuffled(servers, entropy))
+    /// At least one that this node was told of, and others that servers have told it of, in an order of this node's own:
+    /// so a fleet is spread over them, and over those that are left when one is gone. Those that it was told of come first,
+    /// for others may be where servers reach each other, and nobody else.
+    pub fn shuffled(told: Vec<Server>, announced: Vec<Server>, entropy: &Entropy) -> Self {
+        let servers = Self::in_order(shuffled(told, entropy));
+        servers.announce(announced, entropy);
+        servers
     }
 
-    pub fn all(&self) -> Vec<Server> {
-        self.choice().all().to_vec()
-    }
-
-    /// These are the servers from now on, if there are any. Those that stay keep their place and their clients; others come
-    /// in at any place, by chance.
-    pub fn replace(&self, servers: Vec<Server>, entropy: &Entropy) {
+    /// These are the others from now on. Those that stay keep their place and their clients.
+    pub fn announce(&self, announced: Vec<Server>, entropy: &Entropy) {
         let mut choice = self.choice();
         let before = choice.all();
-        let stay = |server: &&Server| servers.iter().any(|one| is_same(one, server));
-        let mut order: Vec<Server> = before.iter().filter(stay).cloned().collect();
-        let (kept, before) = (order.len(), before.len());
-        for server in servers {
+        let (told, others) = before.split_at(self.0.first.min(before.len()));
+        let stay = |server: &&Server| announced.iter().any(|one| is_same(one, server));
+        let mut order: Vec<Server> = told.iter().chain(others.iter().filter(stay)).cloned().collect();
+        let (kept, had) = (order.len(), before.len());
+        for server in announced {
             if !order.iter().any(|one| is_same(one, &server)) {
-                order.insert(below(order.len() + 1, entropy), server);
+                let place = self.0.first + below(order.len() - self.0.first + 1, entropy);
+                order.insert(place, server);
             }
         }
-        if (order.len(), kept) == (kept, before) {
+        if order.len() == kept && kept == had {
             return;
         }
         choice.replace(order, is_same);
         drop(choice);
         self.0.changed.send_modify(|count| *count += 1);
+    }
+
+    pub fn all(&self) -> Vec<Server> {
+        self.choice().all().to_vec()
     }
 
     /// Changes when there are others.
@@ -182,5 +189,32 @@ mod tests {
         assert_eq!(orders.len(), 6);
         assert!(orders.values().all(|nodes| (850..1150).contains(nodes)), "{orders:?}");
         assert_eq!(shuffled(vec!["a"], &entropy), ["a"]);
+    }
+
+    /// In a world of its own, since clients want one.
+    #[tokio::test]
+    async fn announced_servers_come_after_those_that_one_was_told_of() {
+        let server = |name: &str| {
+            let client = kube::Config::new(format!("https://{name}").parse().unwrap()).try_into().unwrap();
+            Server { url: Some(name.to_string()), client }
+        };
+        let list = |names: &str| names.split_whitespace().map(server).collect::<Vec<_>>();
+        let first = Entropy::new(|| 0);
+        let servers = Servers::shuffled(list("a"), list("b"), &first);
+        let (order, mut changed) = (
+            || servers.all().into_iter().map(|server| server.url.unwrap()).collect::<Vec<_>>().join(" "),
+            servers.changed(),
+        );
+        let mut check = |announced: &str, expected: &str, changes: bool| {
+            servers.announce(list(announced), &first);
+            assert_eq!((order(), changed.has_changed().unwrap()), (expected.to_string(), changes), "{announced}");
+            changed.mark_unchanged();
+        };
+        check("b", "a b", false);
+        check("c b", "a c b", true);
+        check("b c a", "a c b", false);
+        check("c d", "a d c", true);
+        check("", "a", true);
+        check("", "a", false);
     }
 }

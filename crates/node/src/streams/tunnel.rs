@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use backstay_api::Entropy;
+use backstay_api::causes::chain;
 use backstay_streams::carry;
 use bytes::Bytes;
 use http::header::{CONNECTION, UPGRADE};
@@ -82,18 +83,24 @@ pub async fn run(servers: Servers, node: &str, streams: NodeStreams, entropy: En
 async fn keep_open(server: &Server, node: &str, streams: NodeStreams, entropy: Entropy) {
     let url = server.url.as_deref();
     let mut pause = RETRY_MIN;
+    let mut told = String::new();
     loop {
         let begun = Instant::now();
         match open(&server.client, node).await {
             Ok(connection) => {
                 tracing::info!(node, server = url, "the tunnel to the server is open");
+                told.clear();
                 let ended = serve(connection, streams.clone()).await;
                 let error = ended.err().map(tracing::field::display);
                 tracing::info!(node, server = url, error, "the tunnel to the server ended");
             }
             Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(node, server = url, error, "no tunnel to the server; will retry");
+                let error = chain(&error);
+                // A server that is away for long is told of once.
+                if error != told {
+                    tracing::warn!(node, server = url, error, "no tunnel to the server; will retry");
+                }
+                told = error;
             }
         }
         if begun.elapsed() >= GOOD {
