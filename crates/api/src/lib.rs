@@ -25,6 +25,7 @@ pub mod quantity;
 pub mod resources;
 pub mod schema;
 pub mod selector;
+pub mod servers;
 pub mod status;
 pub mod strategy;
 pub mod table;

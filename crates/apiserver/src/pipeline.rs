@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use backstay_api::selector::FieldSelector;
+use backstay_api::selector::{FieldSelector, LabelSelector};
 use backstay_api::status::Details;
-use backstay_api::{Reason, Status, duration};
+use backstay_api::{Reason, Status, duration, servers};
 use backstay_store::Revision;
 use futures::FutureExt;
 use http::header::{ACCEPT, CACHE_CONTROL, HeaderName, USER_AGENT};
@@ -20,6 +20,7 @@ use crate::UserInfo;
 use crate::answer::{Media, failure, negotiate, send};
 use crate::authn::authenticate;
 use crate::authz::impersonation::impersonate;
+use crate::authz::node::Selected;
 use crate::authz::{Action, Attributes, Resource, forbidden};
 use crate::call::Warnings;
 use crate::gate::{Held, Nature, TooMany};
@@ -228,8 +229,16 @@ fn selected_node(asked: &Asked) -> Option<String> {
     terms.find(|term| term.equal && term.field == "spec.nodeName").map(|term| term.value)
 }
 
+/// Whether the Leases of servers are asked for, and no others, by a label selector.
+fn servers_are_selected(asked: &Asked) -> bool {
+    let selector = LabelSelector::parse(asked.query.text("labelSelector"));
+    selector.is_ok_and(|selector| servers::are_selected(&selector))
+}
+
 fn check(asked: &Asked, verb: &str, action: Action<'_>) -> Result<(), Status> {
     let attributes = Attributes { user: &asked.user, verb, action };
-    let decision = asked.core.authorizer.authorize_selecting(&attributes, selected_node(asked).as_deref());
+    let node = selected_node(asked);
+    let selected = Selected { node: node.as_deref(), servers: servers_are_selected(asked) };
+    let decision = asked.core.authorizer.authorize_selecting(&attributes, selected);
     if decision.allowed { Ok(()) } else { Err(forbidden(&attributes, &decision.reason)) }
 }

@@ -35,6 +35,9 @@ const OPENED_WITHIN: Duration = Duration::from_secs(30);
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// A thousand sessions that nobody reads from do not stop the others.
 const CONNECTION_WINDOW_BYTES: u32 = 256 << 20;
+/// An agent that knows this server by several names has a tunnel for each; more are of agents that are gone, which nobody
+/// has noticed yet.
+const TUNNELS_OF_NODE_MAX: usize = 8;
 /// Groups that nodes are in.
 const NODES: &str = "system:nodes";
 
@@ -43,7 +46,9 @@ type Sender = SendRequest<Empty<bytes::Bytes>>;
 /// The nodes that are connected to this server.
 #[derive(Default)]
 pub struct Tunnels {
-    nodes: Mutex<BTreeMap<String, Tunnel>>,
+    /// Of each node, the newest last: that one is used. What was begun on an older one goes on there, for as long as it
+    /// answers.
+    nodes: Mutex<BTreeMap<String, Vec<Tunnel>>>,
 }
 
 struct Tunnel {
@@ -54,10 +59,10 @@ struct Tunnel {
 impl Tunnels {
     /// Whether the node can be reached, as far as one knows.
     pub fn is_connected(&self, node: &str) -> bool {
-        self.sender(node).is_some_and(|sender| !sender.is_closed())
+        self.sender(node).is_some()
     }
 
-    /// Uses a connection that the node has opened until it ends. It takes the place of an older one of the same node.
+    /// Uses a connection that the node has opened until it ends. New sessions go over the newest one of a node.
     pub async fn serve(self: &Arc<Self>, node: String, connection: BoxDuplex) {
         let mut builder = Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE);
@@ -71,32 +76,38 @@ impl Tunnels {
         let task = tokio::spawn(connection);
         let own = task.abort_handle();
         let own_id = own.id();
-        let older = self.insert(&node, Tunnel { sender, connection: own });
-        info!(node, replaced = older.is_some(), "a node has opened its tunnel");
-        if let Some(older) = older {
-            older.connection.abort();
-        }
+        self.insert(&node, Tunnel { sender, connection: own });
+        info!(node, "a node has opened a tunnel");
         match task.await {
             Ok(Err(error)) => info!(node, %error, "a node's tunnel broke"),
-            // Aborted: a newer one has taken its place.
+            // Aborted: there were too many.
             Ok(Ok(())) | Err(_) => debug!(node, "a node's tunnel was closed"),
         }
         self.remove(&node, own_id);
     }
 
-    fn insert(&self, node: &str, tunnel: Tunnel) -> Option<Tunnel> {
-        self.nodes.lock().expect("never poisoned").insert(node.to_string(), tunnel)
+    fn insert(&self, node: &str, tunnel: Tunnel) {
+        let mut nodes = self.nodes.lock().expect("never poisoned");
+        let tunnels = nodes.entry(node.to_string()).or_default();
+        tunnels.push(tunnel);
+        if tunnels.len() > TUNNELS_OF_NODE_MAX {
+            tunnels.remove(0).connection.abort();
+        }
     }
 
     fn remove(&self, node: &str, id: tokio::task::Id) {
         let mut nodes = self.nodes.lock().expect("never poisoned");
-        if nodes.get(node).is_some_and(|tunnel| tunnel.connection.id() == id) {
+        let Some(tunnels) = nodes.get_mut(node) else { return };
+        tunnels.retain(|tunnel| tunnel.connection.id() != id);
+        if tunnels.is_empty() {
             nodes.remove(node);
         }
     }
 
     fn sender(&self, node: &str) -> Option<Sender> {
-        self.nodes.lock().expect("never poisoned").get(node).map(|tunnel| tunnel.sender.clone())
+        let nodes = self.nodes.lock().expect("never poisoned");
+        let newest = nodes.get(node)?.iter().rev().find(|tunnel| !tunnel.sender.is_closed());
+        newest.map(|tunnel| tunnel.sender.clone())
     }
 }
 
@@ -158,34 +169,52 @@ fn is_node(user: &UserInfo, node: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt as _;
+    use tokio::io::{AsyncReadExt as _, DuplexStream};
+    use tokio::task::JoinHandle;
 
     use super::*;
 
+    /// The node's end of a tunnel that has begun to speak, and the server's.
+    async fn open(tunnels: &Arc<Tunnels>) -> (DuplexStream, JoinHandle<()>) {
+        let (ours, mut theirs) = tokio::io::duplex(4096);
+        let tunnels = tunnels.clone();
+        let serving = tokio::spawn(async move { tunnels.serve("n1".into(), Box::new(ours)).await });
+        theirs.read_u8().await.unwrap();
+        (theirs, serving)
+    }
+
+    fn newest(tunnels: &Tunnels) -> Option<tokio::task::Id> {
+        tunnels.nodes.lock().unwrap().get("n1").and_then(|all| all.last()).map(|tunnel| tunnel.connection.id())
+    }
+
     #[tokio::test]
-    async fn a_newer_tunnel_takes_the_place_of_an_older() {
+    async fn the_newest_tunnel_is_used_and_an_older_one_goes_on() {
         let tunnels = Arc::new(Tunnels::default());
-        let open = || {
-            let (ours, theirs) = tokio::io::duplex(4096);
-            let serving = tokio::spawn({
-                let tunnels = tunnels.clone();
-                async move { tunnels.serve("n1".into(), Box::new(ours)).await }
-            });
-            (theirs, serving)
-        };
-        let (mut old, old_serving) = open();
-        // It has begun to speak: so it is there.
-        old.read_u8().await.unwrap();
+        let (older, older_serving) = open(&tunnels).await;
+        let first = newest(&tunnels);
+        let (newer, newer_serving) = open(&tunnels).await;
+        assert!(!older_serving.is_finished() && newest(&tunnels) != first);
         // A session that is about to be opened keeps no tunnel alive.
         let _opening = tunnels.sender("n1").unwrap();
-        let (mut new, new_serving) = open();
-        new.read_u8().await.unwrap();
-        old_serving.await.unwrap();
-        old.read_to_end(&mut Vec::new()).await.unwrap();
-        assert!(tunnels.is_connected("n1") && !tunnels.is_connected("n2"));
-        drop(new);
-        new_serving.await.unwrap();
-        assert!(!tunnels.is_connected("n1"));
+        drop(newer);
+        newer_serving.await.unwrap();
+        assert!(tunnels.is_connected("n1") && newest(&tunnels) == first && !tunnels.is_connected("n2"));
+        drop(older);
+        older_serving.await.unwrap();
+        assert!(!tunnels.is_connected("n1") && tunnels.nodes.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_node_has_so_many_tunnels() {
+        let tunnels = Arc::new(Tunnels::default());
+        let (mut oldest, oldest_serving) = open(&tunnels).await;
+        let mut others = Vec::new();
+        for _ in 0..TUNNELS_OF_NODE_MAX {
+            others.push(open(&tunnels).await);
+        }
+        oldest_serving.await.unwrap();
+        oldest.read_to_end(&mut Vec::new()).await.unwrap();
+        assert!(others.iter().all(|(_, serving)| !serving.is_finished()));
     }
 
     #[test]

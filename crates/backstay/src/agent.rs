@@ -1,4 +1,4 @@
-//! `backstay agent`: joins this machine to a server, and runs its pods from then on.
+//! `backstay agent`: joins this machine to the servers of a fleet, and runs its pods from then on.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use backstay_api::{Clock, Entropy};
 use backstay_node::join::{self, Credentials, Hash};
+use backstay_node::servers::Servers;
 use backstay_node::streams::{NodeStreams, tunnel};
 use backstay_node::{Machine, NodeConfig, pods_dir};
 use clap::Args;
@@ -23,21 +24,27 @@ const RETRY: Duration = Duration::from_secs(60);
 /// No timer sleeps longer: clocks are set right meanwhile.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
 
-/// Make this machine a node of a server, and run its pods
+/// Make this machine a node of a fleet, and run its pods
 ///
 /// The token is needed once: with it, the agent asks for a certificate of its own, which it keeps in the data directory
 /// and renews by itself. Pods go on running when the agent stops, and are adopted by the next one.
+///
+/// Of several servers, any will do: the agent asks one of them for as long as it answers, then another, and can be reached
+/// through all of them.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
   # As `backstay token create` prints it
   backstay agent --server https://10.0.0.1:6443 --token abcdef.0123456789abcdef --ca-cert-hash sha256:...
 
   # Again, after this machine has joined
-  backstay agent")]
+  backstay agent
+
+  # With another server of the same fleet, from now on
+  backstay agent --server https://10.0.0.1:6443 --server https://10.0.0.2:6443")]
 pub struct AgentArgs {
-    /// The server to join [default: the one that this machine has joined]
-    #[arg(long, value_name = "URL")]
-    pub server: Option<String>,
+    /// The servers of the fleet to join [default: those that this machine has joined]
+    #[arg(id = "server", long, value_name = "URL", value_delimiter = ',')]
+    pub servers: Vec<String>,
 
     /// What `backstay token create` has printed; only to join
     #[arg(long, value_name = "TOKEN", env = "BACKSTAY_TOKEN", hide_env_values = true)]
@@ -83,11 +90,11 @@ pub async fn run(args: AgentArgs) -> Result<ExitCode> {
         joined = credentials(&args, &data_dir, clock.now()) => joined?,
         () = &mut stopped => return Ok(ExitCode::SUCCESS),
     };
-    println!("backstay: node {} of {}", credentials.node, credentials.server);
+    println!("backstay: node {} of {}", credentials.node, list(&credentials));
     let runtimes = node::runtimes(&args.runtime, &data_dir, &clock).await?;
     let streams = NodeStreams::new(runtimes.clone(), pods_dir(&data_dir));
     loop {
-        let client = credentials.client().await?;
+        let servers = credentials.servers(&entropy).await?;
         let config = NodeConfig {
             name: credentials.node.clone(),
             runtimes: runtimes.clone(),
@@ -97,18 +104,17 @@ pub async fn run(args: AgentArgs) -> Result<ExitCode> {
             data_dir: data_dir.clone(),
             addresses: Vec::new(),
             labels: Vec::new(),
-            server_url: Some(credentials.server.clone()),
             sysctls_allowed: args.runtime.sysctls_allowed.clone(),
         };
-        let tunnelling = client.clone();
         let stop = Arc::new(tokio::sync::Notify::new());
         let told = stop.clone();
-        let running = backstay_node::run(client, config, async move { told.notified().await });
+        let running = backstay_node::run(servers.clone(), config, async move { told.notified().await });
         tokio::pin!(running);
         let renewed = tokio::select! {
             () = &mut running => None,
-            () = tunnel::run(move || tunnelling.clone(), &credentials.node, streams.clone(), entropy.clone()) => None,
-            renewed = renewed(&credentials, &data_dir, &clock, &entropy) => Some(renewed),
+            () = tunnel::run(servers.clone(), &credentials.node, streams.clone(), entropy.clone()) => None,
+            () = follow(&credentials, &servers, &data_dir, &entropy) => None,
+            renewed = renewed(&credentials, &servers, &data_dir, &clock, &entropy) => Some(renewed),
             () = &mut stopped => {
                 // If the whole machine is being switched off, its pods are ended first.
                 stop.notify_one();
@@ -125,6 +131,7 @@ pub async fn run(args: AgentArgs) -> Result<ExitCode> {
 /// What this machine has kept, or gets for its token.
 async fn credentials(args: &AgentArgs, data_dir: &Path, now: Timestamp) -> Result<Credentials> {
     let name = args.node_name.clone().unwrap_or_else(host_name);
+    let mut servers = join::addresses(&args.servers)?;
     let kept = match Credentials::load(data_dir) {
         // Joining anew is what the error asks for.
         Err(error) if args.token.is_some() => {
@@ -133,22 +140,25 @@ async fn credentials(args: &AgentArgs, data_dir: &Path, now: Timestamp) -> Resul
         }
         kept => kept?,
     };
-    let is_ours = |kept: &Credentials| {
-        kept.node == name && args.server.as_ref().is_none_or(|server| server.trim_end_matches('/') == kept.server)
-    };
+    let is_ours = |kept: &Credentials| kept.node == name && kept.is_of(&servers);
     let is_valid = |kept: &Credentials| kept.validity().is_ok_and(|(_, until)| now < until);
     if let Some(kept) = &kept
         && is_ours(kept)
         && is_valid(kept)
     {
-        return Ok(kept.clone());
+        let mut kept = kept.clone();
+        if !servers.is_empty() && servers != kept.servers {
+            kept.servers = servers;
+            kept.store(data_dir)?;
+        }
+        return Ok(kept);
     }
     let Some(token) = &args.token else {
         match kept {
             Some(kept) if !is_ours(&kept) => bail!(
                 "this machine is node {:?} of {}: to make it another, join anew with --server and --token",
                 kept.node,
-                kept.server
+                list(&kept)
             ),
             Some(_) => bail!("the certificate of this machine has run out: join anew with --server and --token"),
             None => bail!(
@@ -157,22 +167,52 @@ async fn credentials(args: &AgentArgs, data_dir: &Path, now: Timestamp) -> Resul
             ),
         }
     };
-    let server = args.server.as_deref().context("--token needs --server, too: where to join")?.trim_end_matches('/');
+    if servers.is_empty() {
+        bail!("--token needs --server, too: where to join");
+    }
     let ca_pem = match (&args.ca_cert, args.ca_cert_hash.as_slice()) {
         (Some(file), _) => std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?,
         (None, []) => bail!("--token needs --ca-cert or --ca-cert-hash, too: how to know the server"),
         (None, hashes) => {
             let hashes: Result<Vec<Hash>, _> = hashes.iter().map(|hash| hash.parse::<Hash>()).collect();
-            join::discover(server, &hashes?).await?
+            join::discover(&mut servers, &hashes?).await?
         }
     };
-    let credentials = join::join(server, &ca_pem, token, &name).await?;
+    let credentials = join::join(&servers, &ca_pem, token, &name).await?;
     credentials.store(data_dir)?;
     Ok(credentials)
 }
 
+fn list(credentials: &Credentials) -> String {
+    credentials.all().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Keeps to the servers that there are: those that this machine was told of, and those that have announced themselves. All
+/// of them are known by the same authority, so that whoever writes an announcement can lead nobody to a stranger.
+async fn follow(held: &Credentials, servers: &Servers, data_dir: &Path, entropy: &Entropy) {
+    let mut heard = backstay_node::servers::follow(servers.clone(), entropy.clone());
+    while let Some(announced) = heard.recv().await {
+        let announced = announced.into_iter().filter(|url| !held.servers.contains(url)).collect();
+        let known = Credentials { announced, ..held.clone() };
+        tracing::info!(servers = list(&known), "these are the servers now");
+        match known.others(&known.announced).await {
+            Ok(others) => servers.announce(others, entropy),
+            Err(error) => tracing::warn!(%error, "a server that has announced itself is not used"),
+        }
+        if let Err(error) = known.store(data_dir) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the servers are not remembered");
+        }
+    }
+}
+
 /// Returns once there is a newer certificate, which is kept.
-async fn renewed(held: &Credentials, data_dir: &Path, clock: &Clock, entropy: &Entropy) -> Credentials {
+async fn renewed(
+    held: &Credentials,
+    servers: &Servers,
+    data_dir: &Path,
+    clock: &Clock,
+    entropy: &Entropy,
+) -> Credentials {
     let renew_at = match held.validity() {
         Ok((from, until)) => join::renew_at(from, until, entropy),
         Err(_) => clock.now(),
@@ -184,7 +224,7 @@ async fn renewed(held: &Credentials, data_dir: &Path, clock: &Clock, entropy: &E
             continue;
         }
         let renewed = async {
-            let renewed = join::renew(held).await?;
+            let renewed = join::renew(held, servers).await?;
             renewed.store(data_dir)?;
             Ok::<_, join::JoinError>(renewed)
         };

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use backstay_api::servers;
 use backstay_node::pod_inputs::sysctls::parse_allowed;
 use backstay_oci::network;
 use clap::{Args, ValueEnum};
@@ -117,6 +118,11 @@ pub struct ControlPlaneArgs {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub tls_san: Vec<String>,
 
+    /// Where agents reach this server; they and `token create` hear of it [default with --store etcd: the address to
+    /// serve on]
+    #[arg(long, value_name = "URL", value_parser = server_url)]
+    pub advertise_url: Option<String>,
+
     /// How long a node may be silent before it is given up, such as 50s or 2m
     #[arg(long, value_name = "DURATION", default_value = "50s", value_parser = duration)]
     pub node_monitor_grace_period: SignedDuration,
@@ -168,12 +174,20 @@ pub struct UpArgs {
   # Reached from other machines
   backstay server --listen 10.0.0.1:6443 --data-dir /srv/backstay
 
-  # One of several servers over one etcd
+  # One of several servers over one etcd; agents and tokens hear of all of them
   backstay server --listen 10.0.0.1:6443 --store etcd --etcd-endpoints https://10.0.0.5:2379 \\
     --etcd-ca etcd-ca.crt --etcd-cert client.crt --etcd-key client.key")]
 pub struct ServerArgs {
     #[command(flatten)]
     pub control_plane: ControlPlaneArgs,
+}
+
+fn server_url(text: &str) -> Result<String, String> {
+    let url = text.trim_end_matches('/');
+    match servers::host(url) {
+        Some(_) => Ok(url.to_string()),
+        None => Err("write it like https://10.0.0.1:6443".to_string()),
+    }
 }
 
 /// `50s`, `2m30s`, `1h`: as Kubernetes spells durations.

@@ -1,7 +1,7 @@
 //! The control plane in one process: store, API server, listener, controllers, simulated nodes.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use axum::Router;
 use backstay_api::validation::Policy;
-use backstay_api::{Clock, Entropy};
+use backstay_api::{Clock, Entropy, servers};
 use backstay_apiserver::pki::Pki;
 use backstay_apiserver::tokens;
 use backstay_apiserver::{ApiServer, Config, UserInfo, as_user, kubeconfig, listen};
@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::info;
 
+use crate::announce::Announcement;
 use crate::args::ControlPlaneArgs;
 use crate::reach::Reach;
 use crate::signer::Signer;
@@ -39,8 +40,10 @@ pub struct ControlPlane {
     pub entropy: Entropy,
     router: Router,
     store: Arc<dyn Store>,
-    pki: Arc<Pki>,
+    pub pki: Arc<Pki>,
     leader_elect: bool,
+    /// Where machines reach this server, if they are told: it may be one of several then.
+    pub announced: Option<String>,
     /// How nodes are reached; knows this machine's once its agent has begun.
     pub reach: Arc<Reach>,
     stop: watch::Sender<bool>,
@@ -59,6 +62,7 @@ impl ControlPlane {
         let store = store::open(args, &data_dir, entropy.clone(), clock.now()).await?;
         let mut hosts = backstay_apiserver::pki::server_hosts(args.listen.ip(), &host_name());
         hosts.extend(args.tls_san.iter().cloned());
+        hosts.extend(args.advertise_url.as_deref().and_then(servers::host).map(String::from));
         if args.listen.ip().is_unspecified() {
             hosts.push(backstay_node::own_address());
         }
@@ -87,6 +91,7 @@ impl ControlPlane {
             leader_elect: args.leader_elect.unwrap_or_else(|| store.is_shared()),
             store,
             pki: pki.clone(),
+            announced: None,
             reach,
             stop,
             tasks: JoinSet::new(),
@@ -99,6 +104,11 @@ impl ControlPlane {
         plane.run_controllers(args.node_monitor_grace_period);
         plane.run_simulated_nodes(args.simulated_nodes);
         plane.ready().await?;
+        match &args.advertise_url {
+            Some(url) => plane.announce(url.clone()).await,
+            None if plane.store.is_shared() => plane.announce(own_url(address, args.listen)).await,
+            None => {}
+        }
         kubeconfig::write(&plane.kubeconfig, &plane.url, &pki.authority.pair().certificate_pem, &pki.admin)
             .with_context(|| format!("cannot write the kubeconfig {}", plane.kubeconfig.display()))?;
         Ok(plane)
@@ -157,6 +167,23 @@ impl ControlPlane {
         self.leader_elect.then(|| LeaseConfig::new("kube-system", name, &identity))
     }
 
+    /// Lets machines know of this server.
+    async fn announce(&mut self, url: String) {
+        let client = self.client("system:apiserver", &["system:masters"]);
+        let holder = format!("{}_{}", host_name(), self.entropy.uuid());
+        self.announced = Some(url.clone());
+        let mut announcement = Announcement::new(client, self.clock.clone(), url, holder);
+        // Whoever waits for the ready line may count on it.
+        announcement.renew().await;
+        let stopping = self.stopping();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = announcement.keep() => {}
+                () = stopping => {}
+            }
+        });
+    }
+
     async fn ready(&self) -> Result<()> {
         let client = self.client("system:apiserver", &["system:masters"]);
         let request = http::Request::get("/readyz").body(Vec::new())?;
@@ -173,6 +200,14 @@ impl ControlPlane {
             self.tasks.abort_all();
         }
         self.store.close().await;
+    }
+}
+
+/// The address that clients on other machines use.
+fn own_url(address: SocketAddr, listen: SocketAddr) -> String {
+    match backstay_node::own_address().parse::<IpAddr>() {
+        Ok(own) if listen.ip().is_unspecified() => format!("https://{}", SocketAddr::new(own, address.port())),
+        _ => format!("https://{address}"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The binary: reads the command line, chooses clock, store and runtime, and wires the parts together.
 
 mod agent;
+mod announce;
 mod args;
 mod control_plane;
 mod data_dir;

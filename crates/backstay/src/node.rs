@@ -2,13 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use backstay_api::Clock;
+use backstay_api::{Clock, Entropy};
+use backstay_apiserver::pki::{Pki, Subject};
 use backstay_cri::{CriConfig, CriRuntime};
+use backstay_node::join::Credentials;
 use backstay_node::process::{ProcessRuntime, ShimCommand};
 use backstay_node::runtime::Runtimes;
-use backstay_node::streams::NodeStreams;
+use backstay_node::servers::{Server, Servers};
+use backstay_node::streams::{NodeStreams, tunnel};
 use backstay_node::{Machine, NodeConfig, pods_dir};
 use backstay_oci::registry::Registry;
 use backstay_oci::store::Store;
@@ -106,7 +110,19 @@ async fn cri(args: &RuntimeArgs, data_dir: &Path) -> Result<Option<CriRuntime>> 
 pub async fn start(plane: &mut ControlPlane, name: String, args: &RuntimeArgs) -> Result<()> {
     let data_dir = plane.data_dir.join("node");
     let runtimes = runtimes(args, &data_dir, &plane.clock).await?;
-    plane.reach.set_local(name.clone(), NodeStreams::new(runtimes.clone(), pods_dir(&data_dir)));
+    let streams = NodeStreams::new(runtimes.clone(), pods_dir(&data_dir));
+    plane.reach.set_local(name.clone(), streams.clone());
+    if let Some(announced) = &plane.announced {
+        let ours = [plane.url.clone(), announced.clone()];
+        let reached = Reached { node: name.clone(), ours, authority: plane.pki.clone(), clock: plane.clock.clone() };
+        let (entropy, stopping) = (plane.entropy.clone(), plane.stopping());
+        plane.spawn(async move {
+            tokio::select! {
+                () = reached.keep(streams, entropy) => {}
+                () = stopping => {}
+            }
+        });
+    }
     let config = NodeConfig {
         name: name.clone(),
         runtimes,
@@ -116,10 +132,72 @@ pub async fn start(plane: &mut ControlPlane, name: String, args: &RuntimeArgs) -
         data_dir,
         addresses: Vec::new(),
         labels: Vec::new(),
-        server_url: Some(plane.url.clone()),
         sysctls_allowed: args.sysctls_allowed.clone(),
     };
     let client = plane.client(&format!("system:node:{name}"), &["system:nodes"]);
-    plane.spawn(backstay_node::run(client, config, plane.stopping()));
+    let server = Server { url: Some(plane.url.clone()), client };
+    plane.spawn(backstay_node::run(Servers::in_order(vec![server]), config, plane.stopping()));
     Ok(())
+}
+
+/// How the other servers reach the node of a control plane: as that of an agent, over connections that it opens to them.
+struct Reached {
+    node: String,
+    /// The addresses of its own server.
+    ours: [String; 2],
+    authority: Arc<Pki>,
+    clock: Clock,
+}
+
+/// The certificate for it lives in memory alone, and is made anew long before it runs out.
+const CERTIFICATE_DAYS: i64 = 60;
+const RENEW_AFTER: Duration = Duration::from_secs(30 * 24 * 3600);
+/// After a failure of the authority, which has just vouched for the server itself.
+const RETRY: Duration = Duration::from_secs(60);
+
+impl Reached {
+    async fn keep(&self, streams: NodeStreams, entropy: Entropy) {
+        loop {
+            let servers = async {
+                let credentials = self.credentials()?;
+                anyhow::Ok((credentials.servers(&entropy).await?, credentials))
+            };
+            match servers.await {
+                Ok((servers, credentials)) => tokio::select! {
+                    () = tunnel::run(servers.clone(), &self.node, streams.clone(), entropy.clone()) => {}
+                    () = self.follow(&credentials, &servers, &entropy) => {}
+                    () = tokio::time::sleep(RENEW_AFTER) => {}
+                },
+                Err(error) => {
+                    tracing::warn!(error = format!("{error:#}"), "other servers cannot reach this node; will retry");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    async fn follow(&self, held: &Credentials, servers: &Servers, entropy: &Entropy) {
+        let mut heard = backstay_node::servers::follow(servers.clone(), entropy.clone());
+        while let Some(announced) = heard.recv().await {
+            let others: Vec<String> = announced.into_iter().filter(|url| !self.ours.contains(url)).collect();
+            match held.others(&others).await {
+                Ok(others) => servers.announce(others, entropy),
+                Err(error) => tracing::warn!(%error, "a server that has announced itself cannot reach this node"),
+            }
+        }
+    }
+
+    fn credentials(&self) -> Result<Credentials> {
+        let subject = Subject::client(&format!("system:node:{}", self.node), &["system:nodes"]);
+        let authority = &self.authority.authority;
+        let pair = authority.issue(&subject, self.clock.now(), CERTIFICATE_DAYS)?;
+        Ok(Credentials {
+            servers: vec![self.ours[0].clone()],
+            announced: Vec::new(),
+            node: self.node.clone(),
+            ca_pem: authority.pair().certificate_pem.clone(),
+            certificate_pem: pair.certificate_pem,
+            key_pem: pair.key_pem,
+        })
+    }
 }

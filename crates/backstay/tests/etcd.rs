@@ -32,13 +32,7 @@ spec:
 ";
 
 fn server(etcd: &Etcd, dir: &std::path::Path) -> Server {
-    let endpoint = etcd.endpoint();
-    // It listens before it is ready; the server does not wait for that.
-    wait_for("etcd answers", || {
-        let asked = run(Command::new("curl").args(["-s", "-m", "5", &format!("{endpoint}/health")]));
-        asked.stdout.contains("true").then_some(())
-    });
-    Server::start(dir, &["server", "--store", "etcd", "--etcd-endpoints", &endpoint, "--simulated-nodes", "20"])
+    Server::over_etcd(&etcd.endpoint(), dir, &["--simulated-nodes", "20"])
 }
 
 fn daemonset(server: &Server) -> Value {

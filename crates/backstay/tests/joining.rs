@@ -2,17 +2,14 @@
 
 mod support;
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use backstay_api::Clock;
 use backstay_apiserver::kubeconfig;
 use backstay_apiserver::pki::{Pki, Subject, server_hosts};
-use backstay_node::process::{ProcessRuntime, ShimCommand};
-use backstay_node::runtime::Runtime as _;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use support::{Ran, Server, backstay, run, wait_for};
+use support::joined::{Agent, agent_command, joining, words};
+use support::{Ran, Server, run, wait_for, wait_node};
 
 const MANIFEST: &str = "apiVersion: apps/v1
 kind: DaemonSet
@@ -34,75 +31,6 @@ spec:
         - { name: WORD, valueFrom: { secretKeyRef: { name: word, key: word } } }
 ";
 
-/// An agent, killed when dropped; its pods are ended too.
-struct Agent {
-    child: Option<Child>,
-    dir: tempfile::TempDir,
-}
-
-impl Agent {
-    /// With the words of a command that `backstay token create` has printed, or of a later start.
-    fn start(name: &str, words: &[&str]) -> Self {
-        let mut agent = Self { child: None, dir: tempfile::tempdir().unwrap() };
-        agent.resume(name, words);
-        agent
-    }
-
-    fn resume(&mut self, name: &str, words: &[&str]) {
-        let mut command = agent_command(self.dir.path(), name, words);
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        self.child = Some(command.spawn().expect("the agent starts"));
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        self.kill();
-        let shim = ShimCommand(vec![env!("CARGO_BIN_EXE_backstay").into(), "shim".into()]);
-        let runtime = ProcessRuntime::new(self.dir.path().join("pods"), shim, Clock::new(Timestamp::now)).unwrap();
-        let ending = async {
-            for pod in runtime.pods().await.unwrap() {
-                let _ = runtime.remove(&pod.uid).await;
-            }
-        };
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(ending);
-    }
-}
-
-fn agent_command(dir: &Path, name: &str, words: &[&str]) -> Command {
-    let mut command = backstay();
-    command.arg("agent").args(words).args(["--node-name", name, "--runtime", "process", "--data-dir"]).arg(dir);
-    command.env("BACKSTAY_LOG", std::env::var("BACKSTAY_LOG").unwrap_or("warn".into()));
-    command
-}
-
-/// The words after `backstay agent` of the command that is printed.
-fn joining(server: &Server, arguments: &[&str]) -> Vec<String> {
-    let arguments = [&["token", "create"], arguments].concat();
-    let printed = server.backstay(&arguments).ok();
-    let words: Vec<&str> = printed.split_whitespace().collect();
-    assert_eq!(words[..2], ["backstay", "agent"], "{printed}");
-    words[2..].iter().map(|word| word.to_string()).collect()
-}
-
-fn words(owned: &[String]) -> Vec<&str> {
-    owned.iter().map(String::as_str).collect()
-}
-
-fn wait_ready(server: &Server, node: &str) {
-    wait_for(&format!("{node} is ready"), || {
-        let path = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}";
-        (server.backstay(&["get", "node", node, "-o", path]).stdout == "True").then_some(())
-    });
-}
-
 fn json(ran: Ran) -> Value {
     serde_json::from_str(&ran.ok()).expect("JSON")
 }
@@ -114,8 +42,8 @@ fn machines_join_and_stay() {
     let join = joining(&server, &[]);
     let mut one = Agent::start("n1", &words(&join));
     let two = Agent::start("n2", &words(&join));
-    wait_ready(&server, "n1");
-    wait_ready(&server, "n2");
+    wait_node(&server, "n1", "True");
+    wait_node(&server, "n2", "True");
     let requests = json(server.backstay(&["get", "csr", "-o", "json"]));
     let requests = requests["items"].as_array().unwrap();
     assert_eq!(requests.len(), 2);
@@ -173,6 +101,39 @@ fn machines_join_and_stay() {
     server.backstay(&["delete", "ds", "agent"]).ok();
     wait_for("its pods are gone", || server.backstay(&["get", "pods", "-o", "name"]).stdout.is_empty().then_some(()));
     drop((one, two));
+}
+
+#[test]
+fn any_server_of_several_will_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), &["server"]);
+    let mut join = joining(&server, &["--agent-server", &format!("https://127.0.0.1:1,{}/", server.url)]);
+    assert_eq!(join[..2], ["--server", &format!("https://127.0.0.1:1,{}/", server.url)]);
+    join.extend(["--server".to_string(), server.url.clone()]);
+    let mut agent = Agent::start("n1", &words(&join));
+    wait_node(&server, "n1", "True");
+    let file = agent.dir.path().join("agent.kubeconfig");
+    let kept = || -> Vec<String> {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let mut servers: Vec<_> = text.lines().filter_map(|line| line.trim().strip_prefix("server: ")).collect();
+        servers.sort_unstable();
+        servers.into_iter().map(String::from).collect()
+    };
+    let mut both = vec!["https://127.0.0.1:1".to_string(), server.url.clone()];
+    both.sort();
+    assert_eq!(kept(), both);
+
+    // One of them alone from now on, then others of the same fleet; strangers it does not take for its own.
+    for (servers, expected) in [(vec![&server.url], &both[1..]), (vec![&both[0], &both[1]], &both[..])] {
+        agent.kill();
+        let expected = if servers.len() == 1 { vec![server.url.clone()] } else { expected.to_vec() };
+        let given: Vec<&str> = servers.iter().flat_map(|url| ["--server", url.as_str()]).collect();
+        agent.resume("n1", &given);
+        wait_for("it knows them", || (kept() == expected).then_some(()));
+    }
+    agent.kill();
+    let refused = run(&mut agent_command(agent.dir.path(), "n1", &["--server", "https://127.0.0.1:2"])).fails();
+    assert!(refused.contains("join anew with --server and --token") && refused.contains(&server.url), "{refused}");
 }
 
 #[test]
@@ -247,7 +208,7 @@ fn torn_credentials_are_no_dead_end() {
     let server = Server::start(dir.path(), &["server"]);
     let join = joining(&server, &[]);
     let mut agent = Agent::start("n1", &words(&join));
-    wait_ready(&server, "n1");
+    wait_node(&server, "n1", "True");
     agent.kill();
     let file = agent.dir.path().join("agent.kubeconfig");
     let whole = std::fs::read_to_string(&file).unwrap();
@@ -264,7 +225,7 @@ fn torn_credentials_are_no_dead_end() {
     // With a token at hand it joins anew; the node of before is not well any more, so that its place is free.
     server.backstay(&["delete", "node", "n1"]).ok();
     agent.resume("n1", &words(&join));
-    wait_ready(&server, "n1");
+    wait_node(&server, "n1", "True");
     let kept = std::fs::read_to_string(&file).unwrap();
     assert!(kept.contains("client-certificate-data") && kept != whole);
 }
@@ -274,7 +235,7 @@ fn torn_credentials_are_no_dead_end() {
 fn a_stolen_certificate_opens_little() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path(), &["server", "--simulated-nodes", "2"]);
-    wait_ready(&server, "sim-00001");
+    wait_node(&server, "sim-00001", "True");
     server.kubectl(&["create", "secret", "generic", "mine", "--from-literal=a=1"]).ok();
     server.kubectl(&["create", "secret", "generic", "other", "--from-literal=a=1"]).ok();
     let pod = "apiVersion: v1
@@ -341,9 +302,11 @@ fn a_certificate_is_renewed_in_time() {
     // Nine tenths of its time are over.
     let issued = Timestamp::now() - SignedDuration::from_hours(24 * 92);
     let pair = pki.authority.issue(&Subject::client("system:node:n1", &["system:nodes"]), issued, 100).unwrap();
-    let mut agent = Agent { child: None, dir: tempfile::tempdir().unwrap() };
+    let mut agent = Agent::new();
     let credentials = backstay_node::join::Credentials {
-        server: server.url.clone(),
+        // Whichever it asks first.
+        servers: vec!["https://127.0.0.1:1".into(), server.url.clone()],
+        announced: Vec::new(),
         node: "n1".into(),
         ca_pem: pki.authority.pair().certificate_pem.clone(),
         certificate_pem: pair.certificate_pem.clone(),
@@ -357,5 +320,5 @@ fn a_certificate_is_renewed_in_time() {
     });
     let (_, until) = renewed.validity().unwrap();
     assert!(until > Timestamp::now() + SignedDuration::from_hours(24 * 300));
-    wait_ready(&server, "n1");
+    wait_node(&server, "n1", "True");
 }

@@ -1,7 +1,5 @@
 //! Requests to the API server, with objects as `serde_json::Value`: the few that a node needs.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::Stream;
@@ -13,6 +11,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::servers::Servers;
+
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
 
 /// Names us in `managedFields` and in the server's logs.
@@ -21,13 +21,11 @@ const USER_AGENT: &str = concat!("backstay-node/", env!("CARGO_PKG_VERSION"));
 /// A request that is not answered in this time never will be: a network that is cut swallows it without a word.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Asks whichever server's turn it is. Here is where it shows that one does not serve: every request of a node, also the
+/// opening of its watches, goes through [`Api::answered`], which knows the silent ones from the refused.
 #[derive(Clone)]
 pub(crate) struct Api {
-    client: Client,
-    /// How often the server was reached again after it had not been.
-    restored: Arc<watch::Sender<u64>>,
-    /// The last request got no answer.
-    cut: Arc<AtomicBool>,
+    servers: Servers,
 }
 
 /// The little of an answer that a writer wants to know.
@@ -51,19 +49,23 @@ impl Written {
 }
 
 impl Api {
-    pub(crate) fn new(client: Client) -> Self {
-        Self { client, restored: Arc::new(watch::Sender::new(0)), cut: Arc::default() }
+    pub(crate) fn new(servers: Servers) -> Self {
+        Self { servers }
     }
 
-    /// Changes when the server is reached again after it had not been: what still waits on an old connection waits in
-    /// vain.
+    /// See [`Servers::restored`].
     pub(crate) fn restored(&self) -> watch::Receiver<u64> {
-        self.restored.subscribe()
+        self.servers.restored()
     }
 
-    /// The last request got no answer. The watch and the heartbeat go on asking; others need not wait in vain.
+    /// See [`Servers::is_cut`].
     pub(crate) fn is_cut(&self) -> bool {
-        self.cut.load(Ordering::Relaxed)
+        self.servers.is_cut()
+    }
+
+    /// Where the server is that is asked at the moment.
+    pub(crate) fn server_url(&self) -> Option<String> {
+        self.servers.url()
     }
 
     /// Events of a watch, for as long as they come.
@@ -71,45 +73,62 @@ impl Api {
         &self,
         path: &str,
     ) -> Result<impl Stream<Item = Result<WatchEvent<T>, kube::Error>> + use<T>, kube::Error> {
-        self.answered(self.client.request_events::<T>(request(Method::GET, path, "", Vec::new())?)).await
+        let request = request(Method::GET, path, "", Vec::new())?;
+        self.answered(|client| async move { client.request_events::<T>(request).await }).await
     }
 
     /// Waits for an answer, but not for ever.
-    async fn answered<T>(&self, asked: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
-        let answer = tokio::time::timeout(TIMEOUT, asked).await.unwrap_or_else(|_| {
+    async fn answered<T, F: Future<Output = Result<T, kube::Error>>>(
+        &self,
+        ask: impl FnOnce(Client) -> F,
+    ) -> Result<T, kube::Error> {
+        let (ticket, client) = self.servers.client();
+        let answer = tokio::time::timeout(TIMEOUT, ask(client)).await.unwrap_or_else(|_| {
             Err(kube::Error::Service(format!("no answer from the server within {} s", TIMEOUT.as_secs()).into()))
         });
-        let reached = !matches!(&answer, Err(error) if code(error).is_none());
-        if self.cut.swap(!reached, Ordering::Relaxed) && reached {
-            self.restored.send_modify(|count| *count += 1);
-        }
+        self.servers.heard(ticket, answer.as_ref().map_or_else(code, |_| Some(200)));
         answer
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Value, kube::Error> {
-        self.answered(self.client.request(request(Method::GET, path, "", Vec::new())?)).await
+        self.send(request(Method::GET, path, "", Vec::new())?).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, kube::Error> {
-        let request = request(Method::POST, path, "application/json", body.to_string().into_bytes())?;
-        self.answered(self.client.request(request)).await
+        self.send(request(Method::POST, path, "application/json", body.to_string().into_bytes())?).await
+    }
+
+    /// As [`Api::post`], for what may be made twice: goes to every server once until one serves.
+    pub(crate) async fn post_anywhere(&self, path: &str, body: &Value) -> Result<Value, kube::Error> {
+        let mut left = self.servers.all().len();
+        loop {
+            left -= 1;
+            match self.post(path, body).await {
+                Err(error) if left > 0 && matches!(code(&error), None | Some(503)) => {
+                    tracing::warn!(%error, "a server does not serve; the next is asked");
+                }
+                other => return other,
+            }
+        }
     }
 
     pub(crate) async fn merge_patch(&self, path: &str, body: &Value) -> Result<Written, kube::Error> {
         let kind = "application/merge-patch+json";
-        self.answered(self.client.request(request(Method::PATCH, path, kind, body.to_string().into_bytes())?)).await
+        self.send(request(Method::PATCH, path, kind, body.to_string().into_bytes())?).await
     }
 
     pub(crate) async fn strategic_patch(&self, path: &str, body: &Value) -> Result<Written, kube::Error> {
         let kind = "application/strategic-merge-patch+json";
-        self.answered(self.client.request(request(Method::PATCH, path, kind, body.to_string().into_bytes())?)).await
+        self.send(request(Method::PATCH, path, kind, body.to_string().into_bytes())?).await
     }
 
     pub(crate) async fn delete(&self, path: &str, options: &Value) -> Result<(), kube::Error> {
-        let body = options.to_string().into_bytes();
-        self.answered(self.client.request_text(request(Method::DELETE, path, "application/json", body)?))
-            .await
-            .map(drop)
+        let request = request(Method::DELETE, path, "application/json", options.to_string().into_bytes())?;
+        self.answered(|client| async move { client.request_text(request).await }).await.map(drop)
+    }
+
+    async fn send<T: DeserializeOwned>(&self, request: Request<Vec<u8>>) -> Result<T, kube::Error> {
+        self.answered(|client| async move { client.request(request).await }).await
     }
 }
 

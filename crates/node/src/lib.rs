@@ -2,7 +2,7 @@
 //!
 //! [`lifecycle`] decides, purely; [`runtime`] is the port to whatever runs containers, [`process`] its first
 //! implementation. [`run`] drives one node, [`simulated::run`] a whole fleet. Knows nothing of the server's inside: it
-//! speaks through a `kube::Client`.
+//! speaks through [`servers::Servers`], each a `kube::Client`.
 
 mod agent;
 mod client;
@@ -15,6 +15,7 @@ pub mod pod_inputs;
 pub mod pressure;
 pub mod process;
 pub mod runtime;
+pub mod servers;
 pub mod simulated;
 mod status;
 pub mod streams;

@@ -165,7 +165,8 @@ async fn once<T: Watched>(
     }
 }
 
-async fn list(api: &Api, selection: &Selection) -> Result<(Vec<Value>, String), kube::Error> {
+/// All objects that there are, and the version of the list.
+pub(crate) async fn list(api: &Api, selection: &Selection) -> Result<(Vec<Value>, String), kube::Error> {
     let mut objects = Vec::new();
     let mut page = String::new();
     loop {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use backstay_node::process::{ProcessRuntime, ShimCommand};
 use backstay_node::runtime::{PodIdentity, Runtime, Runtimes};
+use backstay_node::servers::{self, Servers};
 use backstay_node::streams::NodeStreams;
 use backstay_node::{Machine as ThisMachine, NodeConfig, pods_dir};
 use backstay_streams::carry::Open as _;
@@ -96,10 +97,10 @@ fn agent(server: &Server, dir: &Path) -> JoinHandle<()> {
         machine: ThisMachine::this(dir),
         addresses: vec!["127.0.0.1".into()],
         labels: vec![("test".into(), "yes".into())],
-        server_url: Some("https://[::1]:6443".into()),
         sysctls_allowed: Vec::new(),
     };
-    tokio::spawn(backstay_node::run(server.client.clone(), config, std::future::pending()))
+    let servers = vec![servers::Server { url: Some("https://[::1]:6443".into()), client: server.client.clone() }];
+    tokio::spawn(backstay_node::run(Servers::in_order(servers), config, std::future::pending()))
 }
 
 fn runs(script: &str) -> impl FnOnce(&mut Value) {

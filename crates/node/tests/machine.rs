@@ -239,12 +239,11 @@ impl Machine {
             },
             addresses: vec!["127.0.0.1".into()],
             labels: Vec::new(),
-            server_url: None,
             sysctls_allowed: Vec::new(),
         };
         let told = self.shutdown.clone();
         let shutdown = async move { told.notified().await };
-        self.agent = tokio::spawn(backstay_node::run(self.client.clone(), config, shutdown));
+        self.agent = tokio::spawn(backstay_node::run(self.client.clone().into(), config, shutdown));
     }
 
     async fn pod(&self, image: &str, policy: &str, change: impl FnOnce(&mut Value)) {

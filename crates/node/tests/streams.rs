@@ -43,7 +43,7 @@ impl World {
         let runtime = Arc::new(ProcessRuntime::new(dir.path().join("pods"), shim, server.clock.clone()).unwrap());
         let streams = NodeStreams::new(Runtimes::new(runtime.clone()), dir.path().join("pods"));
         let entropy = server.entropy.clone();
-        let tunnel = tokio::spawn(async move { tunnel::run(move || client.clone(), NODE, streams, entropy).await });
+        let tunnel = tokio::spawn(async move { tunnel::run(client.into(), NODE, streams, entropy).await });
         let world = Self { server, network, dir, runtime, tunnel };
         world.wait_for_tunnel(true).await;
         world

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use backstay_store::{Range, Store, Watch};
 
-use super::node::NodeAuthorizer;
+use super::node::{NodeAuthorizer, Selected};
 use super::objects::range;
 use super::{Attributes, Decision, RuleIndex};
 
@@ -31,12 +31,12 @@ impl Authorizer {
     }
 
     pub fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
-        self.authorize_selecting(attributes, None)
+        self.authorize_selecting(attributes, Selected::default())
     }
 
-    /// As [`Authorizer::authorize`], for a list or watch of the pods of one node.
-    pub fn authorize_selecting(&self, attributes: &Attributes<'_>, node: Option<&str>) -> Decision {
-        if self.nodes.allows(attributes, node) {
+    /// As [`Authorizer::authorize`], for a list or watch of a part that nodes may see.
+    pub fn authorize_selecting(&self, attributes: &Attributes<'_>, selected: Selected<'_>) -> Decision {
+        if self.nodes.allows(attributes, selected) {
             return Decision { allowed: true, reason: String::new() };
         }
         self.rules().authorize(attributes)

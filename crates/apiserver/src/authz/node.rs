@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use backstay_api::meta;
+use backstay_api::{meta, servers};
 use backstay_store::{Event, Key, Range, Store, StoreError, Watch};
 use serde_json::Value;
 
@@ -31,6 +31,15 @@ const COMMON: [(&str, &str, &str); 6] = [
     ("create patch update", "", "events"),
 ];
 
+/// What a list or watch asks for, as far as the rights of nodes depend on it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Selected<'a> {
+    /// What is on this node.
+    pub node: Option<&'a str>,
+    /// The Leases by which servers make themselves known.
+    pub servers: bool,
+}
+
 /// The name of the node that sends a request.
 pub fn name_of(user: &UserInfo) -> Option<&str> {
     let name = user.name.strip_prefix(USER_PREFIX).filter(|name| !name.is_empty())?;
@@ -53,8 +62,8 @@ impl NodeAuthorizer {
         Self { store, pods: Mutex::default() }
     }
 
-    /// Whether a node may do this. `selected_node`: the node whose pods a list or watch asks for.
-    pub fn allows(&self, attributes: &Attributes<'_>, selected_node: Option<&str>) -> bool {
+    /// Whether a node may do this.
+    pub fn allows(&self, attributes: &Attributes<'_>, selected: Selected<'_>) -> bool {
         let Some(node) = name_of(attributes.user) else { return false };
         let Action::Resource(resource) = &attributes.action else { return false };
         let (verb, name) = (attributes.verb, resource.name);
@@ -66,6 +75,10 @@ impl NodeAuthorizer {
                 _ => false,
             },
             ("", "nodes", "status") => matches!(verb, "get" | "update" | "patch") && name == node,
+            // Where the servers are. Kubernetes has no need of that: its nodes know one address.
+            ("coordination.k8s.io", "leases", "") if resource.namespace == servers::NAMESPACE => {
+                matches!(verb, "list" | "watch") && selected.servers
+            }
             ("coordination.k8s.io", "leases", "") => {
                 resource.namespace == LEASES
                     && match verb {
@@ -83,7 +96,7 @@ impl NodeAuthorizer {
                 _ => false,
             },
             ("", "pods", "") => match verb {
-                "list" | "watch" => selected_node == Some(node),
+                "list" | "watch" => selected.node == Some(node),
                 "create" => true,
                 "get" | "delete" => self.is_on(node, resource),
                 _ => false,
@@ -287,7 +300,8 @@ mod tests {
         store.commit(key, Operation::Create { value: served.encode(&object) }).await.unwrap();
     }
 
-    /// `VERB [GROUP/]RESOURCE[/SUBRESOURCE] [NAMESPACE/]NAME`, and perhaps `of=NODE` for the node that is selected.
+    /// `VERB [GROUP/]RESOURCE[/SUBRESOURCE] [NAMESPACE/]NAME`, and perhaps `of=NODE` for the node that is selected, `of=` for
+    /// the servers.
     fn allows(authorizer: &NodeAuthorizer, request: &str) -> bool {
         let user = UserInfo::new("system:node:n1", &[NODES]);
         let words: Vec<&str> = request.split(' ').collect();
@@ -298,7 +312,8 @@ mod tests {
         let (resource, subresource) = path.split_once('/').unwrap_or((path, ""));
         let target = words.get(2).filter(|word| !word.starts_with("of=")).copied().unwrap_or_default();
         let (namespace, name) = target.split_once('/').unwrap_or(("", target));
-        let selected = words.iter().find_map(|word| word.strip_prefix("of="));
+        let of = words.iter().find_map(|word| word.strip_prefix("of="));
+        let selected = Selected { node: of.filter(|node| !node.is_empty()), servers: of == Some("") };
         let action = Action::Resource(Resource { group, resource, subresource, namespace, name });
         authorizer.allows(&Attributes { user: &user, verb: words[0], action }, selected)
     }
@@ -314,6 +329,8 @@ mod tests {
             "create nodes",
             "create coordination.k8s.io:leases kube-node-lease/",
             "patch coordination.k8s.io:leases kube-node-lease/n1",
+            "list coordination.k8s.io:leases kube-system/ of=",
+            "watch coordination.k8s.io:leases kube-system/ of=",
             "list pods of=n1",
             "watch pods of=n1",
             "get pods default/a",
@@ -363,6 +380,11 @@ mod tests {
             "patch coordination.k8s.io:leases kube-node-lease/n2",
             "patch coordination.k8s.io:leases kube-system/n1",
             "list coordination.k8s.io:leases kube-node-lease/",
+            "list coordination.k8s.io:leases kube-node-lease/ of=",
+            "list coordination.k8s.io:leases kube-system/",
+            "list coordination.k8s.io:leases of=",
+            "get coordination.k8s.io:leases kube-system/x of=",
+            "create coordination.k8s.io:leases kube-system/ of=",
             "list pods",
             "list pods of=n2",
             "get pods default/b",
@@ -391,6 +413,9 @@ mod tests {
         }
         let stranger = UserInfo::new("system:node:n1", &[]);
         let action = Action::Resource(Resource { resource: "nodes", name: "n1", ..Resource::default() });
-        assert!(!authorizer.allows(&Attributes { user: &stranger, verb: "get", action }, None), "without the group");
+        assert!(
+            !authorizer.allows(&Attributes { user: &stranger, verb: "get", action }, Selected::default()),
+            "without the group"
+        );
     }
 }

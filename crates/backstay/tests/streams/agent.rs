@@ -9,6 +9,7 @@ use backstay_apiserver::kubeconfig;
 use backstay_apiserver::pki::{Pki, Subject, server_hosts};
 use backstay_node::process::{ProcessRuntime, ShimCommand};
 use backstay_node::runtime::Runtimes;
+use backstay_node::servers::Servers;
 use backstay_node::streams::{NodeStreams, tunnel};
 use backstay_node::{Machine, NodeConfig, pods_dir};
 use jiff::Timestamp;
@@ -85,13 +86,12 @@ async fn run(kubeconfig: &Path, data_dir: &Path, stopped: oneshot::Receiver<()>)
         data_dir: data_dir.to_path_buf(),
         addresses: Vec::new(),
         labels: Vec::new(),
-        server_url: None,
         sysctls_allowed: Vec::new(),
     };
-    let again = client.clone();
+    let servers = Servers::from(client);
     tokio::select! {
-        () = backstay_node::run(client, config, std::future::pending()) => {}
-        () = tunnel::run(move || again.clone(), NODE, streams, entropy) => {}
+        () = backstay_node::run(servers.clone(), config, std::future::pending()) => {}
+        () = tunnel::run(servers, NODE, streams, entropy) => {}
         _ = stopped => {}
     }
 }

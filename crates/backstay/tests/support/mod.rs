@@ -5,6 +5,7 @@
 
 pub mod clients;
 pub mod hosts;
+pub mod joined;
 pub mod kubelet;
 pub mod needs;
 pub mod program;
@@ -41,6 +42,17 @@ impl Server {
         Self::launch(dir.join("state"), "127.0.0.1:0", arguments)
     }
 
+    /// `backstay server`, one of any number over an etcd.
+    pub fn over_etcd(endpoint: &str, dir: &Path, arguments: &[&str]) -> Self {
+        // It listens before it is ready; the server does not wait for that.
+        wait_for("etcd answers", || {
+            let asked = run(Command::new("curl").args(["-s", "-m", "5", &format!("{endpoint}/health")]));
+            asked.stdout.contains("true").then_some(())
+        });
+        let etcd = ["server", "--store", "etcd", "--etcd-endpoints", endpoint];
+        Self::start(dir, &[&etcd, arguments].concat())
+    }
+
     fn launch(data_dir: PathBuf, listen: &str, arguments: Vec<String>) -> Self {
         let mut command = backstay();
         command.args(&arguments).args(["--listen", listen]).arg("--data-dir").arg(&data_dir);
@@ -71,10 +83,15 @@ impl Server {
         self.child.id()
     }
 
-    /// Sends a signal (as `kill` names it) and waits for the end. Returns how it ended, and what it still printed.
-    pub fn stop(&mut self, signal: &str) -> (ExitStatus, String) {
+    /// Sends a signal, as `kill` names it.
+    pub fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
         assert!(sent.expect("kill runs").success());
+    }
+
+    /// Sends a signal and waits for the end. Returns how it ended, and what it still printed.
+    pub fn stop(&mut self, signal: &str) -> (ExitStatus, String) {
+        self.signal(signal);
         let mut rest = String::new();
         if let Some(mut stdout) = self.child.stdout.take() {
             stdout.read_to_string(&mut rest).expect("text");
@@ -143,6 +160,15 @@ pub fn run(command: &mut Command) -> Ran {
     let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().expect("the program runs");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     Ran { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// Waits until the node's `Ready` is this.
+#[track_caller]
+pub fn wait_node(server: &Server, node: &str, ready: &str) {
+    wait_for(&format!("{node} is ready: {ready}"), || {
+        let path = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}";
+        (server.backstay(&["get", "node", node, "-o", path]).stdout == ready).then_some(())
+    });
 }
 
 /// Waits until `found` has something, and returns it.

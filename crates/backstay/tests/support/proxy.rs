@@ -27,7 +27,10 @@ struct Shared {
 
 impl Proxy {
     pub fn before(server: &Server) -> Self {
-        let target = server.url.trim_start_matches("https://").parse().expect("an address");
+        Self::to(server.url.trim_start_matches("https://").parse().expect("an address"))
+    }
+
+    pub fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared::default());
@@ -36,6 +39,11 @@ impl Proxy {
             move || accept(&listener, target, &shared)
         });
         Self { address, target, shared, acceptor: Some(acceptor) }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// A copy of the server's kubeconfig that goes through here, beside it.

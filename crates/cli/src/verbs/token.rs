@@ -1,6 +1,6 @@
 //! `token`: tokens by which machines join, as Kubernetes keeps them: Secrets of a type of their own in `kube-system`.
 
-use backstay_api::{decode, meta};
+use backstay_api::{decode, meta, servers};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -35,6 +35,8 @@ pub enum Token {
   backstay token create
   # For ten minutes, with a word about what it is for
   backstay token create --ttl 10m --description 'rack 7'
+  # For machines that reach the servers under other names
+  backstay token create --agent-server https://a.example:6443,https://b.example:6443
   # The token alone
   backstay token create -o token")]
 pub struct CreateArgs {
@@ -44,9 +46,10 @@ pub struct CreateArgs {
     /// What it is for
     #[arg(long, value_name = "TEXT", default_value = "")]
     description: String,
-    /// Under which address agents reach the server [default: that of the kubeconfig]
-    #[arg(long, value_name = "URL")]
-    agent_server: Option<String>,
+    /// Under which addresses agents reach the servers [default: those that several servers have announced, else that of
+    /// the kubeconfig]
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    agent_server: Vec<String>,
     /// command (the command that joins a machine), token, or json
     #[arg(short, long, value_name = "FORMAT", default_value = "command")]
     output: String,
@@ -83,12 +86,12 @@ async fn create(app: &App, args: CreateArgs) -> Outcome {
         )));
     }
     let expiration = expiration(&args.ttl, Timestamp::now())?;
-    let join = join_words(app, args.agent_server.clone()).await?;
-    let (id, secret) = (random_word(6), random_word(16));
     let session = app.connect().await?;
+    let join = join_words(app, &session, &args.agent_server).await?;
+    let (id, secret) = (random_word(6), random_word(16));
     session.server.json(&Call::post(SECRETS, &secret_object(&id, &secret, &args.description, expiration))).await?;
     let token = format!("{id}.{secret}");
-    let command = format!("backstay agent --server {} --token {token} {}", join.server, join.trust);
+    let command = format!("backstay agent --server {} --token {token} {}", join.servers.join(","), join.trust);
     match args.output.as_str() {
         "token" => app.io.out(&format!("{token}\n"))?,
         "json" => {
@@ -97,25 +100,32 @@ async fn create(app: &App, args: CreateArgs) -> Outcome {
         }
         _ => app.io.out(&format!("{command}\n"))?,
     }
-    if is_loopback(&join.server) {
+    if join.servers.iter().all(|server| servers::is_loopback(server)) {
         app.io.err_line(&format!(
             "Note: machines elsewhere cannot reach {}: let the server listen on an address of the network, and name it \
              with --agent-server.",
-            join.server
+            join.servers.join(" or ")
         ));
     }
     Ok(())
 }
 
-/// What an agent is told besides the token: where the server is, and how to know it.
+/// What an agent is told besides the token: where the servers are, and how to know them.
 struct Join {
-    server: String,
+    servers: Vec<String>,
     trust: String,
 }
 
-async fn join_words(app: &App, server: Option<String>) -> Outcome<Join> {
+async fn join_words(app: &App, session: &Session, named: &[String]) -> Outcome<Join> {
     let config = config::target(&app.globals).await?.config;
-    let server = server.unwrap_or_else(|| config.cluster_url.to_string().trim_end_matches('/').to_string());
+    let servers = match named {
+        [] => announced(session).await,
+        named => named.to_vec(),
+    };
+    let servers = match servers.is_empty() {
+        true => vec![config.cluster_url.to_string().trim_end_matches('/').to_string()],
+        false => servers,
+    };
     let authorities = config.root_cert.unwrap_or_default();
     let hashes: Vec<String> =
         authorities.iter().filter_map(|der| Some(format!("--ca-cert-hash sha256:{}", key_hash(der)?))).collect();
@@ -123,8 +133,15 @@ async fn join_words(app: &App, server: Option<String>) -> Outcome<Join> {
         true => Err(Failure::plain(
             "the kubeconfig holds no certificate authority, by which an agent could know the server",
         )),
-        false => Ok(Join { server, trust: hashes.join(" ") }),
+        false => Ok(Join { servers, trust: hashes.join(" ") }),
     }
+}
+
+/// The servers that have announced themselves. Whoever may not see them names them, or has the one of the kubeconfig.
+async fn announced(session: &Session) -> Vec<String> {
+    let leases = session.server.list(&Call::get(servers::PATH).query("labelSelector", servers::SELECTOR)).await;
+    let leases = leases.unwrap_or_default();
+    servers::urls(meta::list_at(&leases, &["items"])).into_iter().collect()
 }
 
 /// Of the public key of a certificate, with its algorithm: what kubeadm calls the discovery hash.
@@ -132,12 +149,6 @@ fn key_hash(certificate: &[u8]) -> Option<String> {
     let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let digest = Sha256::digest(certificate.tbs_certificate.subject_pki.raw);
     Some(digest.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-fn is_loopback(url: &str) -> bool {
-    let host = url.parse::<http::Uri>().ok().and_then(|url| url.host().map(str::to_string)).unwrap_or_default();
-    let host = host.trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn expiration(ttl: &str, now: Timestamp) -> Outcome<Option<Timestamp>> {
@@ -258,15 +269,6 @@ mod tests {
         check("0s", Some(""));
         check("-1h", None);
         check("soon", None);
-    }
-
-    #[test]
-    fn addresses_of_this_machine_alone() {
-        let check = |url: &str, expected: bool| assert_eq!(is_loopback(url), expected, "{url}");
-        check("https://127.0.0.1:6443", true);
-        check("https://[::1]:6443", true);
-        check("https://localhost:6443", true);
-        check("https://10.0.0.1:6443", false);
     }
 
     #[test]

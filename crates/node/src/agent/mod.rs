@@ -20,7 +20,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use backstay_api::{Clock, Entropy};
-use kube::Client;
 use tokio::sync::{Notify, mpsc};
 
 use crate::client::Api;
@@ -28,6 +27,7 @@ use crate::lifecycle::NodeEnd;
 use crate::machine::Machine;
 use crate::pod_inputs::NodeFacts;
 use crate::runtime::Runtimes;
+use crate::servers::Servers;
 use crate::watch::{self, Selection};
 pub(crate) use upkeep::NodeState;
 use upkeep::Resident;
@@ -45,9 +45,6 @@ pub struct NodeConfig {
     pub addresses: Vec<String>,
     /// Labels besides the standard ones.
     pub labels: Vec<(String, String)>,
-    /// Where pods on this machine reach the API server, as `https://HOST:PORT`: becomes `KUBERNETES_SERVICE_HOST` and
-    /// `KUBERNETES_SERVICE_PORT` in every container, which is how clients inside of a cluster find it.
-    pub server_url: Option<String>,
     /// Sysctls that pods may have besides the safe ones, each as [`crate::pod_inputs::sysctls::parse_allowed`] returns it.
     pub sysctls_allowed: Vec<String>,
 }
@@ -110,13 +107,13 @@ impl Context {
 /// As many changes as the watch may run ahead of us.
 const CHANGES_MAX: usize = 256;
 
-/// Runs the node until `shutdown`. Faults of the server are waited out: pods run on without it.
+/// Runs the node until `shutdown`. Faults of all servers are waited out: pods run on without them.
 pub fn run(
-    client: Client,
+    servers: Servers,
     config: NodeConfig,
     shutdown: impl Future<Output = ()> + Send,
 ) -> impl Future<Output = ()> + Send {
-    let api = Api::new(client);
+    let api = Api::new(servers);
     let facts = crate::machine::facts(&config.name, &config.addresses);
     let (events, recording) = events::recorder(api.clone(), &config);
     let (sender, changes) = mpsc::channel(CHANGES_MAX);

@@ -117,7 +117,7 @@ impl Worker {
             env.extend([("PATH", PATH.to_string()), ("HOME", "/".to_string()), ("HOSTNAME", hostname)]);
             env.push(("BACKSTAY_VOLUME_DIR", volumes.display().to_string()));
         }
-        if let Some((host, port)) = self.context.config.server_url.as_deref().and_then(host_and_port) {
+        if let Some((host, port)) = self.context.api.server_url().as_deref().and_then(host_and_port) {
             env.extend([("KUBERNETES_SERVICE_HOST", host), ("KUBERNETES_SERVICE_PORT", port)]);
         }
         env.into_iter().map(|(name, value)| (name.to_string(), value)).collect()

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use backstay_api::Entropy;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -12,15 +13,22 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use super::JoinError;
+use crate::servers::{Server, Servers};
 
 /// In the agent's data directory.
 const FILE: &str = "agent.kubeconfig";
+/// The name of the first server in it; others are numbered.
+const CLUSTER: &str = "backstay";
+/// What the names of those begin with that servers have told of.
+const ANNOUNCED: &str = "announced";
 
-/// A node's identity towards one server.
+/// A node's identity towards the servers of one authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
-    /// `https://HOST:PORT`.
-    pub server: String,
+    /// Those that this machine was told of, each `https://HOST:PORT`; at least one.
+    pub servers: Vec<String>,
+    /// Others, of which servers have told it.
+    pub announced: Vec<String>,
     pub node: String,
     pub ca_pem: String,
     pub certificate_pem: String,
@@ -47,7 +55,11 @@ impl Credentials {
     }
 
     fn of(config: &Kubeconfig) -> Result<Self, String> {
-        let cluster = config.clusters.first().and_then(|it| it.cluster.as_ref()).ok_or("it names no server")?;
+        let named = config.clusters.iter().filter_map(|it| Some((it.name.as_str(), it.cluster.as_ref()?)));
+        let authority = named.clone().next().and_then(|(_, cluster)| cluster.certificate_authority_data.as_deref());
+        let servers = named.filter_map(|(name, cluster)| Some((name.starts_with(ANNOUNCED), cluster.server.clone()?)));
+        let (announced, servers): (Vec<_>, Vec<_>) = servers.partition(|(is_announced, _)| *is_announced);
+        let urls = |servers: Vec<(bool, String)>| servers.into_iter().map(|(_, url)| url).collect::<Vec<_>>();
         let user = config.auth_infos.first().ok_or("it names no node")?;
         // As JSON, since a key hides itself from everybody else.
         let auth = serde_json::to_value(user).map_err(|error| error.to_string())?;
@@ -57,12 +69,24 @@ impl Credentials {
             bytes.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or(format!("it holds no {what}"))
         };
         Ok(Self {
-            server: cluster.server.clone().ok_or("it names no server")?,
+            servers: Some(urls(servers)).filter(|servers| !servers.is_empty()).ok_or("it names no server")?,
+            announced: urls(announced),
+            ca_pem: text(authority, "authority")?,
             node: user.name.trim_start_matches("system:node:").to_string(),
-            ca_pem: text(cluster.certificate_authority_data.as_deref(), "authority")?,
             certificate_pem: text(data("client-certificate-data"), "certificate")?,
             key_pem: text(data("client-key-data"), "key")?,
         })
+    }
+
+    /// Whether they are for the fleet of these servers, as far as one knows: they have one in common, or none is named.
+    /// The authority vouches for the others.
+    pub fn is_of(&self, servers: &[String]) -> bool {
+        servers.is_empty() || servers.iter().any(|server| self.all().any(|known| known == server))
+    }
+
+    /// All servers, each once.
+    pub fn all(&self) -> impl Iterator<Item = &String> {
+        self.servers.iter().chain(self.announced.iter().filter(|url| !self.servers.contains(url)))
     }
 
     /// Keeps them: readable by their owner alone, there as a whole or not at all.
@@ -77,41 +101,74 @@ impl Credentials {
     fn to_yaml(&self) -> String {
         let [ca, certificate, key] =
             [&self.ca_pem, &self.certificate_pem, &self.key_pem].map(|pem| STANDARD.encode(pem));
-        let (server, node) = (&self.server, &self.node);
-        format!(
-            "apiVersion: v1
-kind: Config
-current-context: backstay
-clusters:
-- name: backstay
+        let node = &self.node;
+        // Every program that reads such a file takes the first; the others are there for whoever chooses.
+        let numbered = |name: &'static str, servers: &'_ [String]| {
+            let names = (1..).map(move |number| if number == 1 { name.into() } else { format!("{name}-{number}") });
+            names.zip(servers.to_vec())
+        };
+        let clusters = numbered(CLUSTER, &self.servers).chain(numbered(ANNOUNCED, &self.announced));
+        let clusters = clusters.map(|(name, server)| {
+            format!(
+                "- name: {name}
   cluster:
     server: {server}
     certificate-authority-data: {ca}
-contexts:
-- name: backstay
+"
+            )
+        });
+        format!(
+            "apiVersion: v1
+kind: Config
+current-context: {CLUSTER}
+clusters:
+{}contexts:
+- name: {CLUSTER}
   context:
-    cluster: backstay
+    cluster: {CLUSTER}
     user: system:node:{node}
 users:
 - name: system:node:{node}
   user:
     client-certificate-data: {certificate}
     client-key-data: {key}
-"
+",
+            clusters.collect::<String>()
         )
     }
 
-    /// A client that uses them.
+    /// All servers, with clients that use them.
     ///
     /// # Errors
     /// `Authority`, if they cannot be used.
-    pub async fn client(&self) -> Result<Client, JoinError> {
+    pub async fn servers(&self, entropy: &Entropy) -> Result<Servers, JoinError> {
+        let told = futures::future::try_join_all(self.servers.iter().map(|url| self.server(url))).await?;
+        Ok(Servers::shuffled(told, self.others(&self.announced).await?, entropy))
+    }
+
+    /// Those among the announced servers of which this machine was not told.
+    ///
+    /// # Errors
+    /// As [`Credentials::servers`].
+    pub async fn others(&self, announced: &[String]) -> Result<Vec<Server>, JoinError> {
+        let others = announced.iter().filter(|url| !self.servers.contains(url));
+        futures::future::try_join_all(others.map(|url| self.server(url))).await
+    }
+
+    async fn server(&self, url: &str) -> Result<Server, JoinError> {
+        Ok(Server { url: Some(url.to_string()), client: self.client(url).await? })
+    }
+
+    async fn client(&self, url: &str) -> Result<Client, JoinError> {
         let unusable = |error: &dyn std::error::Error| JoinError::Authority(error.to_string());
-        let config = Kubeconfig::from_yaml(&self.to_yaml()).map_err(|error| unusable(&error))?;
+        let alone = Self { servers: vec![url.to_string()], announced: Vec::new(), ..self.clone() };
+        let config = Kubeconfig::from_yaml(&alone.to_yaml()).map_err(|error| unusable(&error))?;
         let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await;
         let mut config = config.map_err(|error| unusable(&error))?;
         // The agent's own timeouts count, and a tunnel is silent for as long as nobody needs it.
         (config.read_timeout, config.write_timeout) = (None, None);
+        // As do its own retries: a server that cannot serve is to be left, not asked again for as long as one waits.
+        config.default_retry = false;
         Client::try_from(config).map_err(|error| unusable(&error))
     }
 
@@ -152,14 +209,19 @@ mod tests {
         let data_dir = dir.path().join("agent");
         assert_eq!(Credentials::load(&data_dir).unwrap(), None);
         let credentials = Credentials {
-            server: "https://10.0.0.1:6443".into(),
+            servers: vec!["https://10.0.0.1:6443".into(), "https://b.example:6443".into()],
+            announced: vec!["https://10.0.0.3:6443".into(), "https://10.0.0.1:6443".into()],
             node: "n1".into(),
             ca_pem: "ca\n".into(),
             certificate_pem: "certificate\n".into(),
             key_pem: "key\n".into(),
         };
         credentials.store(&data_dir).unwrap();
-        assert_eq!(Credentials::load(&data_dir).unwrap(), Some(credentials));
+        assert_eq!(Credentials::load(&data_dir).unwrap(), Some(credentials.clone()));
+        assert_eq!(credentials.all().count(), 3);
+        let alone = Credentials { servers: credentials.servers[..1].to_vec(), announced: Vec::new(), ..credentials };
+        alone.store(&data_dir).unwrap();
+        assert_eq!(Credentials::load(&data_dir).unwrap(), Some(alone));
         let file = Credentials::file(&data_dir);
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         fs::write(&file, "clusters: [").unwrap();

@@ -44,15 +44,56 @@ impl Hash {
     }
 }
 
-/// The authority of a server, PEM: the one of these hashes that the server shows, and that vouches for it.
+/// Servers as somebody has named them, each once, as they are written from then on.
 ///
 /// # Errors
-/// `Stranger` if there is none such; `Unreachable`.
-pub async fn discover(server: &str, hashes: &[Hash]) -> Result<String, JoinError> {
-    let address: http::Uri = server.parse().map_err(|_| JoinError::Address(server.to_string()))?;
-    let host = address.host().filter(|_| address.scheme_str() == Some("https"));
-    let host = host.ok_or_else(|| JoinError::Address(server.to_string()))?.trim_matches(['[', ']']).to_string();
-    let port = address.port_u16().unwrap_or(443);
+/// `Address`, for the first that is none.
+pub fn addresses(named: &[String]) -> Result<Vec<String>, JoinError> {
+    let mut servers: Vec<String> = Vec::new();
+    for name in named {
+        let server = name.trim_end_matches('/');
+        host_and_port(server).ok_or_else(|| JoinError::Address(name.clone()))?;
+        if !servers.iter().any(|known| known == server) {
+            servers.push(server.to_string());
+        }
+    }
+    Ok(servers)
+}
+
+fn host_and_port(server: &str) -> Option<(String, u16)> {
+    let address: http::Uri = server.parse().ok()?;
+    let host = address.host().filter(|host| !host.is_empty() && address.scheme_str() == Some("https"))?;
+    Some((host.trim_matches(['[', ']']).to_string(), address.port_u16().unwrap_or(443)))
+}
+
+/// Finds the authority of these servers, PEM, at the first one that answers and shows one of these hashes; that server
+/// becomes the first of them.
+///
+/// # Errors
+/// If none does, why the first of them does not: `Stranger` if there is no such authority; `Unreachable`.
+pub async fn discover(servers: &mut [String], hashes: &[Hash]) -> Result<String, JoinError> {
+    let mut first = None;
+    for at in 0..servers.len() {
+        match authority(&servers[at], hashes).await {
+            Ok(found) => {
+                servers.swap(0, at);
+                return Ok(found);
+            }
+            Err(error @ JoinError::Address(_)) => return Err(error),
+            Err(error) => {
+                if servers.len() > 1 {
+                    tracing::warn!(server = servers[at], error = &error as &dyn std::error::Error, "not joined here");
+                }
+                first.get_or_insert(error);
+            }
+        }
+    }
+    Err(first.unwrap_or_else(|| JoinError::Address(String::new())))
+}
+
+/// The authority of a server, PEM: the one of these hashes that the server shows, and that vouches for it.
+async fn authority(server: &str, hashes: &[Hash]) -> Result<String, JoinError> {
+    let (host, port) = host_and_port(server).ok_or_else(|| JoinError::Address(server.to_string()))?;
     let name = ServerName::try_from(host.clone()).map_err(|_| JoinError::Address(server.to_string()))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let known = Arc::new(Known { hashes: hashes.to_vec(), provider: provider.clone(), found: Mutex::default() });
@@ -160,10 +201,21 @@ mod tests {
         check(&format!("sha512:{}", "0f".repeat(32)), false);
     }
 
-    #[tokio::test]
-    async fn addresses_that_are_none() {
-        for server in ["10.0.0.1:6443", "http://10.0.0.1:6443", "https://", ""] {
-            assert!(matches!(discover(server, &[]).await, Err(JoinError::Address(_))), "{server}");
+    #[test]
+    fn what_servers_are_called() {
+        let check = |named: &[&str], expected: Option<&[&str]>| {
+            let named: Vec<String> = named.iter().map(|name| name.to_string()).collect();
+            let expected = expected.map(|all| all.iter().map(|name| name.to_string()).collect::<Vec<_>>());
+            assert_eq!(addresses(&named).ok(), expected, "{named:?}");
+        };
+        check(&[], Some(&[]));
+        check(
+            &["https://a:6443/", "https://b.example", "https://a:6443"],
+            Some(&["https://a:6443", "https://b.example"]),
+        );
+        check(&["https://[::1]:6443"], Some(&["https://[::1]:6443"]));
+        for wrong in ["10.0.0.1:6443", "http://10.0.0.1:6443", "https://", ""] {
+            check(&["https://a:6443", wrong], None);
         }
     }
 }

@@ -1,6 +1,6 @@
-//! How a machine becomes a node of a server, and stays one.
+//! How a machine becomes a node of a fleet, and stays one.
 //!
-//! It knows the server by its authority, or by the hash of the authority's key ([`discover`]); shows a token once, to ask
+//! It knows the servers by their authority, or by the hash of the authority's key ([`discover`]); shows a token once, to ask
 //! for a certificate of its own ([`fn@join`]); keeps that ([`Credentials`]) and forgets the token; and renews it well
 //! before it runs out.
 
@@ -11,7 +11,7 @@ mod request;
 use thiserror::Error;
 
 pub use credentials::Credentials;
-pub use discover::{Hash, discover};
+pub use discover::{Hash, addresses, discover};
 pub use request::{join, renew, renew_at};
 
 #[derive(Debug, Error)]

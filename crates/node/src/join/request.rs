@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Credentials, JoinError};
 use crate::client::{Api, code};
+use crate::servers::{Server, Servers};
 
 const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
 const SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
@@ -19,31 +20,38 @@ const SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const SAY_EVERY: u32 = 60;
 
-/// Makes this machine a node: shows the token, and gets a certificate of its own for it.
+/// Makes this machine a node: shows the token to the first of these servers that serves, and gets a certificate of its own
+/// for it.
 ///
 /// # Errors
 /// `Token`, `Denied`, and whatever stands in the way of asking. Waits for as long as nobody decides.
-pub async fn join(server: &str, ca_pem: &str, token: &str, node: &str) -> Result<Credentials, JoinError> {
-    let address = server.parse().map_err(|_| JoinError::Address(server.to_string()))?;
-    let mut config = Config::new(address);
+pub async fn join(servers: &[String], ca_pem: &str, token: &str, node: &str) -> Result<Credentials, JoinError> {
+    let clients: Result<Vec<Server>, _> = servers.iter().map(|url| with_token(url, ca_pem, token)).collect();
+    let (certificate_pem, key_pem) = certificate(&Api::new(Servers::in_order(clients?)), node).await?;
+    let (servers, node, ca_pem) = (servers.to_vec(), node.to_string(), ca_pem.to_string());
+    Ok(Credentials { servers, announced: Vec::new(), node, ca_pem, certificate_pem, key_pem })
+}
+
+fn with_token(url: &str, ca_pem: &str, token: &str) -> Result<Server, JoinError> {
+    let mut config = Config::new(url.parse().map_err(|_| JoinError::Address(url.to_string()))?);
     let (_, authority) =
         x509_parser::pem::parse_x509_pem(ca_pem.as_bytes()).map_err(|error| JoinError::Authority(error.to_string()))?;
     config.root_cert = Some(vec![authority.contents]);
     config.auth_info.token = Some(token.to_string().into());
+    config.default_retry = false;
     let client = Client::try_from(config).map_err(|error| JoinError::Authority(error.to_string()))?;
-    let (certificate_pem, key_pem) = certificate(&Api::new(client), node).await?;
-    let (server, node, ca_pem) = (server.to_string(), node.to_string(), ca_pem.to_string());
-    Ok(Credentials { server, node, ca_pem, certificate_pem, key_pem })
+    Ok(Server { url: Some(url.to_string()), client })
 }
 
-/// New credentials for a node that has some.
+/// New credentials for a node that has some, from whichever of its servers serves.
 ///
 /// # Errors
 /// As [`join`].
-pub async fn renew(held: &Credentials) -> Result<Credentials, JoinError> {
-    let client = held.client().await?;
-    let (certificate_pem, key_pem) = certificate(&Api::new(client), &held.node).await?;
-    Ok(Credentials { certificate_pem, key_pem, ..held.clone() })
+pub async fn renew(held: &Credentials, servers: &Servers) -> Result<Credentials, JoinError> {
+    let (certificate_pem, key_pem) = certificate(&Api::new(servers.clone()), &held.node).await?;
+    let known = servers.all().into_iter().filter_map(|server| server.url);
+    let announced = known.filter(|url| !held.servers.contains(url)).collect();
+    Ok(Credentials { announced, certificate_pem, key_pem, ..held.clone() })
 }
 
 /// When a certificate is to be renewed: after 70 to 90 % of its time, so that a fleet does not come all at once.
@@ -65,7 +73,7 @@ async fn certificate(api: &Api, node: &str) -> Result<(String, String), JoinErro
             "usages": ["digital signature", "client auth"],
         },
     });
-    let made = api.post(REQUESTS, &object).await.map_err(refusal)?;
+    let made = api.post_anywhere(REQUESTS, &object).await.map_err(refusal)?;
     let path = format!("{REQUESTS}/{}", meta::name(&made));
     for look in 1_u32.. {
         tokio::time::sleep(LOOK_EVERY).await;
@@ -75,7 +83,7 @@ async fn certificate(api: &Api, node: &str) -> Result<(String, String), JoinErro
                     return Ok((certificate, key_pem));
                 }
             }
-            Err(error) if code(&error).is_some() => return Err(refusal(error)),
+            Err(error) if !matches!(code(&error), None | Some(503)) => return Err(refusal(error)),
             Err(error) => tracing::warn!(%error, "cannot look at the request for a certificate; will retry"),
         }
         if look % SAY_EVERY == 0 {

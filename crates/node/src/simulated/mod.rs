@@ -48,7 +48,7 @@ pub fn run(
     config: FleetConfig,
     shutdown: impl Future<Output = ()> + Send,
 ) -> impl Future<Output = ()> + Send {
-    let api = Api::new(client);
+    let api = Api::new(client.into());
     let nodes = nodes::run(api.clone(), config.clone());
     async move {
         let pods = async {

@@ -1,11 +1,13 @@
-//! The connection over which the server reaches this node. The agent opens it, so that it works from behind any NAT, and
-//! opens it again whenever it is lost. On it the roles are reversed: the server asks, over HTTP/2, one `CONNECT` for each
-//! session.
+//! The connections over which servers reach this node, one with each of them, so that any of them does. The agent opens
+//! them, so that it works from behind any NAT, and opens each again whenever it is lost. On it the roles are reversed: the
+//! server asks, over HTTP/2, one `CONNECT` for each session.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
 use backstay_api::Entropy;
+use backstay_api::causes::chain;
 use backstay_streams::carry;
 use bytes::Bytes;
 use http::header::{CONNECTION, UPGRADE};
@@ -18,9 +20,11 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use kube::Client;
 use kube::client::Body;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::NodeStreams;
+use crate::servers::{Server, Servers};
 
 /// What we ask the connection to be turned into. The server knows it by the same name.
 const PROTOCOL: &str = "backstay-tunnel/1";
@@ -50,24 +54,53 @@ enum TunnelError {
     Http(#[from] hyper::Error),
 }
 
-/// Keeps this node reachable, for as long as it is polled. `client` gives a client with the credentials of the moment.
-pub async fn run(client: impl Fn() -> Client + Send, node: &str, streams: NodeStreams, entropy: Entropy) {
+/// Keeps this node reachable by each of its servers, for as long as it is polled.
+pub async fn run(servers: Servers, node: &str, streams: NodeStreams, entropy: Entropy) {
+    let mut changed = servers.changed();
+    // All end with this set.
+    let mut tunnels = JoinSet::new();
+    let mut held: BTreeMap<Option<String>, AbortHandle> = BTreeMap::new();
+    loop {
+        let wanted: BTreeMap<_, _> = servers.all().into_iter().map(|server| (server.url.clone(), server)).collect();
+        held.retain(|url, tunnel| {
+            let stays = wanted.contains_key(url);
+            if !stays {
+                tunnel.abort();
+            }
+            stays
+        });
+        for (url, server) in wanted {
+            let (node, streams, entropy) = (node.to_string(), streams.clone(), entropy.clone());
+            held.entry(url)
+                .or_insert_with(|| tunnels.spawn(async move { keep_open(&server, &node, streams, entropy).await }));
+        }
+        // It cannot fail, since we hold what it hears of.
+        let _ = changed.changed().await;
+        while tunnels.try_join_next().is_some() {}
+    }
+}
+
+async fn keep_open(server: &Server, node: &str, streams: NodeStreams, entropy: Entropy) {
+    let url = server.url.as_deref();
     let mut pause = RETRY_MIN;
+    let mut told = String::new();
     loop {
         let begun = Instant::now();
-        match open(&client(), node).await {
+        match open(&server.client, node).await {
             Ok(connection) => {
-                tracing::info!(node, "the tunnel to the server is open");
+                tracing::info!(node, server = url, "the tunnel to the server is open");
+                told.clear();
                 let ended = serve(connection, streams.clone()).await;
-                tracing::info!(
-                    node,
-                    error = ended.err().map(tracing::field::display),
-                    "the tunnel to the server ended"
-                );
+                let error = ended.err().map(tracing::field::display);
+                tracing::info!(node, server = url, error, "the tunnel to the server ended");
             }
             Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(node, error, "no tunnel to the server; will retry");
+                let error = chain(&error);
+                // A server that is away for long is told of once.
+                if error != told {
+                    tracing::warn!(node, server = url, error, "no tunnel to the server; will retry");
+                }
+                told = error;
             }
         }
         if begun.elapsed() >= GOOD {
