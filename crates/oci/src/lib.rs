@@ -4,6 +4,7 @@
 //! [`store`] keeps images; [`registry`] fetches them; [`OciRuntime`] is the runtime port; [`shim_main`] is the shim that
 //! encloses a command in its own root and namespaces. No AppArmor profile is ever loaded: a pod that names one is refused.
 
+mod account;
 mod container;
 mod images;
 pub mod network;

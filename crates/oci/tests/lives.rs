@@ -167,6 +167,39 @@ async fn nothing_is_left_of_a_container() {
     machine.end().await;
 }
 
+/// A container that falls over again and again, having written much each time, does not fill the disk.
+#[tokio::test]
+async fn what_ended_containers_have_written_is_deleted() {
+    let Some(mut machine) = Machine::with("what_ended_containers_have_written_is_deleted", Namespace::Pod).await else {
+        return;
+    };
+    let written = |machine: &Machine| -> Vec<String> {
+        let dirs = layout::names(&machine.pod().join("containers/main"));
+        dirs.into_iter().filter(|it| machine.pod().join(format!("containers/main/{it}/upper/own/x")).exists()).collect()
+    };
+    let script = "echo said; mkdir /own; chmod 0 /own; echo x > /own/x; exit 1";
+    for attempt in ["0", "1", "2"] {
+        let key = machine.start(script, |_| {}).await;
+        machine.exit(&key).await;
+        assert_eq!(written(&machine), [attempt], "while it may be looked at, and no longer");
+        assert!(machine.log_path(&key).exists());
+    }
+    // Another one beside it still runs.
+    let other = machine.start("echo begun; mkdir /own; echo x > /own/x; exec sleep 100000", |_| {}).await;
+    machine.says(&other, "begun").await;
+    until(|| written(&machine) == ["3"]).await;
+    machine.runtime.stop(&other, std::time::Duration::ZERO).await.unwrap();
+    // The pod has ended: all that is left is what it was.
+    machine.runtime.end_sandbox(&machine.uid).await.unwrap();
+    assert_eq!(written(&machine), [] as [&str; 0]);
+    assert_eq!(machine.traces(), [] as [&str; 0]);
+    assert_eq!(machine.runtime.sandbox(&machine.uid).await.unwrap(), None);
+    assert_eq!(machine.runtime.containers(&machine.uid).await.unwrap()["main"].len(), 4);
+    assert!(machine.log_path(&other).exists());
+    machine.runtime.end_sandbox(&machine.uid).await.unwrap();
+    machine.end().await;
+}
+
 /// Ends a supervisor without a word, and looks at what becomes of its container.
 async fn check_lost_supervisor(test: &str, pid: Namespace) {
     let Some(mut machine) = Machine::with(test, pid).await else { return };

@@ -117,6 +117,13 @@ async fn pods_reach_each_other_and_are_reached() {
     assert!(refused.contains("cannot connect to port 8082"), "{refused}");
 
     assert!(rules().contains("18080"));
+    // With the end of the pod its address and its port are free, long before it goes.
+    serves.runtime.stop(&key, std::time::Duration::ZERO).await.unwrap();
+    serves.runtime.end_sandbox(&serves.uid).await.unwrap();
+    assert_eq!(ips(&serves).await, None);
+    assert_eq!(taken(addresses.path()), ["10.77.0.3"]);
+    assert!(!rules().contains("18080"), "{}", rules());
+    assert!(serves.log_path(&key).exists());
     serves.end().await;
     asks.end().await;
     assert_eq!(taken(addresses.path()), Vec::<String>::new());

@@ -151,6 +151,16 @@ pub trait Runtime: Send + Sync + 'static {
         Err(StreamError::unsupported("port-forward", &self.version()))
     }
 
+    /// Gives back what the containers of a pod share, such as its network with addresses and ports, and what they have
+    /// written into their own file systems. All of them have ended, and none will be started again. What they were, and
+    /// their logs, stay until [`Self::remove`]. Doing it again does no harm.
+    ///
+    /// # Errors
+    /// In words for the pod's events; then it is to be tried again.
+    async fn end_sandbox(&self, _pod_uid: &str) -> Result<(), RuntimeError> {
+        Ok(())
+    }
+
     /// Forgets an attempt that has ended, with its logs.
     async fn remove_container(&self, key: &ContainerKey) -> Result<(), RuntimeError>;
 
