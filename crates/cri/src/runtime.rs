@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use backstay_node::lifecycle::ContainerRecord;
 use backstay_node::runtime::{
     ContainerKey, ExecOutput, Health, Images, PodIdentity, PodUsage, Runtime, RuntimeError, SandboxRequest,
-    SandboxState, StartFailure, StartRequest,
+    SandboxState, StartFailure, StartRequest, masked_paths,
 };
 use backstay_node::streams::{AttachRequest, BoxDuplex, ExecRequest, Reason, Session, StreamError};
 use backstay_streams::remote::Wanted;
@@ -102,6 +102,7 @@ impl CriRuntime {
             owner: config.owner.clone(),
             seccomp_dir: config.seccomp_dir.clone(),
             oom_score_adj_min: oom_score_adj_min(),
+            masked_paths: masked_paths(),
         };
         let wire::VersionResponse { runtime_name: name, runtime_version: version } = version;
         Ok(Self { inner: Arc::new(Inner { client, config, host, cgroups, name, version }) })

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use backstay_node::runtime::{
     Capabilities, ContainerKey, Mount, Namespace, Profile, Propagation, Runtime, SecurityContext, StartRequest,
+    masked_paths,
 };
 use machine::{Machine, gone, runtime};
 use serde_json::json;
@@ -53,7 +54,10 @@ async fn rights_are_few() {
             1,
         )
         .await;
-    machine.check("cat /proc/keys | head -1; ls /sys/firmware", |_| {}, "", 0).await;
+    let hidden: Vec<String> = masked_paths().iter().map(|path| path.display().to_string()).collect();
+    let look = "do test -d $it && ls -A $it; test -f $it && head -c 100 $it; test -c $it && cat $it; done; true";
+    machine.check(&format!("for it in {}; {look}", hidden.join(" ")), |_| {}, "", 0).await;
+    machine.check("head -c 3 /proc/interrupts | wc -c", |it| it.security.unmasked_proc = true, "3", 0).await;
     let privileged = |it: &mut StartRequest| it.security.privileged = true;
     let all = "echo $(ls -d /proc/1/ns/pid /dev/ptmx /dev/null); test -L /dev/ptmx && test -w /proc/sys/kernel/printk";
     machine.check(all, privileged, "/dev/null /dev/ptmx /proc/1/ns/pid", 0).await;

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use backstay_node::runtime::{Mount, Propagation};
+use backstay_node::runtime::{Mount, Propagation, READ_ONLY_PATHS, masked_paths};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -16,20 +16,6 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 use super::{Words, failed, unshare};
 use crate::store::{make_directories, open_inside};
 
-/// What tells too much, or does too much: hidden.
-const MASKED: [&str; 9] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/sys/firmware",
-];
-/// What may be looked at only.
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 const DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 const LINKS: [(&str, &str); 5] = [
@@ -278,22 +264,30 @@ fn read_only(path: &Path) -> Result<(), Errno> {
 /// Hides and locks what is not for containers; all of it is inside of the new root already.
 fn restrict(words: &Words) -> Result<(), String> {
     if !words.privileged && !words.unmasked_proc {
-        for path in READ_ONLY.map(Path::new).into_iter().filter(|path| path.exists()) {
+        for path in READ_ONLY_PATHS.map(Path::new).into_iter().filter(|path| path.exists()) {
             rustix::mount::mount_bind_recursive(path, path)
                 .and_then(|()| read_only(path))
                 .map_err(failed("make read-only", path))?;
         }
-        for path in MASKED.map(Path::new).into_iter().filter(|path| path.exists()) {
-            let hidden = if path.is_dir() {
-                rustix::mount::mount("tmpfs", path, "tmpfs", MountFlags::RDONLY, c"size=0k")
-            } else {
-                rustix::mount::mount_bind("/dev/null", path)
-            };
-            hidden.map_err(failed("hide", path))?;
-        }
+        hide(&masked_paths())?;
     }
     if words.read_only_root {
         read_only(Path::new("/")).map_err(failed("make read-only", Path::new("/")))?;
+    }
+    Ok(())
+}
+
+/// Directories become one empty one: a machine with many processors has many to hide.
+fn hide(paths: &[PathBuf]) -> Result<(), String> {
+    let mut empty: Option<&Path> = None;
+    for path in paths.iter().filter(|path| path.exists()) {
+        let hidden = match empty {
+            _ if !path.is_dir() => rustix::mount::mount_bind("/dev/null", path),
+            Some(empty) => rustix::mount::mount_bind(empty, path),
+            None => rustix::mount::mount("tmpfs", path, "tmpfs", MountFlags::RDONLY, c"size=0k"),
+        };
+        hidden.map_err(failed("hide", path))?;
+        empty = empty.or(path.is_dir().then_some(path));
     }
     Ok(())
 }
