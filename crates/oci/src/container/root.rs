@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use backstay_node::runtime::{Mount, Propagation, READ_ONLY_PATHS, masked_paths};
@@ -83,11 +84,24 @@ fn is_shared(path: &Path) -> bool {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let lines = mounts.lines().filter_map(|line| {
-        let point = PathBuf::from(line.split(' ').nth(4)?);
+        let point = mount_point(line)?;
         path.starts_with(&point).then(|| (point.components().count(), line.contains(" shared:")))
     });
     // Of several at one place, the last one is on top.
     lines.fold((0, false), |best, one| if one.0 >= best.0 { one } else { best }).1
+}
+
+/// Of a line of `mountinfo`: the kernel writes spaces and their like as `\040`.
+fn mount_point(line: &str) -> Option<PathBuf> {
+    let mut point = Vec::new();
+    let mut bytes = line.split(' ').nth(4)?.as_bytes();
+    while let [first, rest @ ..] = bytes {
+        let code = rest.get(..3).and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        let code = code.filter(|_| *first == b'\\');
+        point.push(code.unwrap_or(*first));
+        bytes = if code.is_some() { &rest[3..] } else { rest };
+    }
+    Some(std::ffi::OsString::from_vec(point).into())
 }
 
 pub(super) fn attach(tree: &OwnedFd, target: &OwnedFd) -> Result<(), Errno> {
@@ -290,4 +304,24 @@ fn hide(paths: &[PathBuf]) -> Result<(), String> {
         empty = empty.or(path.is_dir().then_some(path));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_may_have_any_name() {
+        for (written, expected) in [
+            ("/a/b", "/a/b"),
+            (r"/a\040b\134c", r"/a b\c"),
+            (r"/\303\244", "/\u{e4}"),
+            (r"/x\9", r"/x\9"),
+            (r"/\01", r"/\01"),
+        ] {
+            let line = format!("36 35 98:0 / {written} rw shared:1 - ext4 /dev/x rw");
+            assert_eq!(mount_point(&line), Some(expected.into()), "{written}");
+        }
+        assert_eq!(mount_point("36 35"), None);
+    }
 }

@@ -68,7 +68,8 @@ impl Machine {
 
     /// The same without the pod.
     pub fn empty() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        // With a space: paths of users may have them.
+        let dir = tempfile::Builder::new().prefix("a machine ").tempdir().unwrap();
         let busybox = ["/bin/busybox", "/usr/bin/busybox"].iter().find_map(|path| std::fs::read(path).ok()).unwrap();
         let passwd: &[u8] = b"root:x:0:0::/:/bin/sh\napp:x:100:101::/:/bin/sh\n";
         let links: Vec<String> = [
@@ -89,7 +90,7 @@ impl Machine {
         let archive = support::oci_archive(dir.path(), "localhost/busybox:1", &layers, &config);
         let (runtime, changed) = runtime(dir.path());
         let images = Store::open(&dir.path().join("images")).unwrap().import(&archive).unwrap();
-        let uid = format!("pod-{}", dir.path().file_name().unwrap().display());
+        let uid = format!("pod-{}", dir.path().display().to_string().rsplit(' ').next().unwrap());
         Self { uid, dir, runtime, changed, image_id: images[0].image.id.clone() }
     }
 
