@@ -39,12 +39,19 @@ pub struct Machine {
 
 /// Of an agent that begins now.
 pub fn runtime(dir: &std::path::Path) -> (OciRuntime, UnboundedReceiver<String>) {
+    runtime_with(dir, Network::default().patience)
+}
+
+/// The same, with so much patience for network plugins.
+pub fn runtime_with(dir: &std::path::Path, patience: Duration) -> (OciRuntime, UnboundedReceiver<String>) {
     let shim = ShimCommand(vec![env!("CARGO_BIN_EXE_oci-shim").into()]);
     let shims = ProcessRuntime::new(dir.join("pods"), shim, Clock::new(Timestamp::now)).unwrap();
     let store = Store::open(&dir.join("images")).unwrap();
     let images = StoredImages { store, registry: Arc::new(Registry::new().unwrap()) };
-    let plugins = PLUGINS.map(PathBuf::from).into();
-    let runtime = OciRuntime::new(shims, images, Network { configurations: dir.join("net.d"), plugins });
+    // Plugins of the test's own come first.
+    let plugins = [dir.join("plugins")].into_iter().chain(PLUGINS.map(PathBuf::from)).collect();
+    let network = Network { configurations: dir.join("net.d"), plugins, patience };
+    let runtime = OciRuntime::new(shims, images, network);
     let (sender, changed) = unbounded_channel();
     runtime.notify(sender);
     (runtime, changed)
