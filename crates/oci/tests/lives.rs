@@ -119,6 +119,16 @@ async fn clients_attach_to_containers() {
     terminal.stdin.as_mut().unwrap().write_all(b"end\n").await.unwrap();
     read_until(&mut terminal, "got end\r\n").await;
     assert_eq!(machine.exit(&key).await.exit_code, 5);
+    // Programs in it find it by its names; it is theirs, and those of others come after it.
+    let look = "echo at $(tty) $(stat -c %u $(tty)); echo by name > $(tty); echo console > /dev/console; sleep 100000";
+    let on_terminal = |it: &mut StartRequest| (it.tty, it.security.user) = (true, Some(100));
+    let key = machine.start(look, on_terminal).await;
+    for text in ["at /dev/pts/0 100", "by name", "console"] {
+        machine.says(&key, text).await;
+    }
+    let request = ExecRequest { command: words(&["tty"]), stdin: false, stdout: true, stderr: false, tty: true };
+    let mut session = machine.runtime.open_exec(&key, request).await.unwrap();
+    read_until(&mut session, "/dev/pts/1\r\n").await;
     machine.end().await;
 }
 

@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use backstay_node::process::{Enclosure, KnownProcess, shim_main_with};
+use backstay_node::process::{Enclosure, KnownProcess, Terminal, shim_main_with};
 use backstay_node::runtime::Mount;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::thread::{
@@ -20,6 +20,7 @@ use rustix::thread::{
 use serde::{Deserialize, Serialize};
 
 use crate::seccomp::Filter;
+use crate::terminal;
 
 pub(crate) use pause::{MAKE as MAKE_PAUSE, STATE as PAUSE_STATE};
 pub use rights::{DEFAULT_CAPABILITIES, capability, has_everything};
@@ -78,6 +79,8 @@ struct Enclosed {
     complaints: Option<(OwnedFd, OwnedFd)>,
     /// The process namespace that the shim itself belongs to.
     own_pid: Option<OwnedFd>,
+    /// The container's file system of terminals, if its command is on one of them.
+    terminals: Option<OwnedFd>,
 }
 
 impl Enclosed {
@@ -105,6 +108,11 @@ impl Enclosed {
 }
 
 impl Enclosure for Enclosed {
+    fn terminal(&mut self) -> Result<Option<Terminal>, String> {
+        let terminals = self.terminals.insert(root::terminals()?);
+        terminal::first(terminals).map(Some).map_err(|error| format!("cannot make a terminal: {error}"))
+    }
+
     fn enclose(&mut self, words: &serde_json::Value, command: &mut Command) -> Result<(), String> {
         let words = read(words)?;
         for place in ["upper", "work", "merged"].map(|name| words.dir.join(name)) {
@@ -119,8 +127,9 @@ impl Enclosure for Enclosed {
             }
             self.own_pid = Some(own.into());
         }
+        let terminals = self.terminals.take();
         self.in_child(command, move || {
-            root::enter(&words)?;
+            root::enter(&words, terminals.as_ref())?;
             rights::take(&words)
         })
     }

@@ -27,8 +27,8 @@ const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
-/// Moves this process into the container's namespaces and root directory.
-pub(super) fn enter(words: &Words) -> Result<(), String> {
+/// Moves this process into the container's namespaces and root directory. `terminals`: those that its command's belongs to.
+pub(super) fn enter(words: &Words, terminals: Option<&OwnedFd>) -> Result<(), String> {
     // Lowering it below our own needs a right that we may lack; then ours stays.
     let _ = fs::write("/proc/self/oom_score_adj", words.oom_score_adj.to_string());
     for (kind, path) in &words.pinned {
@@ -53,12 +53,23 @@ pub(super) fn enter(words: &Words) -> Result<(), String> {
     rustix::mount::mount_change("/", private).map_err(|error| format!("cannot make mounts private: {error}"))?;
     let root = overlay(words)?;
     usual(words, &root, shm, &devices)?;
+    match terminals {
+        Some(own) => place(&root, "/dev/pts", own)?,
+        None => place(&root, "/dev/pts", &self::terminals()?)?,
+    };
+    if terminals.is_some() {
+        target(&root, Path::new("/dev/console"), false)?;
+    }
     for (mount, tree) in words.mounts.iter().zip(sources) {
         let target = target(&root, &mount.target, mount.source.is_dir())?;
         attach(&tree, &target).map_err(failed("mount", &mount.target))?;
     }
     make_directories(&root, &words.working_dir).map_err(failed("make the working directory", &words.working_dir))?;
     pivot(&root)?;
+    if terminals.is_some() {
+        // By this name, too, it is looked for.
+        rustix::mount::mount_bind("/dev/pts/0", "/dev/console").map_err(failed("mount", Path::new("/dev/console")))?;
+    }
     for mount in &words.mounts {
         finish(mount)?;
     }
@@ -169,8 +180,6 @@ fn usual(words: &Words, root: &OwnedFd, shm: Option<OwnedFd>, devices: &[Device]
     for (name, to) in LINKS {
         rustix::fs::symlinkat(to, &dev, name).map_err(failed("make", Path::new(name)))?;
     }
-    let pts = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
-    place(root, "/dev/pts", &new("devpts", &pts, nosuid | noexec)?)?;
     let shm = match shm {
         Some(tree) => tree,
         None => new("tmpfs", &[("mode", "1777"), ("size", "64m")], closed)?,
@@ -178,6 +187,12 @@ fn usual(words: &Words, root: &OwnedFd, shm: Option<OwnedFd>, devices: &[Device]
     place(root, "/dev/shm", &shm)?;
     place(root, "/dev/mqueue", &new("mqueue", &[], closed)?)?;
     Ok(())
+}
+
+/// A new file system of terminals.
+pub(super) fn terminals() -> Result<OwnedFd, String> {
+    let options = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
+    new("devpts", &options, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC)
 }
 
 struct Device {
