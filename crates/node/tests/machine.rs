@@ -66,6 +66,7 @@ impl Machine {
                 signals: Arc::new(move || signals.state().signals),
                 is_stopping: Arc::new(move || stopping.state().stopping),
                 shutdown_grace: (Duration::from_secs(20), Duration::from_secs(10)),
+                has_apparmor: false,
             },
             addresses: vec!["127.0.0.1".into()],
             labels: Vec::new(),
@@ -461,18 +462,29 @@ async fn a_volume_that_outgrows_its_limit_ends_its_pod() {
     assert_eq!(pod["status"]["message"], "Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\".");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_pod_that_wants_a_setting_of_everybody_is_not_taken() {
+/// What is asked for, and why the node rejects it.
+async fn check_rejected(security: Value, reason: &str, why: &str) {
     let machine = Machine::start().await;
-    let sysctls = json!({ "sysctls": [{ "name": "kernel.msgmax", "value": "1" }] });
-    machine.pod("app:v1", "Always", |pod| pod["spec"]["securityContext"] = sysctls).await;
+    machine.pod("app:v1", "Always", |pod| pod["spec"]["securityContext"] = security).await;
     let pod = machine.server.wait(&pod_path("a"), "failed", |pod| pod["status"]["phase"] == "Failed").await;
     let status = &pod["status"];
-    assert_eq!(status["reason"], "SysctlForbidden");
-    let why = "forbidden sysctl: \"kernel.msgmax\" not allowlisted";
+    assert_eq!(status["reason"], reason);
     assert_eq!(status["message"], format!("Pod was rejected: {why}"));
     assert!(status["containerStatuses"].is_null() && condition(&pod, "DisruptionTarget") != "True", "{status:#}");
-    machine.wait_for_event(&format!("SysctlForbidden {why}")).await;
+    machine.wait_for_event(&format!("{reason} {why}")).await;
+    assert_eq!(machine.fake.state().prepared, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_wants_a_setting_of_everybody_is_not_taken() {
+    let sysctls = json!({ "sysctls": [{ "name": "kernel.msgmax", "value": "1" }] });
+    check_rejected(sysctls, "SysctlForbidden", "forbidden sysctl: \"kernel.msgmax\" not allowlisted").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_wants_what_the_kernel_lacks_is_not_taken() {
+    let profile = json!({ "appArmorProfile": { "type": "RuntimeDefault" } });
+    check_rejected(profile, "AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host").await;
 }
 
 #[tokio::test(start_paused = true)]

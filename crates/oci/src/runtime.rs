@@ -255,8 +255,16 @@ impl Runtime for OciRuntime {
 
     async fn start(&self, key: &ContainerKey, mut request: StartRequest) -> Result<(), StartFailure> {
         let failed = |reason: &str, message: String| StartFailure { reason: reason.into(), message };
-        if let Profile::Localhost(name) = &request.security.apparmor {
-            let message = format!("the oci runtime loads no AppArmor profiles, and the container wants {name:?}");
+        let profile = match &request.security.apparmor {
+            Profile::Unset | Profile::Unconfined => None,
+            Profile::RuntimeDefault => Some("that of the runtime"),
+            Profile::Localhost(name) => Some(name.as_str()),
+        };
+        if let Some(profile) = profile {
+            let message = format!(
+                "the oci runtime applies no AppArmor profile, and the container wants one ({profile}): leave \
+                 appArmorProfile out, or make it Unconfined"
+            );
             return Err(failed("CreateContainerError", message));
         }
         // Held until the container is on record, so that the image is seen to be in use.

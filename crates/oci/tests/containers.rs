@@ -205,9 +205,19 @@ async fn calls_of_the_system_are_filtered() {
         security: SecurityContext { seccomp: Profile::Localhost("none.json".into()), ..SecurityContext::default() },
         ..StartRequest::default()
     };
-    let failure = machine.runtime.start(&ContainerKey { attempt: 99, ..key }, request).await.unwrap_err();
+    let key = ContainerKey { attempt: 99, ..key };
+    let failure = machine.runtime.start(&key, request.clone()).await.unwrap_err();
     let expected = format!("{}: No such file or directory", profiles.join("none.json").display());
     assert_eq!(failure.reason, "CreateContainerError");
     assert!(failure.message.contains(&expected), "{}", failure.message);
+    // Those of AppArmor are never applied, which must not be passed over in silence.
+    for apparmor in [Profile::RuntimeDefault, Profile::Localhost("mine".into())] {
+        let security = SecurityContext { apparmor, ..SecurityContext::default() };
+        let failure = machine.runtime.start(&key, StartRequest { security, ..request.clone() }).await.unwrap_err();
+        assert_eq!(failure.reason, "CreateContainerError");
+        assert!(failure.message.contains("applies no AppArmor profile"), "{}", failure.message);
+    }
+    let unconfined = |it: &mut StartRequest| it.security.apparmor = Profile::Unconfined;
+    machine.check("echo free", unconfined, "free", 0).await;
     machine.end().await;
 }

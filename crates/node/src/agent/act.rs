@@ -12,7 +12,7 @@ use super::images::Wanting;
 use super::probes::Target;
 use super::workers::{Note, Worker};
 use crate::lifecycle::{Action, Handler, NodeEnd, Pod, ProbeKind, ProbeState, SetupError, StopReason};
-use crate::pod_inputs::{sandbox, sysctls};
+use crate::pod_inputs::{sandbox, security, sysctls};
 use crate::runtime::{ContainerKey, StartFailure};
 
 /// However long a `preStop` hook takes, a container has so long between the signal and the kill; as in a kubelet.
@@ -54,9 +54,16 @@ impl Worker {
         if is_begun || self.seen.ended_by_node.is_some() || self.is_over(pod) || meta::is_being_deleted(&self.object) {
             return;
         }
-        if let Err(why) = sysctls::check(&self.object, &self.context.config.sysctls_allowed) {
-            self.seen.ended_by_node = Some(NodeEnd::rejection(sysctls::FORBIDDEN, &why));
-            self.context.events.note(pod, "", Kind::Warning, sysctls::FORBIDDEN, why);
+        let config = &self.context.config;
+        // Host processes are not protected from each other anyway.
+        let has_apparmor = config.machine.has_apparmor || self.runtime.images().is_none();
+        let judged =
+            sysctls::check(&self.object, &config.sysctls_allowed).map_err(|why| (sysctls::FORBIDDEN, why)).and_then(
+                |()| security::check_apparmor(&self.object, has_apparmor).map_err(|why| (security::APPARMOR, why)),
+            );
+        if let Err((reason, why)) = judged {
+            self.seen.ended_by_node = Some(NodeEnd::rejection(reason, &why));
+            self.context.events.note(pod, "", Kind::Warning, reason, why);
         }
     }
 
