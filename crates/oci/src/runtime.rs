@@ -26,7 +26,7 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::account::account;
-use crate::container::{DEFAULT_CAPABILITIES, Words, capability, has_everything};
+use crate::container::{DEFAULT_CAPABILITIES, VOLUMES, Words, capability, has_everything};
 use crate::images::StoredImages;
 use crate::network::{self, Kind, Network, is_mounted, pin, unpin, write_sysctls};
 use crate::pause;
@@ -139,7 +139,7 @@ impl OciRuntime {
             self.shims.layout().attempt(&ContainerKey { pod_uid: pod_uid.into(), name: name.into(), attempt })
         };
         let dirs: Vec<PathBuf> =
-            ended.flat_map(|record| ["upper", "work"].map(|part| dir(record.attempt).join(part))).collect();
+            ended.flat_map(|record| ["upper", "work", VOLUMES].map(|part| dir(record.attempt).join(part))).collect();
         // Whole trees are deleted.
         let deleted = tokio::task::spawn_blocking(move || dirs.into_iter().try_for_each(delete)).await;
         deleted.unwrap_or_else(|error| Err(RuntimeError::Refused(format!("deleting files failed: {error}"))))
@@ -178,6 +178,7 @@ impl OciRuntime {
             layers: image.layers.clone(),
             dir: self.shims.layout().attempt(key),
             read_only_root: security.read_only_root,
+            volumes: volumes(&image.config, &request.mounts),
             mounts,
             pinned: pinned.map(|(kind, _)| (kind.into(), dir.join("ns").join(kind))).collect(),
             pid_of,
@@ -420,6 +421,15 @@ fn complete(request: &mut StartRequest, config: &ImageConfig) {
     if request.stop_signal.is_none() && !config.stop_signal.is_empty() {
         request.stop_signal = Some(config.stop_signal.clone());
     }
+}
+
+/// Those of the image, outer ones first, that the pod mounts nothing at.
+fn volumes(config: &ImageConfig, mounts: &[Mount]) -> Vec<PathBuf> {
+    let paths = config.volumes.keys().map(|path| Path::new("/").join(path));
+    let mut own: Vec<PathBuf> =
+        paths.filter(|path| path.parent().is_some() && !mounts.iter().any(|mount| mount.target == *path)).collect();
+    own.sort_by_key(|path| path.components().count());
+    own
 }
 
 fn capabilities(changes: &Capabilities, privileged: bool) -> Result<u64, String> {

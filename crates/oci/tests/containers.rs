@@ -168,6 +168,27 @@ async fn containers_may_share_their_processes() {
     assert!(pause.open().is_none());
 }
 
+/// They can be written to where nothing else can, and begin with what the image has there.
+#[tokio::test]
+async fn images_have_volumes() {
+    let Some(mut machine) = Machine::new("images_have_volumes").await else { return };
+    let closed = |it: &mut StartRequest| it.security.read_only_root = true;
+    let script =
+        "cat /kept/x; echo more > /kept/x; cat /kept/x; touch /kept/deep/fresh/y && ls /kept/deep/fresh; touch /z";
+    let expected = "of the image\nmore\ny\ntouch: /z: Read-only file system";
+    machine.check(script, closed, expected, 1).await;
+    machine.check("cat /kept/x; ls /kept/deep/fresh", |_| {}, "of the image", 0).await;
+    let own = machine.dir.path().join("own");
+    std::fs::create_dir(&own).unwrap();
+    let mounts = vec![Mount { source: own, target: "/kept".into(), ..Mount::default() }];
+    let mounted = |it: &mut StartRequest| it.mounts = mounts;
+    machine.check("ls /kept; touch /kept/mine; ls /kept", mounted, "mine", 0).await;
+    machine.runtime.end_sandbox(&machine.uid).await.unwrap();
+    let left = machine.pod().join("containers/main/2");
+    assert!(left.join("spec.json").exists() && !left.join("volumes").exists());
+    machine.end().await;
+}
+
 #[tokio::test]
 async fn calls_of_the_system_are_filtered() {
     let Some(mut machine) = Machine::new("calls_of_the_system_are_filtered").await else { return };

@@ -35,6 +35,9 @@ pub struct Words {
     /// The container's own directory: holds what it writes.
     pub dir: PathBuf,
     pub read_only_root: bool,
+    /// Directories of the image that can be written even then.
+    #[serde(default)]
+    pub volumes: Vec<PathBuf>,
     pub mounts: Vec<Mount>,
     /// Files that stand for namespaces of the pod, by the kernel's name: `net`, `ipc`, `uts`.
     pub pinned: Vec<(String, PathBuf)>,
@@ -60,6 +63,11 @@ pub struct Words {
     #[serde(default)]
     pub(crate) seccomp: Option<Filter>,
 }
+
+/// What an overlay over the image needs: for what is written, for its own work, and to be mounted at.
+pub(crate) const OVERLAY: [&str; 3] = ["upper", "work", "merged"];
+/// Another one, below the container's directory, for the image's volumes.
+pub(crate) const VOLUMES: &str = "volumes";
 
 /// The hidden subcommand `shim` of a binary that can run containers.
 ///
@@ -115,8 +123,11 @@ impl Enclosure for Enclosed {
 
     fn enclose(&mut self, words: &serde_json::Value, command: &mut Command) -> Result<(), String> {
         let words = read(words)?;
-        for place in ["upper", "work", "merged"].map(|name| words.dir.join(name)) {
-            std::fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
+        let volumes = Some(words.dir.join(VOLUMES)).filter(|_| !words.volumes.is_empty());
+        for dir in [Some(words.dir.clone()), volumes].into_iter().flatten() {
+            for place in OVERLAY.map(|name| dir.join(name)) {
+                std::fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
+            }
         }
         if words.own_pid || words.pid_of.is_some() {
             let own =

@@ -14,7 +14,7 @@ use rustix::mount::{
 };
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
-use super::{Words, failed, unshare};
+use super::{VOLUMES, Words, failed, unshare};
 use crate::store::{make_directories, open_inside};
 
 const DEVICES: [(&str, u32, u32); 6] =
@@ -51,7 +51,7 @@ pub(super) fn enter(words: &Words, terminals: Option<&OwnedFd>) -> Result<(), St
     let devices = if words.privileged { host_devices() } else { Vec::new() };
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private).map_err(|error| format!("cannot make mounts private: {error}"))?;
-    let root = overlay(words)?;
+    let root = overlay(words, &words.dir)?;
     usual(words, &root, shm, &devices)?;
     match terminals {
         Some(own) => place(&root, "/dev/pts", own)?,
@@ -60,6 +60,7 @@ pub(super) fn enter(words: &Words, terminals: Option<&OwnedFd>) -> Result<(), St
     if terminals.is_some() {
         target(&root, Path::new("/dev/console"), false)?;
     }
+    volumes(words, &root)?;
     for (mount, tree) in words.mounts.iter().zip(sources) {
         let target = target(&root, &mount.target, mount.source.is_dir())?;
         attach(&tree, &target).map_err(failed("mount", &mount.target))?;
@@ -120,10 +121,11 @@ pub(super) fn attach(tree: &OwnedFd, target: &OwnedFd) -> Result<(), Errno> {
     rustix::mount::move_mount(tree, "", target, "", flags)
 }
 
-fn overlay(words: &Words) -> Result<OwnedFd, String> {
+/// Over the image's layers; what is written to it lies in a directory.
+fn overlay(words: &Words, dir: &Path) -> Result<OwnedFd, String> {
     std::env::set_current_dir(&words.layers_dir).map_err(failed("enter", &words.layers_dir))?;
-    let merged = words.dir.join("merged");
-    let place = |name: &str| escape(&words.dir.join(name));
+    let merged = dir.join("merged");
+    let place = |name: &str| escape(&dir.join(name));
     // Names relative to the working directory: the options of a mount have room for a page.
     let lower: Vec<&str> = words.layers.iter().rev().map(String::as_str).collect();
     let options = format!("lowerdir={},upperdir={},workdir={}", lower.join(":"), place("upper"), place("work"));
@@ -133,6 +135,21 @@ fn overlay(words: &Words) -> Result<OwnedFd, String> {
         .map_err(failed("mount an overlay at", &merged))?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(&merged, flags, Mode::empty()).map_err(failed("open", &merged))
+}
+
+/// The image's volumes are parts of another overlay, so that they begin with what the image has there.
+fn volumes(words: &Words, root: &OwnedFd) -> Result<(), String> {
+    if words.volumes.is_empty() {
+        return Ok(());
+    }
+    let all = overlay(words, &words.dir.join(VOLUMES))?;
+    for path in &words.volumes {
+        let inside = make_directories(&all, path).map_err(failed("make the volume", path))?;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        let tree = rustix::mount::open_tree(&inside, "", flags).map_err(failed("open the volume", path))?;
+        attach(&tree, &target(root, path, true)?).map_err(failed("mount the volume", path))?;
+    }
+    Ok(())
 }
 
 /// As overlayfs wants the signs in paths that separate its options.

@@ -88,11 +88,18 @@ impl Machine {
         .collect();
         let mut entries: Vec<(&str, &[u8])> = vec![("bin/", b""), ("bin/busybox", &busybox), ("etc/", b"")];
         entries.extend(links.iter().map(|link| (link.as_str(), &b""[..])));
-        entries.extend([("etc/passwd", passwd), ("etc/hidden", b"x"), ("tmp/", b"")]);
+        entries.extend([
+            ("etc/passwd", passwd),
+            ("etc/hidden", b"x"),
+            ("tmp/", b""),
+            ("kept/", b""),
+            ("kept/x", b"of the image\n"),
+        ]);
         let upper: &[(&str, &[u8])] =
             &[("etc/.wh.hidden", b""), ("etc/group", b"web:x:33:app\n"), ("out -> /etc", b"")];
         let layers = vec![support::tar(&entries), support::tar(upper)];
-        let words = json!({ "Env": ["FROM=image", "PATH=/bin"], "Cmd": ["sh", "-c", "echo from the image; exit 7"] });
+        let words = json!({ "Env": ["FROM=image", "PATH=/bin"], "Cmd": ["sh", "-c", "echo from the image; exit 7"],
+            "Volumes": { "/kept/": {}, "/kept/deep/fresh": {} } });
         let config = support::config(&layers, words);
         let archive = support::oci_archive(dir.path(), "localhost/busybox:1", &layers, &config);
         let (runtime, changed) = runtime(dir.path());
