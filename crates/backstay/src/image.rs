@@ -21,6 +21,9 @@ use crate::data_dir;
   # Bring an image to a machine without a registry: docker save app:v1 -o app.tar, or an OCI layout as a tar
   backstay image import app.tar
 
+  # The same before the machine's agent has ever started
+  backstay image import app.tar --agent
+
   # What is there, and what can go
   backstay image list
   backstay image gc")]
@@ -28,6 +31,10 @@ pub struct ImageArgs {
     /// The data directory of the server or the agent [default: that of `up`, else that of `agent`]
     #[arg(long, value_name = "DIR", global = true)]
     data_dir: Option<PathBuf>,
+
+    /// The data directory is that of `backstay agent`: shows by itself once an agent has started there
+    #[arg(long, global = true)]
+    agent: bool,
 
     #[command(subcommand)]
     verb: Verb,
@@ -54,7 +61,7 @@ enum Verb {
 }
 
 pub fn run(args: &ImageArgs) -> Result<ExitCode> {
-    let node = node_dir(args.data_dir.as_deref());
+    let node = node_dir(args.data_dir.as_deref(), args.agent);
     let dir = images_dir(&node);
     if matches!(args.verb, Verb::List) && !dir.exists() {
         list(&[]);
@@ -62,6 +69,12 @@ pub fn run(args: &ImageArgs) -> Result<ExitCode> {
     }
     if !matches!(args.verb, Verb::List) && !rustix::process::geteuid().is_root() {
         bail!("images keep the owners of their files, which takes root to set and to remove: run as root");
+    }
+    if !node.exists() && !args.agent {
+        let up = node.parent().unwrap_or(&node).display();
+        eprintln!(
+            "backstay: nothing runs in {up} yet: this is for `backstay up`; if it is to be an agent's, add --agent"
+        );
     }
     let store = Store::open(&dir).with_context(|| format!("cannot use the images in {}", dir.display()))?;
     match &args.verb {
@@ -93,11 +106,13 @@ pub fn images_dir(node: &Path) -> PathBuf {
     node.join("images")
 }
 
-/// A server keeps its own node's things in `node`; an agent's directory is the node's.
-fn node_dir(given: Option<&Path>) -> PathBuf {
+/// A server keeps its own node's things in `node`; an agent's directory is the node's. Before anything has run in a
+/// directory, it could be either's.
+fn node_dir(given: Option<&Path>, is_agents: bool) -> PathBuf {
     let agent = data_dir::agent();
     match given {
-        Some(dir) if pods_dir(dir).exists() => dir.to_path_buf(),
+        Some(dir) if is_agents || pods_dir(dir).exists() => dir.to_path_buf(),
+        None if is_agents => agent,
         Some(dir) => dir.join("node"),
         None if !data_dir::default().exists() && agent.exists() => agent,
         None => data_dir::default().join("node"),

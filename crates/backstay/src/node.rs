@@ -75,7 +75,8 @@ fn oci(args: &RuntimeArgs, data_dir: &Path, shim: ShimCommand, clock: &Clock) ->
     let store = Store::open(&images).with_context(|| format!("cannot use {} for images", images.display()))?;
     store.clean().with_context(|| format!("cannot tidy up the images in {}", images.display()))?;
     let registry = Registry::new().context("cannot read this machine's certificate authorities")?;
-    let network = Network { configurations: args.cni_conf_dir.clone(), plugins: args.cni_bin_dirs.clone() };
+    let network =
+        Network { configurations: args.cni_conf_dir.clone(), plugins: args.cni_bin_dirs.clone(), ..Network::default() };
     Ok(OciRuntime::new(shims, StoredImages { store, registry: Arc::new(registry) }, network))
 }
 

@@ -52,6 +52,31 @@ fn images_are_imported_listed_and_removed() {
     assert_eq!(std::fs::read_dir(&layers).unwrap().count(), 0);
 }
 
+/// Before anything runs in a directory, nobody can tell whose it will be.
+#[test]
+fn images_come_before_the_first_start() {
+    if !needs::are_met("images_come_before_the_first_start", true, &[]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let [saved, _] = pack(dir.path());
+    let check = |name: &str, arguments: &[&str], place: &str, is_said: bool| {
+        let data = dir.path().join(name);
+        let ran = image(&data, &[&["import", &saved], arguments].concat());
+        assert_eq!(ran.stderr.contains("this is for `backstay up`"), is_said, "{name}: {ran:?}");
+        assert_eq!(ran.ok(), "docker.io/library/app:v1\n");
+        assert!(data.join(place).join("index.json").exists(), "{name}");
+        assert_eq!(image(&data, &[&["list"], arguments].concat()).ok().lines().count(), 2);
+    };
+    check("fresh", &[], "node/images", true);
+    check("fresh", &[], "node/images", false);
+    check("new-agent", &["--agent"], "images", false);
+    std::fs::create_dir_all(dir.path().join("agent/pods")).unwrap();
+    check("agent", &[], "images", false);
+    std::fs::create_dir_all(dir.path().join("server/node/pods")).unwrap();
+    check("server", &[], "node/images", false);
+}
+
 #[test]
 fn what_is_wrong_is_said() {
     if !needs::are_met("what_is_wrong_is_said", true, &[]) {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use backstay_node::runtime::{
-    ContainerKey, Limits, Mount, Namespace, Namespaces, PodIdentity, PodLimits, Profile, Propagation, SandboxRequest,
-    SecurityContext, SelinuxOptions, StartRequest,
+    ContainerKey, Limits, Mount, Namespace, Namespaces, PodIdentity, PodLimits, Profile, Propagation, READ_ONLY_PATHS,
+    SandboxRequest, SecurityContext, SelinuxOptions, StartRequest,
 };
 
 use crate::wire;
@@ -29,23 +29,6 @@ pub const BACKOFF_SECONDS: &str = "backstay.dev/backoff-seconds";
 /// The kernel's default period of CPU limits, in microseconds.
 pub const CPU_PERIOD: i64 = 100_000;
 
-/// What a container may not see of `/proc` and `/sys`, unless it is privileged. Source: the kubelet's default for
-/// `procMount: Default`.
-const MASKED: [&str; 11] = [
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-    "/sys/devices/virtual/powercap",
-];
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
 /// Facts of this machine that requests depend on.
 #[derive(Clone, Debug, Default)]
 pub struct Host {
@@ -54,6 +37,8 @@ pub struct Host {
     pub seccomp_dir: std::path::PathBuf,
     /// Nobody here may lower an `oom_score_adj` below this.
     pub oom_score_adj_min: i32,
+    /// What containers may not see of it.
+    pub masked_paths: Vec<std::path::PathBuf>,
 }
 
 pub fn labels_of(host: &Host, pod: &PodIdentity) -> HashMap<String, String> {
@@ -228,7 +213,7 @@ fn security(
     image: Option<&wire::Image>,
 ) -> wire::LinuxContainerSecurityContext {
     let open = context.privileged || context.unmasked_proc;
-    let paths = |paths: &[&str]| if open { Vec::new() } else { paths.iter().map(ToString::to_string).collect() };
+    let unless_open = |paths: Vec<String>| if open { Vec::new() } else { paths };
     let user = context.user.map(int).or_else(|| image.and_then(|image| image.uid));
     let name =
         if user.is_none() { image.map(|image| image.username.clone()).unwrap_or_default() } else { String::new() };
@@ -248,8 +233,8 @@ fn security(
         supplemental_groups: groups(context),
         no_new_privs: context.no_new_privileges && !context.privileged,
         run_as_group: context.group.map(int),
-        masked_paths: paths(&MASKED),
-        readonly_paths: paths(&READ_ONLY),
+        masked_paths: unless_open(host.masked_paths.iter().map(|path| text(path)).collect()),
+        readonly_paths: unless_open(READ_ONLY_PATHS.map(String::from).into()),
         seccomp: Some(seccomp(host, context)),
         apparmor: profile(&context.apparmor, str::to_string),
         supplemental_groups_policy: groups_policy(context),

@@ -6,7 +6,12 @@ use serde_json::{Value, json};
 use super::*;
 
 fn host() -> Host {
-    Host { owner: "me".into(), seccomp_dir: "/profiles".into(), oom_score_adj_min: 0 }
+    Host {
+        owner: "me".into(),
+        seccomp_dir: "/profiles".into(),
+        oom_score_adj_min: 0,
+        masked_paths: vec!["/proc/kcore".into()],
+    }
 }
 
 fn pod(spec: Value) -> Value {
@@ -103,7 +108,7 @@ fn a_container_has_its_names_and_log() {
 fn rights() {
     let usual = security_of(json!({}), json!({}));
     assert_eq!(usual.seccomp.unwrap().profile_type, wire::ProfileType::Unconfined as i32);
-    assert!(usual.masked_paths.contains(&"/proc/kcore".to_string()) && usual.apparmor.is_none());
+    assert!(usual.masked_paths == ["/proc/kcore"] && usual.readonly_paths.len() == 5 && usual.apparmor.is_none());
     assert!(!usual.no_new_privs && !usual.readonly_rootfs && usual.run_as_user.is_none());
 
     let seen = security_of(

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use backstay_node::lifecycle::ContainerRecord;
 use backstay_node::runtime::{
     ContainerKey, ExecOutput, Health, Images, PodIdentity, PodUsage, Runtime, RuntimeError, SandboxRequest,
-    SandboxState, StartFailure, StartRequest,
+    SandboxState, StartFailure, StartRequest, masked_paths,
 };
 use backstay_node::streams::{AttachRequest, BoxDuplex, ExecRequest, Reason, Session, StreamError};
 use backstay_streams::remote::Wanted;
@@ -102,6 +102,7 @@ impl CriRuntime {
             owner: config.owner.clone(),
             seccomp_dir: config.seccomp_dir.clone(),
             oom_score_adj_min: oom_score_adj_min(),
+            masked_paths: masked_paths(),
         };
         let wire::VersionResponse { runtime_name: name, runtime_version: version } = version;
         Ok(Self { inner: Arc::new(Inner { client, config, host, cgroups, name, version }) })
@@ -148,14 +149,15 @@ impl CriRuntime {
         wire::within(PATIENCE, self.client().runtime().pod_sandbox_status(request)).await
     }
 
-    async fn end_sandbox(&self, id: &str, forget: bool) -> Result<(), Status> {
+    async fn stop_sandbox(&self, id: &str) -> Result<(), Status> {
         let request = wire::StopPodSandboxRequest { pod_sandbox_id: id.to_string() };
-        fine_if_gone(wire::within(STOP_PATIENCE, self.client().runtime().stop_pod_sandbox(request)).await)?;
-        if forget {
-            let request = wire::RemovePodSandboxRequest { pod_sandbox_id: id.to_string() };
-            fine_if_gone(wire::within(STOP_PATIENCE, self.client().runtime().remove_pod_sandbox(request)).await)?;
-        }
-        Ok(())
+        fine_if_gone(wire::within(STOP_PATIENCE, self.client().runtime().stop_pod_sandbox(request)).await)
+    }
+
+    async fn forget_sandbox(&self, id: &str) -> Result<(), Status> {
+        self.stop_sandbox(id).await?;
+        let request = wire::RemovePodSandboxRequest { pod_sandbox_id: id.to_string() };
+        fine_if_gone(wire::within(STOP_PATIENCE, self.client().runtime().remove_pod_sandbox(request)).await)
     }
 
     async fn find(&self, key: &ContainerKey) -> Result<Option<wire::Container>, Status> {
@@ -233,7 +235,7 @@ impl CriRuntime {
         }
         for old in &held {
             // Its containers are kept, for what they have said and how often they have been tried.
-            self.end_sandbox(&old.id, false).await?;
+            self.stop_sandbox(&old.id).await?;
         }
         let attempt = held.first().map_or(0, |newest| attempt(newest) + 1);
         self.inner.cgroups.make(request.qos, uid, &request.limits);
@@ -478,6 +480,13 @@ impl Runtime for CriRuntime {
         Ok(Box::new(connection))
     }
 
+    async fn end_sandbox(&self, pod_uid: &str) -> Result<(), RuntimeError> {
+        for sandbox in self.sandboxes(&[(request::POD_UID, pod_uid)]).await.map_err(refused)? {
+            self.stop_sandbox(&sandbox.id).await.map_err(refused)?;
+        }
+        Ok(())
+    }
+
     async fn remove_container(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
         let Some(container) = self.find(key).await.map_err(refused)? else { return Ok(()) };
         self.remove_by_id(&container.id).await.map_err(refused)?;
@@ -494,7 +503,7 @@ impl Runtime for CriRuntime {
 
     async fn remove(&self, pod_uid: &str) -> Result<(), RuntimeError> {
         for sandbox in self.sandboxes(&[(request::POD_UID, pod_uid)]).await.map_err(refused)? {
-            self.end_sandbox(&sandbox.id, true).await.map_err(refused)?;
+            self.forget_sandbox(&sandbox.id).await.map_err(refused)?;
         }
         for container in self.list(&[(request::POD_UID, pod_uid)]).await.map_err(refused)? {
             self.stop_container(&container.id, Duration::ZERO).await.map_err(refused)?;

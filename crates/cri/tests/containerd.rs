@@ -234,8 +234,15 @@ async fn networks() {
     while answer.stdout != b"served\n" {
         answer = machine.daemon.in_network(&["busybox", "nc", "-w", "5", gateway, "18080"]);
     }
-    machine.runtime.remove("u1").await.unwrap();
+    machine.runtime.stop(&key, Duration::ZERO).await.unwrap();
+    machine.runtime.end_sandbox("u1").await.unwrap();
     assert_eq!(machine.runtime.sandbox("u1").await.unwrap(), None);
+    let answer = machine.daemon.in_network(&["busybox", "nc", "-w", "5", gateway, "18080"]);
+    assert!(!answer.status.success(), "the port is free again: {answer:?}");
+    assert!(matches!(machine.record(&key).await.state, ContainerState::Exited(_)), "what it was is still known");
+    machine.runtime.end_sandbox("u1").await.unwrap();
+    machine.runtime.remove("u1").await.unwrap();
+    assert_eq!(machine.runtime.pods().await.unwrap().len(), 1);
     machine.end().await;
 }
 

@@ -220,6 +220,27 @@ async fn what_a_runtime_has_lost_or_leaked_is_ended() {
     assert!(world.runtime.containers("u").await.unwrap().contains_key(&key.name));
 }
 
+/// Its network goes back; what it was and what it said stays.
+#[tokio::test]
+async fn the_sandbox_of_a_pod_that_has_ended_is_stopped() {
+    let world = World::start().await;
+    let key = world.running(None).await;
+    world.fake.state().containers.get_mut("u-0-main-0").unwrap().state = ContainerState::ContainerExited;
+    world.fake.state().faults.insert("StopPodSandbox", Fault::Unavailable);
+    assert!(world.runtime.end_sandbox("u").await.is_err());
+    world.fake.state().faults.clear();
+    world.fake.calls();
+    for _ in 0..2 {
+        world.runtime.end_sandbox("u").await.unwrap();
+        assert_eq!(world.fake.calls(), ["StopPodSandbox u-0"]);
+        assert_eq!(world.runtime.sandbox("u").await.unwrap(), None);
+        assert!(world.runtime.containers("u").await.unwrap().contains_key(&key.name));
+    }
+    assert_eq!(world.runtime.pods().await.unwrap().len(), 1);
+    world.runtime.remove("u").await.unwrap();
+    assert_eq!(world.runtime.pods().await.unwrap(), []);
+}
+
 #[tokio::test]
 async fn ends_are_told_although_the_runtime_was_away() {
     let mut world = World::start().await;

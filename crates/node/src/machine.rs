@@ -29,6 +29,8 @@ pub struct Machine {
     pub is_stopping: Arc<dyn Fn() -> bool + Send + Sync>,
     /// How long pods have to end when it is; first those that are not critical, then those that are.
     pub shutdown_grace: (Duration, Duration),
+    /// Whether its kernel enforces AppArmor profiles.
+    pub has_apparmor: bool,
 }
 
 /// Together they stay below the 90 s that systemd gives a unit to stop, unless it is told otherwise.
@@ -42,8 +44,13 @@ impl Machine {
             signals: Arc::new(move || signals(&data_dir)),
             is_stopping: Arc::new(is_stopping),
             shutdown_grace: SHUTDOWN_GRACE,
+            has_apparmor: has_apparmor(),
         }
     }
+}
+
+fn has_apparmor() -> bool {
+    std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.first() == Some(&b'Y'))
 }
 
 fn signals(data_dir: &Path) -> Signals {

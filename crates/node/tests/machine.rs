@@ -1,193 +1,23 @@
 //! The agent of a machine whose runtime has images, and here runs nothing: what it is asked for, what the pod says, and
 //! what becomes of both when something fails.
 
+#[path = "machine/fake.rs"]
+mod fake;
 mod support;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use backstay_node::lifecycle::observed::Exit;
-use backstay_node::lifecycle::{ContainerRecord, ContainerState};
-use backstay_node::pressure::{Room, Signals};
+use backstay_node::pressure::Room;
 use backstay_node::process::{ProcessRuntime, ShimCommand};
-use backstay_node::runtime::{
-    ContainerKey, Credential, DiskUsage, ExecOutput, Health, Image, ImageError, ImageUser, Images, PodIdentity,
-    PodUsage, Runtime, RuntimeError, Runtimes, SandboxRequest, SandboxState, StartFailure, StartRequest, StoredImage,
-};
+use backstay_node::runtime::{Health, Image, ImageUser, Runtimes};
 use backstay_node::{NodeConfig, pods_dir};
 use base64::Engine as _;
+use fake::Fake;
 use serde_json::{Value, json};
 use support::link::Link;
 use support::{Server, condition, is_ready, pod_path};
-use tokio::sync::{Notify, mpsc::UnboundedSender};
-
-#[derive(Default)]
-struct State {
-    images: BTreeMap<String, Image>,
-    /// A pull of this image fails, in these words.
-    broken: BTreeMap<String, String>,
-    pulls: Vec<(String, Vec<String>)>,
-    sandboxes: BTreeMap<String, SandboxRequest>,
-    containers: BTreeMap<String, BTreeMap<String, Vec<ContainerRecord>>>,
-    requests: Vec<StartRequest>,
-    changed: Option<UnboundedSender<String>>,
-    signals: Signals,
-    stopping: bool,
-    usage: PodUsage,
-    health: Health,
-}
-
-/// Keeps what it is told.
-#[derive(Default)]
-struct Fake {
-    state: Mutex<State>,
-    /// Pulls of `slow` wait for this.
-    slow: Notify,
-}
-
-impl Fake {
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap()
-    }
-
-    /// What runs of the pod ends with this code.
-    fn exit(&self, pod_uid: &str, exit_code: i32) {
-        let mut state = self.state();
-        let now = jiff::Timestamp::now();
-        let reason = if exit_code == 0 { "Completed" } else { "Error" }.to_string();
-        let exit = Exit { started_at: now, finished_at: now, exit_code, reason, message: String::new() };
-        for record in state.containers.entry(pod_uid.to_string()).or_default().values_mut().flatten() {
-            if record.is_running() {
-                record.state = ContainerState::Exited(exit.clone());
-            }
-        }
-        if let Some(changed) = &state.changed {
-            let _ = changed.send(pod_uid.to_string());
-        }
-    }
-}
-
-#[async_trait]
-impl Images for Fake {
-    async fn find(&self, name: &str) -> Result<Option<Image>, ImageError> {
-        if name.contains(' ') {
-            let message = format!("couldn't parse image name {name:?}: invalid reference format");
-            return Err(ImageError { reason: "InvalidImageName", message });
-        }
-        Ok(self.state().images.get(name).cloned())
-    }
-
-    async fn pull(&self, name: &str, credentials: &[Credential]) -> Result<Image, ImageError> {
-        let users = credentials.iter().map(|it| it.username.clone()).collect();
-        self.state().pulls.push((name.to_string(), users));
-        if name == "slow" {
-            self.slow.notified().await;
-        }
-        if let Some(message) = self.state().broken.get(name) {
-            return Err(ImageError { reason: "ErrImagePull", message: message.clone() });
-        }
-        let image = Image { id: format!("id-of-{name}"), size_bytes: 5, ..Image::default() };
-        self.state().images.insert(name.to_string(), image.clone());
-        Ok(image)
-    }
-
-    async fn list(&self) -> Result<Vec<StoredImage>, ImageError> {
-        let stored = |(name, image): (&String, &Image)| StoredImage {
-            id: image.id.clone(),
-            names: vec![name.clone()],
-            size_bytes: image.size_bytes,
-            ..StoredImage::default()
-        };
-        Ok(self.state().images.iter().map(stored).collect())
-    }
-
-    async fn remove(&self, id: &str) -> Result<(), ImageError> {
-        self.state().images.retain(|_, image| image.id != id);
-        Ok(())
-    }
-
-    async fn disk(&self) -> Result<DiskUsage, ImageError> {
-        Ok(DiskUsage::default())
-    }
-}
-
-#[async_trait]
-impl Runtime for Fake {
-    fn version(&self) -> String {
-        "fake://1".into()
-    }
-
-    fn images(&self) -> Option<&dyn Images> {
-        Some(self)
-    }
-
-    async fn health(&self) -> Health {
-        self.state().health.clone()
-    }
-
-    async fn usage(&self, _pod_uid: &str) -> Option<PodUsage> {
-        Some(self.state().usage)
-    }
-
-    async fn pods(&self) -> Result<Vec<PodIdentity>, RuntimeError> {
-        Ok(self.state().sandboxes.values().map(|it| it.pod.clone()).collect())
-    }
-
-    async fn prepare(&self, request: &SandboxRequest) -> Result<(), RuntimeError> {
-        self.state().sandboxes.insert(request.pod.uid.clone(), request.clone());
-        Ok(())
-    }
-
-    async fn sandbox(&self, pod_uid: &str) -> Result<Option<SandboxState>, RuntimeError> {
-        let ips = vec!["10.1.2.3".to_string()];
-        Ok(self.state().sandboxes.get(pod_uid).map(|_| SandboxState { ips }))
-    }
-
-    async fn start(&self, key: &ContainerKey, request: StartRequest) -> Result<(), StartFailure> {
-        let mut state = self.state();
-        let record = ContainerRecord {
-            id: format!("fake://{}-{}", key.name, key.attempt),
-            attempt: key.attempt,
-            image_id: format!("{}@sha256:0", request.image),
-            backoff_seconds: request.backoff_seconds,
-            state: ContainerState::Running { started_at: jiff::Timestamp::now() },
-        };
-        state.requests.push(request);
-        let containers = state.containers.entry(key.pod_uid.clone()).or_default();
-        containers.entry(key.name.clone()).or_default().push(record);
-        Ok(())
-    }
-
-    async fn containers(&self, pod_uid: &str) -> Result<BTreeMap<String, Vec<ContainerRecord>>, RuntimeError> {
-        Ok(self.state().containers.get(pod_uid).cloned().unwrap_or_default())
-    }
-
-    async fn stop(&self, key: &ContainerKey, _grace: Duration) -> Result<(), RuntimeError> {
-        self.exit(&key.pod_uid, 0);
-        Ok(())
-    }
-
-    async fn exec(&self, key: &ContainerKey, _: &[String], _: Duration) -> Result<ExecOutput, RuntimeError> {
-        Err(RuntimeError::NotRunning(key.name.clone()))
-    }
-
-    async fn remove_container(&self, _key: &ContainerKey) -> Result<(), RuntimeError> {
-        Ok(())
-    }
-
-    async fn remove(&self, pod_uid: &str) -> Result<(), RuntimeError> {
-        let mut state = self.state();
-        state.sandboxes.remove(pod_uid);
-        state.containers.remove(pod_uid);
-        Ok(())
-    }
-
-    fn notify(&self, changed: UnboundedSender<String>) {
-        self.state().changed = Some(changed);
-    }
-}
+use tokio::sync::Notify;
 
 struct Machine {
     server: Server,
@@ -236,6 +66,7 @@ impl Machine {
                 signals: Arc::new(move || signals.state().signals),
                 is_stopping: Arc::new(move || stopping.state().stopping),
                 shutdown_grace: (Duration::from_secs(20), Duration::from_secs(10)),
+                has_apparmor: false,
             },
             addresses: vec!["127.0.0.1".into()],
             labels: Vec::new(),
@@ -346,7 +177,9 @@ async fn what_the_runtime_is_asked_for() {
         pod["spec"]["hostPID"] = true.into();
         pod["spec"]["securityContext"] = json!({ "fsGroup": 7 });
         let main = &mut pod["spec"]["containers"][0];
-        main["env"] = json!([{ "name": "IP", "valueFrom": { "fieldRef": { "fieldPath": "status.podIP" } } }]);
+        let field =
+            |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path } } });
+        main["env"] = json!([field("IP", "status.podIP"), field("IPS", "status.podIPs")]);
         main["securityContext"] = json!({ "privileged": true });
         main["terminationMessagePath"] = "/last".into();
     };
@@ -356,12 +189,13 @@ async fn what_the_runtime_is_asked_for() {
     assert_eq!(state.pulls, [("r.io/app".to_string(), vec!["u".to_string()])]);
     let request = &state.requests[0];
     assert_eq!(request.image_id, "id-of-r.io/app");
-    assert_eq!(request.env, [("IP".to_string(), "10.1.2.3".to_string())], "nothing of the host's");
+    let env = [("IP", "10.1.2.3"), ("IPS", "10.1.2.3,fd00::3")].map(|(name, value)| (name.into(), value.into()));
+    assert_eq!(request.env, env, "nothing of the host's");
     assert!(request.security.privileged && request.security.supplemental_groups == [7]);
     let targets: Vec<String> = request.mounts.iter().map(|mount| mount.target.display().to_string()).collect();
     assert_eq!(targets, ["/etc/hosts", "/last"]);
     let hosts = std::fs::read_to_string(&request.mounts[0].source).unwrap();
-    assert!(hosts.ends_with("10.1.2.3\ta\n"), "{hosts}");
+    assert!(hosts.ends_with("10.1.2.3\ta\nfd00::3\ta\n"), "{hosts}");
     assert!(request.termination_message.as_ref().unwrap().exists());
     let sandbox = state.sandboxes.values().next().unwrap();
     assert!(sandbox.security.privileged && sandbox.hostname == "a");
@@ -456,6 +290,101 @@ async fn pods_run_on_without_their_server() {
     machine.server.wait(&pod_path("c"), "a new one runs", is_ready).await;
 }
 
+fn has_ended(pod: &Value) -> bool {
+    matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
+}
+
+/// Its network goes when it has ended, not only with its object; and it never comes again.
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_has_ended_gives_back_what_it_shares() {
+    let mut machine = Machine::start().await;
+    machine.pod("app:v1", "Always", |pod| pod["spec"]["restartPolicy"] = "Never".into()).await;
+    let pod = machine.server.wait(&pod_path("a"), "ready", is_ready).await;
+    let uid = pod["metadata"]["uid"].as_str().unwrap().to_string();
+    let why = "plugin type=\"bridge\" failed (del): no";
+    machine.fake.state().stuck = Some(why.into());
+    machine.fake.exit(&uid, 0);
+    machine.server.wait(&pod_path("a"), "ended", has_ended).await;
+    machine.wait_for_event(&format!("FailedKillPod error killing pod: {why}")).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let tries = machine.fake.state().tries;
+    assert!((5..20).contains(&tries), "again and again, but not at once: {tries}");
+    machine.fake.state().stuck = None;
+    let given_back = |pod: &Value| condition(pod, "PodReadyToStartContainers") == "False";
+    let pod = machine.server.wait(&pod_path("a"), "given back", given_back).await;
+    assert_eq!(machine.fake.state().ended.iter().collect::<Vec<_>>(), [&uid]);
+    assert_eq!(pod["status"]["podIP"], "10.1.2.3", "what it was is still known");
+    assert_eq!(pod["status"]["podIPs"], json!([{ "ip": "10.1.2.3" }, { "ip": "fd00::3" }]));
+    let tries = machine.fake.state().tries;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(machine.fake.state().tries, tries, "once is enough");
+    for cut in [true, false] {
+        machine.agent.abort();
+        if cut {
+            machine.link.cut()
+        } else {
+            machine.link.heal()
+        }
+        machine.start_agent();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(machine.fake.state().prepared, 1, "another agent leaves it as it is (cut off: {cut})");
+        assert_eq!(machine.fake.state().containers[&uid]["main"].len(), 1);
+    }
+    machine.server.delete(&pod_path("a")).await;
+    machine.server.wait(&pod_path("a"), "gone", Value::is_null).await;
+    assert!(machine.fake.state().sandboxes.is_empty());
+}
+
+/// Its policy would have it start again, but the node has ended it.
+#[tokio::test(start_paused = true)]
+async fn an_evicted_pod_stays_ended() {
+    let mut machine = Machine::start().await;
+    machine.pod("app:v1", "Always", |_| {}).await;
+    let pod = machine.server.wait(&pod_path("a"), "ready", is_ready).await;
+    let uid = pod["metadata"]["uid"].as_str().unwrap().to_string();
+    machine.fake.state().usage.memory_bytes = 1 << 20;
+    machine.fake.state().signals.memory = short(50 << 20);
+    machine.server.wait(&pod_path("a"), "evicted", has_ended).await;
+    machine.fake.state().signals.memory = short(1 << 30);
+    machine
+        .server
+        .wait(&pod_path("a"), "given back", |pod| condition(pod, "PodReadyToStartContainers") == "False")
+        .await;
+    for cut in [true, false] {
+        machine.agent.abort();
+        if cut {
+            machine.link.cut()
+        } else {
+            machine.link.heal()
+        }
+        machine.start_agent();
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert_eq!(machine.fake.state().prepared, 1, "another agent leaves it as it is (cut off: {cut})");
+        assert_eq!(machine.fake.state().containers[&uid]["main"].len(), 1, "not started again");
+    }
+}
+
+/// The object stays until nothing of the pod is left here.
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_cannot_be_removed_is_tried_again() {
+    let machine = Machine::start().await;
+    machine.pod("app:v1", "Always", |_| {}).await;
+    machine.server.wait(&pod_path("a"), "ready", is_ready).await;
+    machine.fake.state().stuck = Some("busy".into());
+    machine.server.delete(&pod_path("a")).await;
+    machine.wait_for_event("FailedKillPod error killing pod: busy").await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let tries = machine.fake.state().tries;
+    assert!((5..20).contains(&tries), "again and again, but not at once: {tries}");
+    assert!(!machine.server.get(&pod_path("a")).await.is_null());
+    machine.fake.state().stuck = None;
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    machine.server.wait(&pod_path("a"), "gone", Value::is_null).await;
+    assert!(machine.fake.state().sandboxes.is_empty());
+}
+
 /// The agent begins anew while the server cannot be reached: after a power cut, say.
 #[tokio::test(start_paused = true)]
 async fn pods_come_back_without_their_server() {
@@ -532,18 +461,29 @@ async fn a_volume_that_outgrows_its_limit_ends_its_pod() {
     assert_eq!(pod["status"]["message"], "Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\".");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_pod_that_wants_a_setting_of_everybody_is_not_taken() {
+/// What is asked for, and why the node rejects it.
+async fn check_rejected(security: Value, reason: &str, why: &str) {
     let machine = Machine::start().await;
-    let sysctls = json!({ "sysctls": [{ "name": "kernel.msgmax", "value": "1" }] });
-    machine.pod("app:v1", "Always", |pod| pod["spec"]["securityContext"] = sysctls).await;
+    machine.pod("app:v1", "Always", |pod| pod["spec"]["securityContext"] = security).await;
     let pod = machine.server.wait(&pod_path("a"), "failed", |pod| pod["status"]["phase"] == "Failed").await;
     let status = &pod["status"];
-    assert_eq!(status["reason"], "SysctlForbidden");
-    let why = "forbidden sysctl: \"kernel.msgmax\" not allowlisted";
+    assert_eq!(status["reason"], reason);
     assert_eq!(status["message"], format!("Pod was rejected: {why}"));
     assert!(status["containerStatuses"].is_null() && condition(&pod, "DisruptionTarget") != "True", "{status:#}");
-    machine.wait_for_event(&format!("SysctlForbidden {why}")).await;
+    machine.wait_for_event(&format!("{reason} {why}")).await;
+    assert_eq!(machine.fake.state().prepared, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_wants_a_setting_of_everybody_is_not_taken() {
+    let sysctls = json!({ "sysctls": [{ "name": "kernel.msgmax", "value": "1" }] });
+    check_rejected(sysctls, "SysctlForbidden", "forbidden sysctl: \"kernel.msgmax\" not allowlisted").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_wants_what_the_kernel_lacks_is_not_taken() {
+    let profile = json!({ "appArmorProfile": { "type": "RuntimeDefault" } });
+    check_rejected(profile, "AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,8 +2,9 @@
 //! by the shims of [`backstay_node::process`].
 //!
 //! [`store`] keeps images; [`registry`] fetches them; [`OciRuntime`] is the runtime port; [`shim_main`] is the shim that
-//! encloses a command in its own root and namespaces. No AppArmor profile is ever loaded: a pod that names one is refused.
+//! encloses a command in its own root and namespaces. No AppArmor profile is ever applied: a pod that wants one is refused.
 
+mod account;
 mod container;
 mod images;
 pub mod network;

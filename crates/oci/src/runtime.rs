@@ -19,25 +19,23 @@ use backstay_node::process::ProcessRuntime;
 use backstay_node::process::layout::{self, CgroupSeat};
 use backstay_node::runtime::{
     Capabilities, ContainerKey, Dns, ExecOutput, Health, Images, Mount, Namespace, PodIdentity, PodUsage, Profile,
-    Runtime, RuntimeError, SandboxRequest, SandboxState, SecurityContext, StartFailure, StartRequest,
+    Runtime, RuntimeError, SandboxRequest, SandboxState, StartFailure, StartRequest,
 };
 use backstay_node::streams::{AttachRequest, BoxDuplex, ExecRequest, Session, StreamError};
-use rustix::fs::OFlags;
 use rustix::mount::{MountFlags, UnmountFlags};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::container::{DEFAULT_CAPABILITIES, Words, capability, has_everything};
+use crate::account::account;
+use crate::container::{DEFAULT_CAPABILITIES, VOLUMES, Words, capability, has_everything};
 use crate::images::StoredImages;
 use crate::network::{self, Kind, Network, is_mounted, pin, unpin, write_sysctls};
 use crate::pause;
 use crate::seccomp;
-use crate::store::{ImageConfig, ImageRecord, open_inside};
+use crate::store::{ImageConfig, ImageRecord};
 use crate::terminal;
 
 /// What programs are found by, unless the image says otherwise.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Whoever needs passwords that are longer than this has none.
-const ACCOUNTS_BYTES_MAX: u64 = 1 << 20;
 
 pub struct OciRuntime {
     shims: ProcessRuntime,
@@ -121,6 +119,32 @@ impl OciRuntime {
         Ok(())
     }
 
+    /// Undoes [`Self::make`] and the network; all containers of the pod have ended.
+    async fn give_back(&self, pod_uid: &str) -> Result<(), RuntimeError> {
+        let dir = self.pod(pod_uid);
+        pause::end(&dir).await;
+        self.network.disconnect(&dir).await.map_err(RuntimeError::Refused)?;
+        for path in ["ns/uts", "ns/ipc", "shm"].map(|name| dir.join(name)) {
+            unpin(&path).map_err(|source| RuntimeError::Io { what: "unmount", path, source })?;
+        }
+        Ok(())
+    }
+
+    /// Deletes what attempts before this one, that have ended, have written into their own file systems: a container that
+    /// falls over again and again would fill the disk.
+    async fn forget_writes(&self, pod_uid: &str, name: &str, before: u32) -> Result<(), RuntimeError> {
+        let attempts = self.shims.containers(pod_uid).await?.remove(name).unwrap_or_default();
+        let ended = attempts.iter().filter(|record| record.attempt < before && !record.is_running());
+        let dir = |attempt: u32| {
+            self.shims.layout().attempt(&ContainerKey { pod_uid: pod_uid.into(), name: name.into(), attempt })
+        };
+        let dirs: Vec<PathBuf> =
+            ended.flat_map(|record| ["upper", "work", VOLUMES].map(|part| dir(record.attempt).join(part))).collect();
+        // Whole trees are deleted.
+        let deleted = tokio::task::spawn_blocking(move || dirs.into_iter().try_for_each(delete)).await;
+        deleted.unwrap_or_else(|error| Err(RuntimeError::Refused(format!("deleting files failed: {error}"))))
+    }
+
     fn words(&self, key: &ContainerKey, image: &ImageRecord, request: &StartRequest) -> Result<Words, String> {
         let dir = self.pod(&key.pod_uid);
         let sandbox = self.request(&key.pod_uid).ok_or("the pod's sandbox is gone")?;
@@ -154,6 +178,7 @@ impl OciRuntime {
             layers: image.layers.clone(),
             dir: self.shims.layout().attempt(key),
             read_only_root: security.read_only_root,
+            volumes: volumes(&image.config, &request.mounts),
             mounts,
             pinned: pinned.map(|(kind, _)| (kind.into(), dir.join("ns").join(kind))).collect(),
             pid_of,
@@ -231,8 +256,16 @@ impl Runtime for OciRuntime {
 
     async fn start(&self, key: &ContainerKey, mut request: StartRequest) -> Result<(), StartFailure> {
         let failed = |reason: &str, message: String| StartFailure { reason: reason.into(), message };
-        if let Profile::Localhost(name) = &request.security.apparmor {
-            let message = format!("the oci runtime loads no AppArmor profiles, and the container wants {name:?}");
+        let profile = match &request.security.apparmor {
+            Profile::Unset | Profile::Unconfined => None,
+            Profile::RuntimeDefault => Some("that of the runtime"),
+            Profile::Localhost(name) => Some(name.as_str()),
+        };
+        if let Some(profile) = profile {
+            let message = format!(
+                "the oci runtime applies no AppArmor profile, and the container wants one ({profile}): leave \
+                 appArmorProfile out, or make it Unconfined"
+            );
             return Err(failed("CreateContainerError", message));
         }
         // Held until the container is on record, so that the image is seen to be in use.
@@ -266,7 +299,11 @@ impl Runtime for OciRuntime {
         }
         spec.enclosure =
             Some(serde_json::to_value(words).map_err(|error| failed("CreateContainerError", error.to_string()))?);
-        self.shims.launch(key, &spec).await
+        self.shims.launch(key, &spec).await?;
+        if let Err(error) = self.forget_writes(&key.pod_uid, &key.name, key.attempt).await {
+            tracing::warn!(container = key.name, error = chain(&error), "files of an ended container not deleted");
+        }
+        Ok(())
     }
 
     async fn containers(&self, pod_uid: &str) -> Result<BTreeMap<String, Vec<ContainerRecord>>, RuntimeError> {
@@ -314,13 +351,18 @@ impl Runtime for OciRuntime {
         self.shims.remove_container(key).await
     }
 
+    async fn end_sandbox(&self, pod_uid: &str) -> Result<(), RuntimeError> {
+        self.give_back(pod_uid).await?;
+        let names = self.shims.containers(pod_uid).await?;
+        for name in names.keys() {
+            self.forget_writes(pod_uid, name, u32::MAX).await?;
+        }
+        self.shims.end_sandbox(pod_uid).await
+    }
+
     async fn remove(&self, pod_uid: &str) -> Result<(), RuntimeError> {
         self.stop_all(pod_uid).await?;
-        pause::end(&self.pod(pod_uid)).await;
-        self.network.disconnect(&self.pod(pod_uid)).await.map_err(RuntimeError::Refused)?;
-        for path in ["ns/uts", "ns/ipc", "shm"].map(|name| self.pod(pod_uid).join(name)) {
-            unpin(&path).map_err(|source| RuntimeError::Io { what: "unmount", path, source })?;
-        }
+        self.give_back(pod_uid).await?;
         self.shims.remove(pod_uid).await
     }
 
@@ -330,6 +372,15 @@ impl Runtime for OciRuntime {
 
     fn notify(&self, changed: UnboundedSender<String>) {
         self.shims.notify(changed);
+    }
+}
+
+fn delete(path: PathBuf) -> Result<(), RuntimeError> {
+    match fs::remove_dir_all(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(RuntimeError::Io { what: "delete", path, source })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -372,6 +423,15 @@ fn complete(request: &mut StartRequest, config: &ImageConfig) {
     }
 }
 
+/// Those of the image, outer ones first, that the pod mounts nothing at.
+fn volumes(config: &ImageConfig, mounts: &[Mount]) -> Vec<PathBuf> {
+    let paths = config.volumes.keys().map(|path| Path::new("/").join(path));
+    let mut own: Vec<PathBuf> =
+        paths.filter(|path| path.parent().is_some() && !mounts.iter().any(|mount| mount.target == *path)).collect();
+    own.sort_by_key(|path| path.components().count());
+    own
+}
+
 fn capabilities(changes: &Capabilities, privileged: bool) -> Result<u64, String> {
     if privileged {
         return Ok(has_everything());
@@ -398,94 +458,9 @@ fn resolver(dns: &Dns) -> String {
     text
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Account {
-    uid: u32,
-    gid: u32,
-    groups: Vec<u32>,
-}
-
-/// Whom the container runs as: what the pod says, else the image.
-fn account(layers: &Path, image: &ImageRecord, security: &SecurityContext) -> Result<Account, String> {
-    let read = |path: &str| read_from_layers(layers, &image.layers, Path::new(path)).unwrap_or_default();
-    resolve(&image.config.user, security, &read("etc/passwd"), &read("etc/group"))
-}
-
-fn resolve(image_user: &str, security: &SecurityContext, passwd: &str, group: &str) -> Result<Account, String> {
-    let (user, named_group) = image_user.split_once(':').unwrap_or((image_user, ""));
-    let entry = |line: &str| {
-        let fields: Vec<String> = line.split(':').map(String::from).collect();
-        let id = fields.get(2)?.parse::<u32>().ok()?;
-        Some((fields[0].clone(), id, fields.get(3).cloned().unwrap_or_default()))
-    };
-    let users: Vec<(String, u32, String)> = passwd.lines().filter_map(entry).collect();
-    let groups: Vec<(String, u32, String)> = group.lines().filter_map(entry).collect();
-    let uid = match (security.user, user) {
-        (Some(uid), _) => uid,
-        (None, "") => 0,
-        (None, name) => match (name.parse(), users.iter().find(|(known, ..)| known == name)) {
-            (Ok(uid), _) => uid,
-            (_, Some((_, uid, _))) => *uid,
-            _ => return Err(format!("unable to find user {name}: no matching entries in passwd file")),
-        },
-    };
-    let known = users.iter().find(|(_, id, _)| *id == uid);
-    let of_user = known.and_then(|(_, _, gid)| gid.parse().ok()).unwrap_or(0);
-    let gid = match (security.group, security.user, named_group) {
-        (Some(gid), ..) => gid,
-        (None, None, name) if !name.is_empty() => match (name.parse(), groups.iter().find(|(it, ..)| it == name)) {
-            (Ok(gid), _) => gid,
-            (_, Some((_, gid, _))) => *gid,
-            _ => return Err(format!("unable to find group {name}: no matching entries in group file")),
-        },
-        _ => of_user,
-    };
-    let mut all = security.supplemental_groups.clone();
-    if let Some((name, ..)) = known.filter(|_| !security.strict_groups) {
-        let member = |members: &str| members.split(',').any(|member| member == name);
-        all.extend(groups.iter().filter(|(_, _, members)| member(members)).map(|(_, gid, _)| *gid));
-    }
-    all.push(gid);
-    all.sort_unstable();
-    all.dedup();
-    Ok(Account { uid, gid, groups: all })
-}
-
-/// A small file of an image, from the highest layer that has it.
-fn read_from_layers(dir: &Path, layers: &[String], path: &Path) -> Option<String> {
-    use std::io::Read as _;
-    layers.iter().rev().find_map(|layer| {
-        let root = fs::File::open(dir.join(layer)).ok()?;
-        let file = open_inside(&root, path, OFlags::RDONLY).ok()?;
-        let mut text = String::new();
-        fs::File::from(file).take(ACCOUNTS_BYTES_MAX).read_to_string(&mut text).ok()?;
-        Some(text)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const PASSWD: &str = "root:x:0:0::/:/bin/sh\napp:x:100:101::/:/bin/sh\n";
-    const GROUP: &str = "root:x:0:\nweb:x:33:app\n";
-
-    fn check(image: &str, user: Option<u32>, expected: Result<(u32, u32, &[u32]), &str>) {
-        let security = SecurityContext { user, ..SecurityContext::default() };
-        let found = resolve(image, &security, PASSWD, GROUP);
-        let found = found.as_ref().map(|it| (it.uid, it.gid, it.groups.as_slice())).map_err(String::as_str);
-        assert_eq!(found, expected, "{image} {user:?}");
-    }
-
-    #[test]
-    fn users_are_looked_up_in_the_image() {
-        check("", None, Ok((0, 0, &[0])));
-        check("app", None, Ok((100, 101, &[33, 101])));
-        check("app:web", None, Ok((100, 33, &[33])));
-        check("7:8", None, Ok((7, 8, &[8])));
-        check("app", Some(5), Ok((5, 0, &[0])));
-        check("nobody", None, Err("unable to find user nobody: no matching entries in passwd file"));
-    }
 
     #[test]
     fn capabilities_are_dropped_and_added() {

@@ -32,13 +32,23 @@ pub(crate) fn open(dir: &Path) -> io::Result<Terminal> {
     if rustix::fs::fstatfs(&found)?.f_type != DEVPTS {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the container has no terminals at /dev/pts"));
     }
+    let terminal = of(&found)?;
+    if let Some(uid) = spec.uid {
+        rustix::fs::fchown(&terminal.end, Some(Uid::from_raw(uid)), None)?;
+    }
+    Ok(terminal)
+}
+
+/// The first terminal of a file system of terminals.
+pub(crate) fn first(terminals: &OwnedFd) -> io::Result<Terminal> {
+    of(&rustix::fs::openat(terminals, "ptmx", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+fn of(ptmx: &OwnedFd) -> io::Result<Terminal> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let master: OwnedFd = rustix::fs::open(format!("/proc/self/fd/{}", found.as_raw_fd()), flags, Mode::empty())?;
+    let master: OwnedFd = rustix::fs::open(format!("/proc/self/fd/{}", ptmx.as_raw_fd()), flags, Mode::empty())?;
     rustix::pty::unlockpt(&master)?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let end = rustix::pty::ioctl_tiocgptpeer(&master, flags)?;
-    if let Some(uid) = spec.uid {
-        rustix::fs::fchown(&end, Some(Uid::from_raw(uid)), None)?;
-    }
     Ok(Terminal { master, end })
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use backstay_node::runtime::{
     Capabilities, ContainerKey, Mount, Namespace, Profile, Propagation, Runtime, SecurityContext, StartRequest,
+    masked_paths,
 };
 use machine::{Machine, gone, runtime};
 use serde_json::json;
@@ -53,7 +54,10 @@ async fn rights_are_few() {
             1,
         )
         .await;
-    machine.check("cat /proc/keys | head -1; ls /sys/firmware", |_| {}, "", 0).await;
+    let hidden: Vec<String> = masked_paths().iter().map(|path| path.display().to_string()).collect();
+    let look = "do test -d $it && ls -A $it; test -f $it && head -c 100 $it; test -c $it && cat $it; done; true";
+    machine.check(&format!("for it in {}; {look}", hidden.join(" ")), |_| {}, "", 0).await;
+    machine.check("head -c 3 /proc/interrupts | wc -c", |it| it.security.unmasked_proc = true, "3", 0).await;
     let privileged = |it: &mut StartRequest| it.security.privileged = true;
     let all = "echo $(ls -d /proc/1/ns/pid /dev/ptmx /dev/null); test -L /dev/ptmx && test -w /proc/sys/kernel/printk";
     machine.check(all, privileged, "/dev/null /dev/ptmx /proc/1/ns/pid", 0).await;
@@ -164,6 +168,27 @@ async fn containers_may_share_their_processes() {
     assert!(pause.open().is_none());
 }
 
+/// They can be written to where nothing else can, and begin with what the image has there.
+#[tokio::test]
+async fn images_have_volumes() {
+    let Some(mut machine) = Machine::new("images_have_volumes").await else { return };
+    let closed = |it: &mut StartRequest| it.security.read_only_root = true;
+    let script =
+        "cat /kept/x; echo more > /kept/x; cat /kept/x; touch /kept/deep/fresh/y && ls /kept/deep/fresh; touch /z";
+    let expected = "of the image\nmore\ny\ntouch: /z: Read-only file system";
+    machine.check(script, closed, expected, 1).await;
+    machine.check("cat /kept/x; ls /kept/deep/fresh", |_| {}, "of the image", 0).await;
+    let own = machine.dir.path().join("own");
+    std::fs::create_dir(&own).unwrap();
+    let mounts = vec![Mount { source: own, target: "/kept".into(), ..Mount::default() }];
+    let mounted = |it: &mut StartRequest| it.mounts = mounts;
+    machine.check("ls /kept; touch /kept/mine; ls /kept", mounted, "mine", 0).await;
+    machine.runtime.end_sandbox(&machine.uid).await.unwrap();
+    let left = machine.pod().join("containers/main/2");
+    assert!(left.join("spec.json").exists() && !left.join("volumes").exists());
+    machine.end().await;
+}
+
 #[tokio::test]
 async fn calls_of_the_system_are_filtered() {
     let Some(mut machine) = Machine::new("calls_of_the_system_are_filtered").await else { return };
@@ -201,9 +226,19 @@ async fn calls_of_the_system_are_filtered() {
         security: SecurityContext { seccomp: Profile::Localhost("none.json".into()), ..SecurityContext::default() },
         ..StartRequest::default()
     };
-    let failure = machine.runtime.start(&ContainerKey { attempt: 99, ..key }, request).await.unwrap_err();
+    let key = ContainerKey { attempt: 99, ..key };
+    let failure = machine.runtime.start(&key, request.clone()).await.unwrap_err();
     let expected = format!("{}: No such file or directory", profiles.join("none.json").display());
     assert_eq!(failure.reason, "CreateContainerError");
     assert!(failure.message.contains(&expected), "{}", failure.message);
+    // Those of AppArmor are never applied, which must not be passed over in silence.
+    for apparmor in [Profile::RuntimeDefault, Profile::Localhost("mine".into())] {
+        let security = SecurityContext { apparmor, ..SecurityContext::default() };
+        let failure = machine.runtime.start(&key, StartRequest { security, ..request.clone() }).await.unwrap_err();
+        assert_eq!(failure.reason, "CreateContainerError");
+        assert!(failure.message.contains("applies no AppArmor profile"), "{}", failure.message);
+    }
+    let unconfined = |it: &mut StartRequest| it.security.apparmor = Profile::Unconfined;
+    machine.check("echo free", unconfined, "free", 0).await;
     machine.end().await;
 }

@@ -119,6 +119,16 @@ async fn clients_attach_to_containers() {
     terminal.stdin.as_mut().unwrap().write_all(b"end\n").await.unwrap();
     read_until(&mut terminal, "got end\r\n").await;
     assert_eq!(machine.exit(&key).await.exit_code, 5);
+    // Programs in it find it by its names; it is theirs, and those of others come after it.
+    let look = "echo at $(tty) $(stat -c %u $(tty)); echo by name > $(tty); echo console > /dev/console; sleep 100000";
+    let on_terminal = |it: &mut StartRequest| (it.tty, it.security.user) = (true, Some(100));
+    let key = machine.start(look, on_terminal).await;
+    for text in ["at /dev/pts/0 100", "by name", "console"] {
+        machine.says(&key, text).await;
+    }
+    let request = ExecRequest { command: words(&["tty"]), stdin: false, stdout: true, stderr: false, tty: true };
+    let mut session = machine.runtime.open_exec(&key, request).await.unwrap();
+    read_until(&mut session, "/dev/pts/1\r\n").await;
     machine.end().await;
 }
 
@@ -164,6 +174,39 @@ async fn nothing_is_left_of_a_container() {
     assert!(left(machine.traces(), &running) > 0, "of others stay");
     assert!(!machine.log_path(&ended).exists());
     // The pod goes with what still runs; `end` looks at everything.
+    machine.end().await;
+}
+
+/// A container that falls over again and again, having written much each time, does not fill the disk.
+#[tokio::test]
+async fn what_ended_containers_have_written_is_deleted() {
+    let Some(mut machine) = Machine::with("what_ended_containers_have_written_is_deleted", Namespace::Pod).await else {
+        return;
+    };
+    let written = |machine: &Machine| -> Vec<String> {
+        let dirs = layout::names(&machine.pod().join("containers/main"));
+        dirs.into_iter().filter(|it| machine.pod().join(format!("containers/main/{it}/upper/own/x")).exists()).collect()
+    };
+    let script = "echo said; mkdir /own; chmod 0 /own; echo x > /own/x; exit 1";
+    for attempt in ["0", "1", "2"] {
+        let key = machine.start(script, |_| {}).await;
+        machine.exit(&key).await;
+        assert_eq!(written(&machine), [attempt], "while it may be looked at, and no longer");
+        assert!(machine.log_path(&key).exists());
+    }
+    // Another one beside it still runs.
+    let other = machine.start("echo begun; mkdir /own; echo x > /own/x; exec sleep 100000", |_| {}).await;
+    machine.says(&other, "begun").await;
+    until(|| written(&machine) == ["3"]).await;
+    machine.runtime.stop(&other, std::time::Duration::ZERO).await.unwrap();
+    // The pod has ended: all that is left is what it was.
+    machine.runtime.end_sandbox(&machine.uid).await.unwrap();
+    assert_eq!(written(&machine), [] as [&str; 0]);
+    assert_eq!(machine.traces(), [] as [&str; 0]);
+    assert_eq!(machine.runtime.sandbox(&machine.uid).await.unwrap(), None);
+    assert_eq!(machine.runtime.containers(&machine.uid).await.unwrap()["main"].len(), 4);
+    assert!(machine.log_path(&other).exists());
+    machine.runtime.end_sandbox(&machine.uid).await.unwrap();
     machine.end().await;
 }
 

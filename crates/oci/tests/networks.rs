@@ -6,9 +6,10 @@ mod needs;
 mod support;
 
 use std::io::Read as _;
-use std::net::TcpStream;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use backstay_node::runtime::{HostPort, Runtime as _, SandboxRequest};
 use machine::{Machine, runtime, until};
@@ -42,15 +43,37 @@ fn is_inside(test: &str) -> bool {
     false
 }
 
+fn bridge(addresses: &Path) -> Value {
+    json!({ "type": "bridge", "bridge": "pods0", "isGateway": true, "ipam": { "type": "host-local",
+        "dataDir": addresses, "ranges": [[{ "subnet": "10.77.0.0/24" }]] } })
+}
+
 /// A bridge, and what else is to be done about a pod.
 fn configure(machine: &Machine, addresses: &Path, further: &[Value]) {
-    let bridge = json!({ "type": "bridge", "bridge": "pods0", "isGateway": true, "ipam": { "type": "host-local",
-        "dataDir": addresses, "ranges": [[{ "subnet": "10.77.0.0/24" }]] } });
-    let plugins: Vec<Value> = [bridge].into_iter().chain(further.iter().cloned()).collect();
-    let list = json!({ "cniVersion": "0.4.0", "name": "pods", "plugins": plugins });
+    let plugins: Vec<Value> = [bridge(addresses)].into_iter().chain(further.iter().cloned()).collect();
+    configure_as(machine, json!({ "cniVersion": "0.4.0", "plugins": plugins }));
+}
+
+fn configure_as(machine: &Machine, mut list: Value) {
+    list["name"] = "pods".into();
     let folder = machine.dir.path().join("net.d");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("10-pods.conflist"), list.to_string()).unwrap();
+}
+
+/// A plugin of the test's own: keeps what it reads in `NAME.COMMAND`, and then does this.
+fn plugin(machine: &Machine, name: &str, script: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (dir, read) = (machine.dir.path().join("plugins"), machine.dir.path().join(name));
+    std::fs::create_dir_all(&dir).unwrap();
+    let text = format!("#!/bin/sh\ncat > '{}'.$CNI_COMMAND\n{script}\n", read.display());
+    std::fs::write(dir.join(name), text).unwrap();
+    std::fs::set_permissions(dir.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn has_read(machine: &Machine, name: &str, command: &str) -> Value {
+    let text = std::fs::read_to_string(machine.dir.path().join(format!("{name}.{command}"))).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
 }
 
 /// Addresses that are given away.
@@ -60,6 +83,16 @@ fn taken(addresses: &Path) -> Vec<String> {
     let mut taken: Vec<String> = names.filter(|name| name.starts_with("10.")).collect();
     taken.sort();
     taken
+}
+
+/// What is said to somebody who connects; `None`: nothing, in good time.
+fn answer(address: SocketAddr) -> Option<String> {
+    const WHILE: Duration = Duration::from_secs(3);
+    let mut stream = TcpStream::connect_timeout(&address, WHILE).ok()?;
+    stream.set_read_timeout(Some(WHILE)).ok()?;
+    let mut said = String::new();
+    stream.read_to_string(&mut said).ok()?;
+    Some(said)
 }
 
 async fn ips(machine: &Machine) -> Option<Vec<String>> {
@@ -104,10 +137,7 @@ async fn pods_reach_each_other_and_are_reached() {
     let looked = "until nc 10.77.0.2 8080; do sleep 0.1; done; ip -o link | wc -l";
     asks.check(looked, |_| {}, "served\n2", 0).await;
     // From outside of all pods, by the port of the machine.
-    let mut answer = String::new();
-    until(|| TcpStream::connect("10.77.0.1:18080").is_ok_and(|mut stream| stream.read_to_string(&mut answer).is_ok()))
-        .await;
-    assert_eq!(answer, "served\n");
+    until(|| answer(([10, 77, 0, 1], 18080).into()).as_deref() == Some("served\n")).await;
     // By the server's tunnel, through the pod's own loopback.
     let mut forwarded = serves.runtime.port_forward(&serves.uid, 8080).await.unwrap();
     let mut answer = String::new();
@@ -117,6 +147,13 @@ async fn pods_reach_each_other_and_are_reached() {
     assert!(refused.contains("cannot connect to port 8082"), "{refused}");
 
     assert!(rules().contains("18080"));
+    // With the end of the pod its address and its port are free, long before it goes.
+    serves.runtime.stop(&key, Duration::ZERO).await.unwrap();
+    serves.runtime.end_sandbox(&serves.uid).await.unwrap();
+    assert_eq!(ips(&serves).await, None);
+    assert_eq!(taken(addresses.path()), ["10.77.0.3"]);
+    assert!(!rules().contains("18080"), "{}", rules());
+    assert!(serves.log_path(&key).exists());
     serves.end().await;
     asks.end().await;
     assert_eq!(taken(addresses.path()), Vec::<String>::new());
@@ -135,7 +172,7 @@ async fn networks_outlive_agents_and_are_made_anew_after_the_machine_was_off() {
     let key = machine.start("exec sleep 100000", |_| {}).await;
     (machine.runtime, machine.changed) = runtime(machine.dir.path());
     assert_eq!(ips(&machine).await, Some(vec!["10.77.0.2".into()]), "another agent knows it");
-    machine.runtime.stop(&key, std::time::Duration::ZERO).await.unwrap();
+    machine.runtime.stop(&key, Duration::ZERO).await.unwrap();
 
     // The file stays, and stands for nothing: the address goes back, and the pod gets another.
     unmount(machine.pod().join("ns/net"), UnmountFlags::DETACH).unwrap();
@@ -175,7 +212,7 @@ async fn what_stands_in_the_way_is_told() {
     assert!(error.contains("NetworkPluginNotReady") && error.contains("hostNetwork: true"), "{error}");
     configure(&machine, addresses.path(), &[json!({ "type": "nonesuch" })]);
     let error = refused(machine.request()).await;
-    let expected = "plugin type=\"nonesuch\" failed (add): failed to find plugin \"nonesuch\" in path [/opt/cni/bin";
+    let expected = "plugin type=\"nonesuch\" failed (add): failed to find plugin \"nonesuch\" in path [/";
     assert!(error.contains("failed to setup network for sandbox") && error.contains(expected), "{error}");
     assert_eq!(taken(addresses.path()), Vec::<String>::new(), "what the first plugin did is taken back");
     configure(&machine, addresses.path(), &[json!({ "type": "tuning", "sysctl": { "net.nonesuch": "1" } })]);
@@ -192,4 +229,108 @@ async fn what_stands_in_the_way_is_told() {
     request.sysctls = [("net.core.somaxconn".to_string(), "1".to_string())].into();
     let error = machine.runtime.prepare(&request).await.unwrap_err().to_string();
     assert!(error.contains("not allowed in host net"), "{error}");
+}
+
+/// Each with an address of both families, at which it is reached; all of them at once.
+#[tokio::test]
+async fn pods_of_two_families_come_at_once() {
+    if !is_inside("pods_of_two_families_come_at_once") {
+        return;
+    }
+    let addresses = tempfile::tempdir().unwrap();
+    let machines: Vec<Machine> = (0..4).map(|_| Machine::empty()).collect();
+    let mut both = bridge(addresses.path());
+    both["ipam"]["ranges"] = json!([[{ "subnet": "10.77.0.0/24" }], [{ "subnet": "fd00:77::/64" }]]);
+    both["ipam"]["routes"] = json!([{ "dst": "0.0.0.0/0" }, { "dst": "::/0" }]);
+    let portmap = json!({ "type": "portmap", "capabilities": { "portMappings": true } });
+    // For newer plugins than these as well.
+    let list = json!({ "cniVersions": ["1.1.0", "0.4.0", "1.0.0"], "plugins": [both, portmap] });
+    machines.iter().for_each(|machine| configure_as(machine, list.clone()));
+    let prepare = machines.iter().enumerate().map(async |(number, machine)| {
+        let host_port = 18100 + u16::try_from(number).unwrap();
+        let port = HostPort { container_port: 80, host_port, protocol: "TCP".into(), host_ip: String::new() };
+        machine.runtime.prepare(&SandboxRequest { ports: vec![port], ..machine.request() }).await
+    });
+    for prepared in futures::future::join_all(prepare).await {
+        prepared.unwrap();
+    }
+    let mut seen = Vec::new();
+    for machine in &machines {
+        let state = std::fs::read(machine.pod().join("network.json")).unwrap();
+        let state: Value = serde_json::from_slice(&state).unwrap();
+        let plugins = &state["configuration"]["version"];
+        assert!(plugins == "1.0.0" || plugins == "1.1.0", "the newest that all speak: {plugins}");
+        seen.extend(ips(machine).await.unwrap());
+    }
+    let of = |family: &str| seen.iter().filter(|ip| ip.starts_with(family)).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!((of("10.77.0.").len(), of("fd00:77::").len()), (4, 4), "{seen:?}");
+    let key = machines[0].start("ip -6 route | grep default; nc -ll -p 80 -e echo served", |_| {}).await;
+    machines[0].says(&key, "default via fd00:77::1 dev eth0").await;
+    for ip in &seen[..2] {
+        until(|| answer((ip.parse::<IpAddr>().unwrap(), 80).into()).as_deref() == Some("served\n")).await;
+    }
+    futures::future::join_all(machines.into_iter().map(Machine::end)).await;
+    assert_eq!(taken(addresses.path()), Vec::<String>::new());
+    assert!(!rules().contains("1810"), "{}", rules());
+}
+
+#[tokio::test]
+async fn plugins_read_what_their_version_says() {
+    if !is_inside("plugins_read_what_their_version_says") {
+        return;
+    }
+    for (version, is_taken_back) in [("0.3.1", false), ("0.4.0", true), ("1.0.0", true)] {
+        let machine = Machine::empty();
+        let result = json!({ "cniVersion": version, "ips": [{ "version": "4", "address": "10.9.9.9/8" }] });
+        plugin(&machine, "first", &format!("test $CNI_COMMAND != ADD || echo '{result}'"));
+        plugin(&machine, "mute", "");
+        plugin(&machine, "last", "");
+        let plugins = ["first", "mute", "last"].map(|name| json!({ "type": name }));
+        configure_as(&machine, json!({ "cniVersion": version, "plugins": plugins }));
+        machine.runtime.prepare(&machine.request()).await.unwrap();
+        assert_eq!(ips(&machine).await, Some(vec!["10.9.9.9".into()]), "one that says nothing has changed nothing");
+        assert_eq!(has_read(&machine, "first", "ADD")["prevResult"], Value::Null);
+        assert_eq!(has_read(&machine, "mute", "ADD")["prevResult"], result);
+        assert_eq!(has_read(&machine, "last", "ADD")["prevResult"], result);
+        machine.runtime.end_sandbox(&machine.uid).await.unwrap();
+        for name in ["first", "mute", "last"] {
+            let read = has_read(&machine, name, "DEL");
+            let expected = if is_taken_back { result.clone() } else { Value::Null };
+            assert_eq!((&read["cniVersion"], &read["prevResult"]), (&version.into(), &expected), "{name}");
+        }
+        machine.end().await;
+    }
+}
+
+/// One that hangs is ended, with all that it has started, and named; what came before it is taken back.
+#[tokio::test]
+async fn plugins_that_hang_are_ended() {
+    if !is_inside("plugins_that_hang_are_ended") {
+        return;
+    }
+    let addresses = tempfile::tempdir().unwrap();
+    let mut machine = Machine::empty();
+    let mark = format!("{}-hangs", machine.uid);
+    let hang = format!("test $CNI_COMMAND != ADD || {{ sh -c 'sleep 100000; echo {mark}' & wait; }}");
+    plugin(&machine, "hangs", &hang);
+    configure(&machine, addresses.path(), &[json!({ "type": "hangs" })]);
+    let hangs = |machine: &Machine| machine.traces().iter().any(|it| it.contains(&mark));
+    // Whoever waited for it has gone: an agent that is told to stop.
+    let request = machine.request();
+    let begun = async { until(|| hangs(&machine)).await };
+    tokio::select! {
+        prepared = machine.runtime.prepare(&request) => panic!("{prepared:?}"),
+        () = begun => {}
+    }
+    until(|| !hangs(&machine)).await;
+    assert_eq!(ips(&machine).await, None);
+    assert_eq!(taken(addresses.path()), ["10.77.0.2"], "nobody could take it back yet");
+
+    (machine.runtime, machine.changed) = machine::runtime_with(machine.dir.path(), Duration::from_secs(5));
+    let error = machine.runtime.prepare(&request).await.unwrap_err().to_string();
+    assert!(error.ends_with("plugin type=\"hangs\" failed (add): no answer within 5 s"), "{error}");
+    until(|| !hangs(&machine)).await;
+    assert_eq!(taken(addresses.path()), Vec::<String>::new());
+    assert!(!machine.pod().join("network.json").exists());
+    machine.end().await;
 }

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
@@ -20,7 +19,7 @@ use serde_json::Value;
 use crate::containerd::Containerd;
 use crate::image;
 use crate::support::hosts::Network;
-use crate::support::{Ran, clients, run, wait_for};
+use crate::support::{Ran, clients, run, traces, wait_for};
 
 /// The host with each runtime. Its node is named after it.
 pub const CRI: u32 = 2;
@@ -156,7 +155,8 @@ impl World {
     pub fn shim(&self, node: u32) -> u32 {
         if node == CRI {
             let socket = self.containerd.socket();
-            let shims = processes_about(&socket).into_iter().filter(|(_, words)| words.contains("containerd-shim"));
+            let shims =
+                traces::processes_about(&socket).into_iter().filter(|(_, words)| words.contains("containerd-shim"));
             let shims: Vec<u32> = shims.map(|(pid, _)| pid).collect();
             assert_eq!(shims.len(), 1, "one for each pod");
             return shims[0];
@@ -267,41 +267,13 @@ impl World {
             let names = layout::names(&self.data_dir(node).join("pods"));
             left.extend(names.iter().map(|name| format!("files of {name} on n{node}")));
         }
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
-        left.extend(points.filter(|at| Path::new(at).starts_with(&self.dir)).map(|at| format!("a mount at {at}")));
+        left.extend(traces::mounts_below(self.dir.path()).iter().map(|at| format!("a mount at {at}")));
         left.extend(self.containerd.containers().iter().map(|name| format!("container {name}")));
-        left.extend(self.cgroups().iter().map(|dir| format!("cgroup {}", dir.display())));
-        let shims = processes_about(self.dir.path()).into_iter().filter(|(_, words)| words.contains("shim"));
+        left.extend(traces::cgroups_of(&self.uids).iter().map(|dir| format!("cgroup {}", dir.display())));
+        let shims = traces::processes_about(self.dir.path()).into_iter().filter(|(_, words)| words.contains("shim"));
         left.extend(shims.map(|(pid, words)| format!("process {pid}: {words}")));
         left
     }
-
-    /// Those whose path tells of a pod that was ever seen.
-    fn cgroups(&self) -> Vec<PathBuf> {
-        let (mut found, mut dirs) = (Vec::new(), vec![PathBuf::from("/sys/fs/cgroup")]);
-        while let Some(dir) = dirs.pop() {
-            let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if self.uids.iter().any(|uid| name.contains(uid.as_str())) {
-                found.push(dir.clone());
-            }
-            let below = std::fs::read_dir(&dir).into_iter().flatten().flatten();
-            dirs.extend(below.filter(|it| it.file_type().is_ok_and(|kind| kind.is_dir())).map(|it| it.path()));
-        }
-        found
-    }
-}
-
-/// Processes whose command line names something below `path`, with that line.
-fn processes_about(path: &Path) -> Vec<(u32, String)> {
-    let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let with_words = pids.filter_map(|pid| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let is_about = line.windows(path.as_os_str().len()).any(|part| part == path.as_os_str().as_bytes());
-        is_about.then(|| (pid, String::from_utf8_lossy(&line).replace('\0', " ")))
-    });
-    with_words.collect()
 }
 
 impl Drop for World {
@@ -326,10 +298,7 @@ impl Drop for World {
             end_pods(&OciRuntime::new(shims(OCI), images, backstay_oci::Network::default())).await;
         });
         self.containerd.end_all();
-        for dir in self.cgroups() {
-            // The outer ones come first.
-            let _ = Command::new("find").arg(dir).args(["-depth", "-type", "d", "-exec", "rmdir", "{}", ";"]).output();
-        }
+        traces::remove_cgroups_of(&self.uids);
     }
 }
 

@@ -10,6 +10,7 @@ pub mod kubelet;
 pub mod needs;
 pub mod program;
 pub mod proxy;
+pub mod traces;
 pub mod world;
 
 use std::io::{BufRead, BufReader, Read};

@@ -6,14 +6,14 @@ use backstay_api::causes::chain;
 use backstay_api::meta;
 use jiff::Timestamp;
 
+use super::Context;
 use super::events::Kind;
 use super::images::Wanting;
 use super::probes::Target;
 use super::workers::{Note, Worker};
-use super::{Context, files, pods_dir};
 use crate::lifecycle::{Action, Handler, NodeEnd, Pod, ProbeKind, ProbeState, SetupError, StopReason};
-use crate::pod_inputs::{sandbox, sysctls};
-use crate::runtime::{ContainerKey, Runtime, StartFailure};
+use crate::pod_inputs::{sandbox, security, sysctls};
+use crate::runtime::{ContainerKey, StartFailure};
 
 /// However long a `preStop` hook takes, a container has so long between the signal and the kill; as in a kubelet.
 const GRACE_AFTER_HOOK: Duration = Duration::from_secs(2);
@@ -39,14 +39,7 @@ impl Worker {
                 self.probe(pod, container, id, *kind);
                 false
             }
-            Action::RemoveSandbox => {
-                remove_sandbox(&self.context, self.runtime.as_ref(), &pod.uid).await;
-                self.prepared = false;
-                let (began, ended) = (self.seen.termination_began, self.seen.ended_by_node.take());
-                self.seen =
-                    crate::lifecycle::Observed { termination_began: began, ended_by_node: ended, ..Default::default() };
-                true
-            }
+            Action::RemoveSandbox => self.remove(pod).await,
             Action::DeletePod { .. } => false,
         }
     }
@@ -61,9 +54,16 @@ impl Worker {
         if is_begun || self.seen.ended_by_node.is_some() || self.is_over(pod) || meta::is_being_deleted(&self.object) {
             return;
         }
-        if let Err(why) = sysctls::check(&self.object, &self.context.config.sysctls_allowed) {
-            self.seen.ended_by_node = Some(NodeEnd::rejection(sysctls::FORBIDDEN, &why));
-            self.context.events.note(pod, "", Kind::Warning, sysctls::FORBIDDEN, why);
+        let config = &self.context.config;
+        // Host processes are not protected from each other anyway.
+        let has_apparmor = config.machine.has_apparmor || self.runtime.images().is_none();
+        let judged =
+            sysctls::check(&self.object, &config.sysctls_allowed).map_err(|why| (sysctls::FORBIDDEN, why)).and_then(
+                |()| security::check_apparmor(&self.object, has_apparmor).map_err(|why| (security::APPARMOR, why)),
+            );
+        if let Err((reason, why)) = judged {
+            self.seen.ended_by_node = Some(NodeEnd::rejection(reason, &why));
+            self.context.events.note(pod, "", Kind::Warning, reason, why);
         }
     }
 
@@ -271,32 +271,4 @@ async fn pre_stop(
         context.events.note(pod, &key.name, Kind::Warning, "FailedPreStopHook", message);
     }
     grace.saturating_sub(begun.elapsed()).max(GRACE_AFTER_HOOK)
-}
-
-/// Removes the volumes of a pod whose containers have ended.
-pub(super) fn remove_volumes(context: &Context, uid: &str) {
-    let dir = pods_dir(&context.config.data_dir).join(uid).join("volumes");
-    files::release(&dir);
-    match std::fs::remove_dir_all(&dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            tracing::warn!(dir = %dir.display(), %error, "volumes of a pod that has ended not removed");
-        }
-        _ => {}
-    }
-}
-
-/// Removes everything of a pod from this machine.
-pub(super) async fn remove_sandbox(context: &Context, runtime: &dyn Runtime, uid: &str) {
-    let dir = pods_dir(&context.config.data_dir).join(uid);
-    files::release(&dir.join("volumes"));
-    if let Err(error) = runtime.remove(uid).await {
-        tracing::warn!(%uid, error = chain(&error), "pod not removed from this machine");
-        return;
-    }
-    match std::fs::remove_dir_all(&dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            tracing::warn!(dir = %dir.display(), %error, "directory of a pod not removed");
-        }
-        _ => {}
-    }
 }

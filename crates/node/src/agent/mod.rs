@@ -11,6 +11,7 @@ mod heartbeat;
 mod images;
 mod inputs;
 mod probes;
+mod release;
 mod request;
 mod upkeep;
 mod workers;

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use backstay_api::meta;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::pods_dir;
 use super::workers::Worker;
@@ -103,8 +103,10 @@ impl Worker {
     /// The pod with its addresses as they are, which its status may not say yet.
     fn with_addresses(&self) -> Value {
         let mut object = self.object.clone();
-        if let Some(first) = self.seen.sandbox.as_ref().and_then(|sandbox| sandbox.ips.first()) {
+        let ips = self.seen.sandbox.as_ref().map(|sandbox| sandbox.ips.as_slice()).unwrap_or_default();
+        if let Some(first) = ips.first() {
             object["status"]["podIP"] = first.as_str().into();
+            object["status"]["podIPs"] = ips.iter().map(|ip| json!({ "ip": ip })).collect();
         }
         object
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use backstay_api::causes::chain;
 use backstay_api::meta;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -14,6 +15,7 @@ use tokio::task::JoinSet;
 use super::events::Kind;
 use super::inputs::Inputs;
 use super::probes::Target;
+use super::release::{self, Release};
 use super::upkeep::Resident;
 use super::{Context, pods_dir};
 use crate::client;
@@ -183,7 +185,9 @@ async fn remove_orphan(context: &Context, runtime: &dyn Runtime, uid: &str) {
     });
     let keys: Vec<_> = keys.collect();
     futures::future::join_all(keys.iter().map(|key| runtime.stop(key, ORPHAN_GRACE))).await;
-    super::act::remove_sandbox(context, runtime, uid).await;
+    if let Err(error) = release::remove_pod(context, runtime, uid).await {
+        tracing::warn!(%uid, error = chain(&error), "pod not removed from this machine");
+    }
 }
 
 pub(super) struct Worker {
@@ -196,8 +200,7 @@ pub(super) struct Worker {
     pub(super) runtime: Arc<dyn Runtime>,
     /// Volumes and sandbox have been made, or adopted.
     pub(super) prepared: bool,
-    /// The pod has ended, and its volumes are gone.
-    cleared: bool,
+    pub(super) release: Release,
     /// By container: images that have been fetched for the next start.
     pub(super) pulled: BTreeMap<String, Image>,
     pub(super) inputs: Inputs,
@@ -232,7 +235,7 @@ impl Worker {
             seen: Observed::default(),
             runtime,
             prepared: false,
-            cleared: false,
+            release: Release::default(),
             pulled: BTreeMap::new(),
             inputs: Inputs::default(),
             mailbox,
@@ -282,7 +285,9 @@ impl Worker {
             let (pod, now) = (self.pod(), self.now());
             self.admit(&pod);
             self.reside(&pod);
-            self.clear(&pod);
+            if self.clear(&pod).await {
+                continue;
+            }
             let plan = plan(&pod, &self.seen, now);
             self.tell_of_backoffs(&pod, &plan);
             // Preparing may take long, and after removal there is nothing left to report from.
@@ -327,19 +332,6 @@ impl Worker {
         let ids = self.seen.containers.values().flatten().map(|record| record.image_id.clone());
         let resident = (!self.is_over(pod)).then(|| Resident::of(&self.object, &self.runtime, ids));
         self.context.set_resident(&pod.uid, resident);
-    }
-
-    /// The pod has ended, and nothing of it runs any more.
-    pub(super) fn is_over(&self, pod: &Pod) -> bool {
-        pod.is_terminal() && self.seen.containers.values().flatten().all(|it| !it.is_running())
-    }
-
-    /// Of a pod that is over, the volumes go: it may have had to end because of what lies in them. Its logs stay.
-    fn clear(&mut self, pod: &Pod) {
-        if self.is_over(pod) && !std::mem::replace(&mut self.cleared, true) {
-            self.inputs.places.clear();
-            super::act::remove_volumes(&self.context, &pod.uid);
-        }
     }
 
     async fn observe(&mut self) {
@@ -434,7 +426,9 @@ impl Worker {
     async fn delete(&mut self) -> bool {
         let pod = self.pod();
         // Nothing of it runs, but what was made before something failed may still lie here.
-        super::act::remove_sandbox(&self.context, self.runtime.as_ref(), &pod.uid).await;
+        if !self.remove(&pod).await {
+            return false;
+        }
         if self.gone {
             return true;
         }
@@ -472,7 +466,8 @@ impl Worker {
     fn recheck_at(&self, plan: &Plan) -> Option<Timestamp> {
         let retry = self.retry.then(|| self.now() + RETRY);
         let refresh = self.has_written_volumes().then(|| self.refreshed_at + REFRESH_EVERY);
-        [plan.recheck_at, retry, refresh].into_iter().flatten().min()
+        let release = self.release.retry_at(self.now());
+        [plan.recheck_at, retry, refresh, release].into_iter().flatten().min()
     }
 
     fn has_written_volumes(&self) -> bool {

@@ -31,7 +31,7 @@ pub struct Observed {
 /// Why a node ends a pod: it runs short of something, is switched off, or will not have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeEnd {
-    /// `Evicted`, `Terminated` or `SysctlForbidden`, as the pod's status shows it.
+    /// `Evicted`, `Terminated`, `SysctlForbidden` or `AppArmor`, as the pod's status shows it.
     pub reason: &'static str,
     pub message: String,
     /// At most so long; the pod's own grace if that is shorter.

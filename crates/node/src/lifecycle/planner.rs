@@ -149,6 +149,9 @@ impl<'a> Planner<'a> {
             self.stop_all(StopReason::DeadlineExceeded, self.pod.grace_seconds);
             return End::DeadlineExceeded;
         }
+        if self.seen.sandbox.is_none() && self.is_over() {
+            return self.finish();
+        }
         if self.seen.sandbox.is_none() {
             self.prepare();
             return End::No;
@@ -169,7 +172,7 @@ impl<'a> Planner<'a> {
 
     fn run(&mut self) -> End {
         let pod = self.pod;
-        if !pod.containers.is_empty() && pod.containers.iter().all(|container| self.is_done(container)) {
+        if self.is_over() {
             return self.finish();
         }
         self.restart_unhealthy();
@@ -187,6 +190,11 @@ impl<'a> Planner<'a> {
         self.actions.clear();
         self.stop_all(StopReason::PodFinished, self.pod.grace_seconds);
         End::Finished
+    }
+
+    /// All containers are done: there is nothing that a sandbox is needed for.
+    fn is_over(&self) -> bool {
+        !self.pod.containers.is_empty() && self.pod.containers.iter().all(|container| self.is_done(container))
     }
 
     /// Has exited and will not be started again.

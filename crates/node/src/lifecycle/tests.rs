@@ -1,7 +1,7 @@
 //! Rows: a pod, what happens to it step by step, and what the planner makes of it.
 //!
 //! Steps: `exit NAME CODE`, `+10s` (time passes), `-10s` (the clock is set back), `pass|fail NAME startup|readiness|liveness`, `delete GRACE`,
-//! `error NAME REASON`, `pull NAME` and `pulled NAME` (its image is being fetched), `broken WHY` and `mended` (preparing fails, or no more)`, `phase NAME`. After each, the world obeys the plan (preparing and starting work at once,
+//! `off NAME CODE` (it has exited, and the sandbox is lost), `error NAME REASON`, `pull NAME` and `pulled NAME` (its image is being fetched), `broken WHY` and `mended` (preparing fails, or no more)`, `phase NAME`. After each, the world obeys the plan (preparing and starting work at once,
 //! stopping and probing do not) and writes what it was told and what the status says.
 
 use std::time::Duration;
@@ -72,6 +72,10 @@ impl World {
             ["pulled", name] => drop(self.seen.pulling.remove(name)),
             ["broken", why] => self.broken = Some(why.to_string()),
             ["mended"] => self.broken = None,
+            ["off", name, code] => {
+                self.exit(name, code.parse().unwrap());
+                self.seen.sandbox = None;
+            }
             ["phase", phase] => self.object["status"]["phase"] = phase.into(),
             [time] if time.starts_with('+') => {
                 self.now += Duration::from_secs(time.trim_matches(['+', 's']).parse().unwrap());
@@ -379,6 +383,26 @@ fn never_ends_as_its_exit_code_says() {
               delete object
               Failed; !Ready PodFailed; !ContainersReady PodFailed; main: terminated Error 2
         "#]],
+    );
+}
+
+#[test]
+fn a_sandbox_is_made_again_only_for_what_is_to_run() {
+    check(
+        pod("OnFailure"),
+        "start; off main 1; off main 0",
+        expect![[r#"
+        start
+          prepare
+          start main #0
+          Running; main: running, started, ready
+        off main 1
+          prepare
+          start main #1
+          Running; main: running, last terminated Error 1, started, ready, restarts 1
+        off main 0
+          Succeeded; !PodReadyToStartContainers ; !Ready PodCompleted; !ContainersReady PodCompleted; main: terminated Completed 0, last terminated Error 1, restarts 1
+    "#]],
     );
 }
 

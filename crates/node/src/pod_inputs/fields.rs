@@ -27,7 +27,7 @@ pub fn field(pod: &Value, node: &NodeFacts, path: &str) -> Result<String, String
         return Ok(map.get(key).cloned().unwrap_or_default());
     }
     let of_pod = |path: &[&str]| meta::str_at(pod, path).to_string();
-    let own = |fallback: String| Some(of_pod(&["status", "podIP"])).filter(|ip| !ip.is_empty()).unwrap_or(fallback);
+    let ips = || ips(pod).unwrap_or_else(|| node.ips.clone());
     Ok(match path {
         "metadata.name" => of_pod(&["metadata", "name"]),
         "metadata.namespace" => of_pod(&["metadata", "namespace"]),
@@ -38,10 +38,19 @@ pub fn field(pod: &Value, node: &NodeFacts, path: &str) -> Result<String, String
         "spec.serviceAccountName" => of_pod(&["spec", "serviceAccountName"]),
         "status.hostIP" => node.ips.first().cloned().unwrap_or_default(),
         "status.hostIPs" => node.ips.join(","),
-        "status.podIP" => own(node.ips.first().cloned().unwrap_or_default()),
-        "status.podIPs" => own(node.ips.join(",")),
+        "status.podIP" => ips().into_iter().next().unwrap_or_default(),
+        "status.podIPs" => ips().join(","),
         _ => return Err(unsupported(path)),
     })
+}
+
+/// The pod's own addresses, as far as its status says; `None`: it says nothing of them.
+fn ips(pod: &Value) -> Option<Vec<String>> {
+    let all = meta::list_at(pod, &["status", "podIPs"]).iter().map(|ip| meta::str_at(ip, &["ip"]));
+    let main = Some(meta::str_at(pod, &["status", "podIP"])).filter(|ip| !ip.is_empty());
+    let others = all.filter(|ip| Some(*ip) != main);
+    let ips: Vec<String> = main.into_iter().chain(others).map(String::from).collect();
+    Some(ips).filter(|ips| !ips.is_empty())
 }
 
 /// `metadata.labels['app']` in its two parts.

@@ -55,6 +55,24 @@ pub fn of_pod(pod: &Value) -> SecurityContext {
     }
 }
 
+/// The reason in the status of a pod that a node without AppArmor cannot protect as it asks.
+pub const APPARMOR: &str = "AppArmor";
+
+/// Whether a node, whose kernel has AppArmor or not, can give the pod's containers the profiles that they ask for.
+///
+/// # Errors
+/// If not, in the kubelet's words.
+pub fn check_apparmor(pod: &Value, is_there: bool) -> Result<(), String> {
+    let all = ["initContainers", "containers"].into_iter().flat_map(|field| meta::list_at(pod, &["spec", field]));
+    let asked = |container| own(container, "appArmorProfile").or_else(|| of_spec(pod, "appArmorProfile"));
+    let mut profiles = all.map(|container| profile(asked(container)));
+    let is_asked_for = profiles.any(|profile| !matches!(profile, Profile::Unset | Profile::Unconfined));
+    if is_asked_for && !is_there {
+        return Err("Cannot enforce AppArmor: AppArmor is not enabled on the host".to_string());
+    }
+    Ok(())
+}
+
 /// The group that the pod's volumes belong to.
 pub fn fs_group(pod: &Value) -> Option<u32> {
     of_spec(pod, "fsGroup").and_then(id)
@@ -168,5 +186,25 @@ mod tests {
         check(None, Some(ImageUser::Id(0)), Some("image will run as root"));
         check(None, Some(ImageUser::Id(4)), None);
         check(None, Some(ImageUser::Name("www".into())), Some("non-numeric user (www)"));
+    }
+
+    #[test]
+    fn profiles_need_a_kernel_that_has_them() {
+        let profile = |kind: &str| json!({ "appArmorProfile": { "type": kind } });
+        for (of_pod, of_container, expected) in [
+            (json!({}), json!({}), true),
+            (json!({}), profile("Unconfined"), true),
+            (json!({}), profile("RuntimeDefault"), false),
+            (json!({}), profile("Localhost"), false),
+            (profile("RuntimeDefault"), json!({}), false),
+            (profile("RuntimeDefault"), profile("Unconfined"), true),
+        ] {
+            for field in ["containers", "initContainers"] {
+                let pod =
+                    json!({ "spec": { "securityContext": of_pod, field: [{ "securityContext": of_container }] } });
+                assert_eq!(check_apparmor(&pod, false).is_ok(), expected, "{pod}");
+                assert_eq!(check_apparmor(&pod, true), Ok(()));
+            }
+        }
     }
 }

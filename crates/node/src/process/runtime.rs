@@ -486,6 +486,13 @@ impl Runtime for ProcessRuntime {
         streams::port_forward(port).await
     }
 
+    async fn end_sandbox(&self, pod_uid: &str) -> Result<(), RuntimeError> {
+        let ended = self.keys(pod_uid).into_iter();
+        let ended = ended.filter(|key| self.record(key).is_none_or(|record| !record.is_running()));
+        ended.for_each(|key| self.seats(&key).iter().for_each(CgroupSeat::remove));
+        Ok(())
+    }
+
     async fn remove_container(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
         self.remove_attempt(key)
     }

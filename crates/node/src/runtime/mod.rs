@@ -5,6 +5,7 @@
 
 mod handlers;
 mod images;
+mod masks;
 mod request;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::streams::{AttachRequest, BoxDuplex, ExecRequest, Session, StreamError
 
 pub use handlers::{Runtimes, UnknownHandler};
 pub use images::{Credential, DiskUsage, Image, ImageError, ImageUser, Images, StoredImage};
+pub use masks::{READ_ONLY_PATHS, masked_paths};
 pub use request::{
     Capabilities, Dns, HostPort, Limits, Mount, Namespace, Namespaces, PodIdentity, PodLimits, Profile, Propagation,
     Qos, SandboxRequest, SecurityContext, SelinuxOptions, StartRequest,
@@ -149,6 +151,16 @@ pub trait Runtime: Send + Sync + 'static {
     /// Connects to a port on the loopback address of the pod's network.
     async fn port_forward(&self, _pod_uid: &str, _port: u16) -> Result<BoxDuplex, StreamError> {
         Err(StreamError::unsupported("port-forward", &self.version()))
+    }
+
+    /// Gives back what the containers of a pod share, such as its network with addresses and ports, and what they have
+    /// written into their own file systems. All of them have ended, and none will be started again. What they were, and
+    /// their logs, stay until [`Self::remove`]. Doing it again does no harm.
+    ///
+    /// # Errors
+    /// In words for the pod's events; then it is to be tried again.
+    async fn end_sandbox(&self, _pod_uid: &str) -> Result<(), RuntimeError> {
+        Ok(())
     }
 
     /// Forgets an attempt that has ended, with its logs.

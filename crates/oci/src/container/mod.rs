@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use backstay_node::process::{Enclosure, KnownProcess, shim_main_with};
+use backstay_node::process::{Enclosure, KnownProcess, Terminal, shim_main_with};
 use backstay_node::runtime::Mount;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::thread::{
@@ -20,6 +20,7 @@ use rustix::thread::{
 use serde::{Deserialize, Serialize};
 
 use crate::seccomp::Filter;
+use crate::terminal;
 
 pub(crate) use pause::{MAKE as MAKE_PAUSE, STATE as PAUSE_STATE};
 pub use rights::{DEFAULT_CAPABILITIES, capability, has_everything};
@@ -34,6 +35,9 @@ pub struct Words {
     /// The container's own directory: holds what it writes.
     pub dir: PathBuf,
     pub read_only_root: bool,
+    /// Directories of the image that can be written even then.
+    #[serde(default)]
+    pub volumes: Vec<PathBuf>,
     pub mounts: Vec<Mount>,
     /// Files that stand for namespaces of the pod, by the kernel's name: `net`, `ipc`, `uts`.
     pub pinned: Vec<(String, PathBuf)>,
@@ -60,6 +64,11 @@ pub struct Words {
     pub(crate) seccomp: Option<Filter>,
 }
 
+/// What an overlay over the image needs: for what is written, for its own work, and to be mounted at.
+pub(crate) const OVERLAY: [&str; 3] = ["upper", "work", "merged"];
+/// Another one, below the container's directory, for the image's volumes.
+pub(crate) const VOLUMES: &str = "volumes";
+
 /// The hidden subcommand `shim` of a binary that can run containers.
 ///
 /// Must be called before any other thread exists.
@@ -78,6 +87,8 @@ struct Enclosed {
     complaints: Option<(OwnedFd, OwnedFd)>,
     /// The process namespace that the shim itself belongs to.
     own_pid: Option<OwnedFd>,
+    /// The container's file system of terminals, if its command is on one of them.
+    terminals: Option<OwnedFd>,
 }
 
 impl Enclosed {
@@ -105,10 +116,18 @@ impl Enclosed {
 }
 
 impl Enclosure for Enclosed {
+    fn terminal(&mut self) -> Result<Option<Terminal>, String> {
+        let terminals = self.terminals.insert(root::terminals()?);
+        terminal::first(terminals).map(Some).map_err(|error| format!("cannot make a terminal: {error}"))
+    }
+
     fn enclose(&mut self, words: &serde_json::Value, command: &mut Command) -> Result<(), String> {
         let words = read(words)?;
-        for place in ["upper", "work", "merged"].map(|name| words.dir.join(name)) {
-            std::fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
+        let volumes = Some(words.dir.join(VOLUMES)).filter(|_| !words.volumes.is_empty());
+        for dir in [Some(words.dir.clone()), volumes].into_iter().flatten() {
+            for place in OVERLAY.map(|name| dir.join(name)) {
+                std::fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
+            }
         }
         if words.own_pid || words.pid_of.is_some() {
             let own =
@@ -119,8 +138,9 @@ impl Enclosure for Enclosed {
             }
             self.own_pid = Some(own.into());
         }
+        let terminals = self.terminals.take();
         self.in_child(command, move || {
-            root::enter(&words)?;
+            root::enter(&words, terminals.as_ref())?;
             rights::take(&words)
         })
     }

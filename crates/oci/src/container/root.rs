@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-use backstay_node::runtime::{Mount, Propagation};
+use backstay_node::runtime::{Mount, Propagation, READ_ONLY_PATHS, masked_paths};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -13,23 +14,9 @@ use rustix::mount::{
 };
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
-use super::{Words, failed, unshare};
+use super::{VOLUMES, Words, failed, unshare};
 use crate::store::{make_directories, open_inside};
 
-/// What tells too much, or does too much: hidden.
-const MASKED: [&str; 9] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/sys/firmware",
-];
-/// What may be looked at only.
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 const DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 const LINKS: [(&str, &str); 5] = [
@@ -40,8 +27,8 @@ const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
-/// Moves this process into the container's namespaces and root directory.
-pub(super) fn enter(words: &Words) -> Result<(), String> {
+/// Moves this process into the container's namespaces and root directory. `terminals`: those that its command's belongs to.
+pub(super) fn enter(words: &Words, terminals: Option<&OwnedFd>) -> Result<(), String> {
     // Lowering it below our own needs a right that we may lack; then ours stays.
     let _ = fs::write("/proc/self/oom_score_adj", words.oom_score_adj.to_string());
     for (kind, path) in &words.pinned {
@@ -64,14 +51,26 @@ pub(super) fn enter(words: &Words) -> Result<(), String> {
     let devices = if words.privileged { host_devices() } else { Vec::new() };
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private).map_err(|error| format!("cannot make mounts private: {error}"))?;
-    let root = overlay(words)?;
+    let root = overlay(words, &words.dir)?;
     usual(words, &root, shm, &devices)?;
+    match terminals {
+        Some(own) => place(&root, "/dev/pts", own)?,
+        None => place(&root, "/dev/pts", &self::terminals()?)?,
+    };
+    if terminals.is_some() {
+        target(&root, Path::new("/dev/console"), false)?;
+    }
+    volumes(words, &root)?;
     for (mount, tree) in words.mounts.iter().zip(sources) {
         let target = target(&root, &mount.target, mount.source.is_dir())?;
         attach(&tree, &target).map_err(failed("mount", &mount.target))?;
     }
     make_directories(&root, &words.working_dir).map_err(failed("make the working directory", &words.working_dir))?;
     pivot(&root)?;
+    if terminals.is_some() {
+        // By this name, too, it is looked for.
+        rustix::mount::mount_bind("/dev/pts/0", "/dev/console").map_err(failed("mount", Path::new("/dev/console")))?;
+    }
     for mount in &words.mounts {
         finish(mount)?;
     }
@@ -97,11 +96,24 @@ fn is_shared(path: &Path) -> bool {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let lines = mounts.lines().filter_map(|line| {
-        let point = PathBuf::from(line.split(' ').nth(4)?);
+        let point = mount_point(line)?;
         path.starts_with(&point).then(|| (point.components().count(), line.contains(" shared:")))
     });
     // Of several at one place, the last one is on top.
     lines.fold((0, false), |best, one| if one.0 >= best.0 { one } else { best }).1
+}
+
+/// Of a line of `mountinfo`: the kernel writes spaces and their like as `\040`.
+fn mount_point(line: &str) -> Option<PathBuf> {
+    let mut point = Vec::new();
+    let mut bytes = line.split(' ').nth(4)?.as_bytes();
+    while let [first, rest @ ..] = bytes {
+        let code = rest.get(..3).and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        let code = code.filter(|_| *first == b'\\');
+        point.push(code.unwrap_or(*first));
+        bytes = if code.is_some() { &rest[3..] } else { rest };
+    }
+    Some(std::ffi::OsString::from_vec(point).into())
 }
 
 pub(super) fn attach(tree: &OwnedFd, target: &OwnedFd) -> Result<(), Errno> {
@@ -109,10 +121,11 @@ pub(super) fn attach(tree: &OwnedFd, target: &OwnedFd) -> Result<(), Errno> {
     rustix::mount::move_mount(tree, "", target, "", flags)
 }
 
-fn overlay(words: &Words) -> Result<OwnedFd, String> {
+/// Over the image's layers; what is written to it lies in a directory.
+fn overlay(words: &Words, dir: &Path) -> Result<OwnedFd, String> {
     std::env::set_current_dir(&words.layers_dir).map_err(failed("enter", &words.layers_dir))?;
-    let merged = words.dir.join("merged");
-    let place = |name: &str| escape(&words.dir.join(name));
+    let merged = dir.join("merged");
+    let place = |name: &str| escape(&dir.join(name));
     // Names relative to the working directory: the options of a mount have room for a page.
     let lower: Vec<&str> = words.layers.iter().rev().map(String::as_str).collect();
     let options = format!("lowerdir={},upperdir={},workdir={}", lower.join(":"), place("upper"), place("work"));
@@ -122,6 +135,21 @@ fn overlay(words: &Words) -> Result<OwnedFd, String> {
         .map_err(failed("mount an overlay at", &merged))?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(&merged, flags, Mode::empty()).map_err(failed("open", &merged))
+}
+
+/// The image's volumes are parts of another overlay, so that they begin with what the image has there.
+fn volumes(words: &Words, root: &OwnedFd) -> Result<(), String> {
+    if words.volumes.is_empty() {
+        return Ok(());
+    }
+    let all = overlay(words, &words.dir.join(VOLUMES))?;
+    for path in &words.volumes {
+        let inside = make_directories(&all, path).map_err(failed("make the volume", path))?;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        let tree = rustix::mount::open_tree(&inside, "", flags).map_err(failed("open the volume", path))?;
+        attach(&tree, &target(root, path, true)?).map_err(failed("mount the volume", path))?;
+    }
+    Ok(())
 }
 
 /// As overlayfs wants the signs in paths that separate its options.
@@ -169,8 +197,6 @@ fn usual(words: &Words, root: &OwnedFd, shm: Option<OwnedFd>, devices: &[Device]
     for (name, to) in LINKS {
         rustix::fs::symlinkat(to, &dev, name).map_err(failed("make", Path::new(name)))?;
     }
-    let pts = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
-    place(root, "/dev/pts", &new("devpts", &pts, nosuid | noexec)?)?;
     let shm = match shm {
         Some(tree) => tree,
         None => new("tmpfs", &[("mode", "1777"), ("size", "64m")], closed)?,
@@ -178,6 +204,12 @@ fn usual(words: &Words, root: &OwnedFd, shm: Option<OwnedFd>, devices: &[Device]
     place(root, "/dev/shm", &shm)?;
     place(root, "/dev/mqueue", &new("mqueue", &[], closed)?)?;
     Ok(())
+}
+
+/// A new file system of terminals.
+pub(super) fn terminals() -> Result<OwnedFd, String> {
+    let options = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
+    new("devpts", &options, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC)
 }
 
 struct Device {
@@ -278,22 +310,50 @@ fn read_only(path: &Path) -> Result<(), Errno> {
 /// Hides and locks what is not for containers; all of it is inside of the new root already.
 fn restrict(words: &Words) -> Result<(), String> {
     if !words.privileged && !words.unmasked_proc {
-        for path in READ_ONLY.map(Path::new).into_iter().filter(|path| path.exists()) {
+        for path in READ_ONLY_PATHS.map(Path::new).into_iter().filter(|path| path.exists()) {
             rustix::mount::mount_bind_recursive(path, path)
                 .and_then(|()| read_only(path))
                 .map_err(failed("make read-only", path))?;
         }
-        for path in MASKED.map(Path::new).into_iter().filter(|path| path.exists()) {
-            let hidden = if path.is_dir() {
-                rustix::mount::mount("tmpfs", path, "tmpfs", MountFlags::RDONLY, c"size=0k")
-            } else {
-                rustix::mount::mount_bind("/dev/null", path)
-            };
-            hidden.map_err(failed("hide", path))?;
-        }
+        hide(&masked_paths())?;
     }
     if words.read_only_root {
         read_only(Path::new("/")).map_err(failed("make read-only", Path::new("/")))?;
     }
     Ok(())
+}
+
+/// Directories become one empty one: a machine with many processors has many to hide.
+fn hide(paths: &[PathBuf]) -> Result<(), String> {
+    let mut empty: Option<&Path> = None;
+    for path in paths.iter().filter(|path| path.exists()) {
+        let hidden = match empty {
+            _ if !path.is_dir() => rustix::mount::mount_bind("/dev/null", path),
+            Some(empty) => rustix::mount::mount_bind(empty, path),
+            None => rustix::mount::mount("tmpfs", path, "tmpfs", MountFlags::RDONLY, c"size=0k"),
+        };
+        hidden.map_err(failed("hide", path))?;
+        empty = empty.or(path.is_dir().then_some(path));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_may_have_any_name() {
+        for (written, expected) in [
+            ("/a/b", "/a/b"),
+            (r"/a\040b\134c", r"/a b\c"),
+            (r"/\303\244", "/\u{e4}"),
+            (r"/x\9", r"/x\9"),
+            (r"/\01", r"/\01"),
+        ] {
+            let line = format!("36 35 98:0 / {written} rw shared:1 - ext4 /dev/x rw");
+            assert_eq!(mount_point(&line), Some(expected.into()), "{written}");
+        }
+        assert_eq!(mount_point("36 35"), None);
+    }
 }

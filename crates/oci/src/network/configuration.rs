@@ -6,10 +6,15 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::version;
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Configuration {
     pub(super) name: String,
     pub(super) version: String,
+    /// Besides, those that it is written for as well, the newest first; none: `version` alone.
+    #[serde(default)]
+    pub(super) versions: Vec<String>,
     /// What each of them reads; `type` is the program.
     pub(super) plugins: Vec<Map<String, Value>>,
 }
@@ -52,8 +57,15 @@ impl Configuration {
         let whole: Map<String, Value> = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         let text_of = |key: &str| whole.get(key).and_then(Value::as_str).map(String::from);
         let name = text_of("name").filter(|name| !name.is_empty()).ok_or("it has no name")?;
-        let version = text_of("cniVersion").filter(|version| !version.is_empty());
-        let version = version.unwrap_or_else(|| VERSION_UNSAID.into());
+        let own = text_of("cniVersion").filter(|version| !version.is_empty());
+        let versions = match whole.get("cniVersions") {
+            Some(Value::Array(listed)) => {
+                version::spoken(listed.iter().filter_map(Value::as_str).chain(own.as_deref()))
+            }
+            Some(_) => return Err("its cniVersions are no list".into()),
+            None => Vec::new(),
+        };
+        let version = versions.first().cloned().or(own).unwrap_or_else(|| VERSION_UNSAID.into());
         let plugins = match whole.get("plugins") {
             Some(Value::Array(plugins)) => plugins.iter().map(|plugin| plugin.as_object().cloned()).collect(),
             Some(_) => None,
@@ -66,13 +78,13 @@ impl Configuration {
         if plugins.iter().any(|plugin| !plugin.get("type").is_some_and(Value::is_string)) {
             return Err("a plugin without a type".into());
         }
-        Ok(Self { name, version, plugins })
+        Ok(Self { name, version, versions, plugins })
     }
 
     /// What every pod has besides. Source: containerd.
     pub(super) fn loopback() -> Self {
         let plugin = Map::from_iter([("type".to_string(), json!("loopback"))]);
-        Self { name: "cni-loopback".into(), version: "0.3.1".into(), plugins: vec![plugin] }
+        Self { name: "cni-loopback".into(), version: "0.3.1".into(), versions: Vec::new(), plugins: vec![plugin] }
     }
 }
 
@@ -87,7 +99,7 @@ mod tests {
             fs::write(folder.path().join(name), text).unwrap();
         }
         let found = Configuration::find(folder.path()).map(|found| {
-            found.map(|Configuration { name, version, plugins }| {
+            found.map(|Configuration { name, version, plugins, .. }| {
                 let kinds: Vec<&str> = plugins.iter().filter_map(|plugin| plugin["type"].as_str()).collect();
                 format!("{name} {version} {}", kinds.join("+"))
             })
@@ -105,6 +117,13 @@ mod tests {
         check(&[("README", "no")], Ok(None));
         check(&[("20.conflist", list), ("10.conf", one)], Ok(Some("old 0.1.0 ptp")));
         check(&[("10.conflist", "{"), ("20.conflist", list)], Ok(Some("pods 1.0.0 bridge+portmap")));
+        let many = list.replace(r#""1.0.0""#, r#""0.3.1","cniVersions":["0.4.0","1.1.0","7.0.0"]"#);
+        check(&[("10.conflist", &many)], Ok(Some("pods 1.1.0 bridge+portmap")));
+        check(&[("10.conflist", &many.replace("1.1.0", "0.2.0"))], Ok(Some("pods 0.4.0 bridge+portmap")));
+        check(
+            &[("a.json", r#"{"name":"x","cniVersions":"1.0.0","type":"b"}"#)],
+            Err("a.json: its cniVersions are no list"),
+        );
         check(&[("a.json", r#"{"name":"x","plugins":[]}"#)], Err("a.json: it has no plugins"));
         check(&[("a.json", r#"{"name":"x"}"#)], Err("a.json: a plugin without a type"));
         check(&[("a.json", r#"{"plugins":[{"type":"b"}]}"#)], Err("a.json: it has no name"));

@@ -1,17 +1,21 @@
-//! Networks of pods, by the plugins of the machine: CNI 1.0 and before.
+//! Networks of pods, by the plugins of the machine: CNI 1.1 and before.
 //!
 //! The agent's part of the protocol only: which configuration, in which order, with what; what a network is, is up to
-//! the plugins. Source: the CNI specification 1.1.0, and the choices of containerd where it leaves some.
+//! the plugins. What belongs to nobody is not collected (`GC`): the machine's networks may be others' as well, such as a
+//! containerd's, whose pods we do not know. Source: the CNI specification 1.1.0, and the choices of containerd where it
+//! leaves some.
 
 mod configuration;
 mod namespace;
 mod plugin;
 mod result;
+mod version;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use backstay_api::quantity::Quantity;
 use backstay_node::pod_inputs::sysctls;
@@ -32,15 +36,19 @@ pub struct Network {
     pub configurations: PathBuf,
     /// Searched in this order.
     pub plugins: Vec<PathBuf>,
+    /// A plugin that takes longer hangs, and is ended.
+    pub patience: Duration,
 }
 
 /// Usual places. Source: containerd, and where Debian installs plugins.
 pub const CONFIGURATIONS: &str = "/etc/cni/net.d";
 pub const PLUGINS: [&str; 3] = ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"];
+/// Source: kubelets give a sandbox four minutes in all, and what was begun has to be taken back in them as well.
+const PATIENCE: Duration = Duration::from_secs(110);
 
 impl Default for Network {
     fn default() -> Self {
-        Self { configurations: CONFIGURATIONS.into(), plugins: PLUGINS.map(PathBuf::from).into() }
+        Self { configurations: CONFIGURATIONS.into(), plugins: PLUGINS.map(PathBuf::from).into(), patience: PATIENCE }
     }
 }
 
@@ -74,7 +82,7 @@ impl Network {
         if read(dir).is_some_and(|known| known.result.is_some()) && is_mounted(&namespace) {
             return Ok(());
         }
-        let Some(configuration) = Configuration::find(&self.configurations).map_err(failed)? else {
+        let Some(configuration) = self.configuration().await.map_err(failed)? else {
             let folder = self.configurations.display();
             return Err(format!(
                 "{NOT_READY}: there is no network configuration in {folder}; set hostNetwork: true, or install one"
@@ -111,14 +119,28 @@ impl Network {
         }
     }
 
+    /// What is configured now, in the newest of its versions that all of its plugins speak.
+    async fn configuration(&self) -> Result<Option<Configuration>, String> {
+        let Some(mut found) = Configuration::find(&self.configurations)? else { return Ok(None) };
+        if found.versions.len() > 1 {
+            let mut known = Vec::new();
+            for plugin in &found.plugins {
+                known.push(plugin::versions(self, plugin).await);
+            }
+            found.version = version::agreed(&found.versions, &known).unwrap_or(&found.version).clone();
+        }
+        Ok(Some(found))
+    }
+
     async fn add(&self, connection: &Connection, namespace: &Path) -> Result<Value, String> {
         let loopback = Configuration::loopback();
         let call = |device| Call { command: "ADD", network: self, connection, namespace: Some(namespace), device };
         call("lo").run(&loopback.name, &loopback.version, &loopback.plugins[0], None).await?;
-        let Configuration { name, version, plugins } = &connection.configuration;
+        let Configuration { name, version, plugins, .. } = &connection.configuration;
         let mut result = None;
         for plugin in plugins {
-            result = call(DEVICE).run(name, version, plugin, result.as_ref()).await?;
+            // One that says nothing has changed nothing.
+            result = call(DEVICE).run(name, version, plugin, result.as_ref()).await?.or(result);
         }
         result.ok_or_else(|| format!("network {name:?} did not say what it is like"))
     }
@@ -131,7 +153,8 @@ impl Network {
         let namespace = dir.join("ns/net");
         if let Some(connection) = read(dir) {
             let there = is_mounted(&namespace).then_some(namespace.as_path());
-            let Configuration { name, version, plugins } = &connection.configuration;
+            let Configuration { name, version, plugins, .. } = &connection.configuration;
+            let result = connection.result.as_ref().filter(|_| version::takes_result_back(version));
             let call =
                 Call { command: "DEL", network: self, connection: &connection, namespace: there, device: DEVICE };
             for plugin in plugins.iter().rev() {
@@ -139,7 +162,7 @@ impl Network {
                 if connection.result.is_none() && !call.is_there(plugin) {
                     continue;
                 }
-                call.run(name, version, plugin, connection.result.as_ref())
+                call.run(name, version, plugin, result)
                     .await
                     .map_err(|why| format!("failed to destroy network for sandbox {:?}: {why}", connection.id))?;
             }

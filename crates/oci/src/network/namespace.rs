@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -60,9 +61,11 @@ pub(crate) fn unpin(file: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Something is mounted here: it lies on another file system than the directory that holds it.
 pub(crate) fn is_mounted(path: &Path) -> bool {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    mounts.lines().any(|line| line.split(' ').nth(4).is_some_and(|point| Path::new(point) == path))
+    let device = |path: &Path| fs::symlink_metadata(path).ok().map(|it| it.dev());
+    let (here, above) = (device(path), path.parent().and_then(device));
+    here.is_some() && here != above
 }
 
 /// Connects to the first of these addresses that answers, as seen from inside of a network namespace.

@@ -1,17 +1,16 @@
 //! One call of one plugin: a program that reads its configuration, and says what it made.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Map, Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
+use super::version::NEWEST;
 use super::{Connection, Network};
-
-/// A plugin that takes longer hangs. Source: kubelets give a sandbox four minutes in all.
-const LASTS_MAX: Duration = Duration::from_secs(110);
 
 pub(super) struct Call<'a> {
     /// `ADD` or `DEL`.
@@ -32,61 +31,97 @@ impl Call<'_> {
         plugin: &Map<String, Value>,
         previous: Option<&Value>,
     ) -> Result<Option<Value>, String> {
-        let kind = kind(plugin);
-        let command = self.command.to_lowercase();
-        let failed = |why: String| format!("plugin type={kind:?} failed ({command}): {why}");
-        let program = self.find(kind).map_err(failed)?;
-        let input = input(name, version, plugin, &self.connection.capabilities, previous).to_string();
-        let paths = std::env::join_paths(&self.network.plugins).map_err(|error| failed(error.to_string()))?;
-        let mut child = Command::new(&program)
-            .env("CNI_COMMAND", self.command)
-            .env("CNI_CONTAINERID", &self.connection.id)
-            .env("CNI_NETNS", self.namespace.unwrap_or(Path::new("")))
-            .env("CNI_IFNAME", self.device)
-            .env("CNI_ARGS", &self.connection.arguments)
-            .env("CNI_PATH", paths)
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| failed(format!("{}: {error}", program.display())))?;
-        let talk = async {
-            if let Some(mut stdin) = child.stdin.take() {
-                // One that does not read all of it has its reasons, and says them.
-                let _ = stdin.write_all(input.as_bytes()).await;
-            }
-            child.wait_with_output().await
-        };
-        let output = match tokio::time::timeout(LASTS_MAX, talk).await {
-            Ok(output) => output.map_err(|error| failed(error.to_string()))?,
-            Err(_elapsed) => return Err(failed(format!("no answer within {} s", LASTS_MAX.as_secs()))),
-        };
-        let answer: Option<Value> = serde_json::from_slice(&output.stdout).ok();
-        if output.status.success() {
-            return Ok(answer);
-        }
-        let said = answer.as_ref().and_then(complaint);
-        Err(failed(said.unwrap_or_else(|| {
-            let words = String::from_utf8_lossy(&output.stderr).trim().to_string();
-            if words.is_empty() { format!("{} without a word", output.status) } else { words }
-        })))
+        let input = input(name, version, plugin, &self.connection.capabilities, previous);
+        let namespace = self.namespace.unwrap_or(Path::new("")).as_os_str();
+        let environment: [(&str, &OsStr); 4] = [
+            ("CNI_CONTAINERID", self.connection.id.as_ref()),
+            ("CNI_NETNS", namespace),
+            ("CNI_IFNAME", self.device.as_ref()),
+            ("CNI_ARGS", self.connection.arguments.as_ref()),
+        ];
+        call(self.network, self.command, plugin, &environment, &input).await
     }
 
     pub(super) fn is_there(&self, plugin: &Map<String, Value>) -> bool {
-        self.find(kind(plugin)).is_ok()
+        find(self.network, kind(plugin)).is_ok()
     }
+}
 
-    fn find(&self, kind: &str) -> Result<PathBuf, String> {
-        let is_name = !kind.is_empty() && !kind.contains('/') && kind != "." && kind != "..";
-        let places = self.network.plugins.iter().map(|folder| folder.join(kind));
-        let found = places.filter(|_| is_name).find(|program| program.is_file());
-        found.ok_or_else(|| {
-            let folders: Vec<String> = self.network.plugins.iter().map(|folder| folder.display().to_string()).collect();
-            format!("failed to find plugin {kind:?} in path [{}]", folders.join(" "))
-        })
+/// The versions that a plugin says it speaks; `None`: it does not say.
+pub(super) async fn versions(network: &Network, plugin: &Map<String, Value>) -> Option<Vec<String>> {
+    let input = json!({ "cniVersion": NEWEST.to_string() });
+    let answer = call(network, "VERSION", plugin, &[], &input).await.ok().flatten()?;
+    let versions = answer["supportedVersions"].as_array()?;
+    Some(versions.iter().filter_map(|version| Some(version.as_str()?.to_string())).collect())
+}
+
+async fn call(
+    network: &Network,
+    command: &'static str,
+    plugin: &Map<String, Value>,
+    environment: &[(&str, &OsStr)],
+    input: &Value,
+) -> Result<Option<Value>, String> {
+    let (kind, verb) = (kind(plugin), command.to_lowercase());
+    let failed = |why: String| format!("plugin type={kind:?} failed ({verb}): {why}");
+    let program = find(network, kind).map_err(failed)?;
+    let paths = std::env::join_paths(&network.plugins).map_err(|error| failed(error.to_string()))?;
+    let mut child = Command::new(&program)
+        .env("CNI_COMMAND", command)
+        .env("CNI_PATH", paths)
+        .envs(environment.iter().copied())
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .map_err(|error| failed(format!("{}: {error}", program.display())))?;
+    let mut group = Group(child.id());
+    let input = input.to_string();
+    let talk = async {
+        if let Some(mut stdin) = child.stdin.take() {
+            // One that does not read all of it has its reasons, and says them.
+            let _ = stdin.write_all(input.as_bytes()).await;
+        }
+        child.wait_with_output().await
+    };
+    let output = match tokio::time::timeout(network.patience, talk).await {
+        Ok(output) => output.map_err(|error| failed(error.to_string()))?,
+        Err(_elapsed) => return Err(failed(format!("no answer within {} s", network.patience.as_secs()))),
+    };
+    group.0 = None;
+    let answer: Option<Value> = serde_json::from_slice(&output.stdout).ok();
+    if output.status.success() {
+        return Ok(answer);
     }
+    let said = answer.as_ref().and_then(complaint);
+    Err(failed(said.unwrap_or_else(|| {
+        let words = String::from_utf8_lossy(&output.stderr).trim().to_string();
+        if words.is_empty() { format!("{} without a word", output.status) } else { words }
+    })))
+}
+
+/// A plugin that has not ended, and the plugins that it asks in turn: killed with whoever waits for it.
+struct Group(Option<u32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let leader = self.0.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        if let Some(leader) = leader {
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
+fn find(network: &Network, kind: &str) -> Result<PathBuf, String> {
+    let is_name = !kind.is_empty() && !kind.contains('/') && kind != "." && kind != "..";
+    let places = network.plugins.iter().map(|folder| folder.join(kind));
+    let found = places.filter(|_| is_name).find(|program| program.is_file());
+    found.ok_or_else(|| {
+        let folders: Vec<String> = network.plugins.iter().map(|folder| folder.display().to_string()).collect();
+        format!("failed to find plugin {kind:?} in path [{}]", folders.join(" "))
+    })
 }
 
 fn kind(plugin: &Map<String, Value>) -> &str {

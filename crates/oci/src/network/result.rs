@@ -37,6 +37,8 @@ mod tests {
                 vec!["10.0.0.2"],
             ),
             (json!({ "ip4": { "ip": "10.0.0.3/8" } }), vec!["10.0.0.3"]),
+            (json!({ "ip6": { "ip": "fd00::3/64" } }), vec!["fd00::3"]),
+            (json!({ "ip6": { "ip": "fd00::3/64" }, "ip4": { "ip": "10.0.0.3/8" } }), vec!["10.0.0.3", "fd00::3"]),
             (json!({}), vec![]),
         ] {
             assert_eq!(addresses(&result), expected, "{result}");

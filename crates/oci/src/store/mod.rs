@@ -69,6 +69,9 @@ pub struct ImageConfig {
     pub cmd: Vec<String>,
     pub working_dir: String,
     pub stop_signal: String,
+    /// By path: directories that a container may write to, whatever becomes of the rest.
+    #[serde(deserialize_with = "or_default")]
+    pub volumes: BTreeMap<String, serde_json::Value>,
 }
 
 /// The configuration of an image, as far as it matters here.

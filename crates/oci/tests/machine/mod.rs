@@ -39,12 +39,19 @@ pub struct Machine {
 
 /// Of an agent that begins now.
 pub fn runtime(dir: &std::path::Path) -> (OciRuntime, UnboundedReceiver<String>) {
+    runtime_with(dir, Network::default().patience)
+}
+
+/// The same, with so much patience for network plugins.
+pub fn runtime_with(dir: &std::path::Path, patience: Duration) -> (OciRuntime, UnboundedReceiver<String>) {
     let shim = ShimCommand(vec![env!("CARGO_BIN_EXE_oci-shim").into()]);
     let shims = ProcessRuntime::new(dir.join("pods"), shim, Clock::new(Timestamp::now)).unwrap();
     let store = Store::open(&dir.join("images")).unwrap();
     let images = StoredImages { store, registry: Arc::new(Registry::new().unwrap()) };
-    let plugins = PLUGINS.map(PathBuf::from).into();
-    let runtime = OciRuntime::new(shims, images, Network { configurations: dir.join("net.d"), plugins });
+    // Plugins of the test's own come first.
+    let plugins = [dir.join("plugins")].into_iter().chain(PLUGINS.map(PathBuf::from)).collect();
+    let network = Network { configurations: dir.join("net.d"), plugins, patience };
+    let runtime = OciRuntime::new(shims, images, network);
     let (sender, changed) = unbounded_channel();
     runtime.notify(sender);
     (runtime, changed)
@@ -68,7 +75,8 @@ impl Machine {
 
     /// The same without the pod.
     pub fn empty() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        // With a space: paths of users may have them.
+        let dir = tempfile::Builder::new().prefix("a machine ").tempdir().unwrap();
         let busybox = ["/bin/busybox", "/usr/bin/busybox"].iter().find_map(|path| std::fs::read(path).ok()).unwrap();
         let passwd: &[u8] = b"root:x:0:0::/:/bin/sh\napp:x:100:101::/:/bin/sh\n";
         let links: Vec<String> = [
@@ -80,16 +88,23 @@ impl Machine {
         .collect();
         let mut entries: Vec<(&str, &[u8])> = vec![("bin/", b""), ("bin/busybox", &busybox), ("etc/", b"")];
         entries.extend(links.iter().map(|link| (link.as_str(), &b""[..])));
-        entries.extend([("etc/passwd", passwd), ("etc/hidden", b"x"), ("tmp/", b"")]);
+        entries.extend([
+            ("etc/passwd", passwd),
+            ("etc/hidden", b"x"),
+            ("tmp/", b""),
+            ("kept/", b""),
+            ("kept/x", b"of the image\n"),
+        ]);
         let upper: &[(&str, &[u8])] =
             &[("etc/.wh.hidden", b""), ("etc/group", b"web:x:33:app\n"), ("out -> /etc", b"")];
         let layers = vec![support::tar(&entries), support::tar(upper)];
-        let words = json!({ "Env": ["FROM=image", "PATH=/bin"], "Cmd": ["sh", "-c", "echo from the image; exit 7"] });
+        let words = json!({ "Env": ["FROM=image", "PATH=/bin"], "Cmd": ["sh", "-c", "echo from the image; exit 7"],
+            "Volumes": { "/kept/": {}, "/kept/deep/fresh": {} } });
         let config = support::config(&layers, words);
         let archive = support::oci_archive(dir.path(), "localhost/busybox:1", &layers, &config);
         let (runtime, changed) = runtime(dir.path());
         let images = Store::open(&dir.path().join("images")).unwrap().import(&archive).unwrap();
-        let uid = format!("pod-{}", dir.path().file_name().unwrap().display());
+        let uid = format!("pod-{}", dir.path().display().to_string().rsplit(' ').next().unwrap());
         Self { uid, dir, runtime, changed, image_id: images[0].image.id.clone() }
     }
 

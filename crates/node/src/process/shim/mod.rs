@@ -18,10 +18,20 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+use super::streams::Terminal;
 use exec::NotStarted;
 
 /// What makes a container of a command: a root directory, namespaces, rights. The words are those of the container's spec.
 pub trait Enclosure {
+    /// A terminal that the container knows by name, for a command that is to have one. Called before
+    /// [`Enclosure::enclose`]. `None`: one of the machine's.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    fn terminal(&mut self) -> Result<Option<Terminal>, String> {
+        Ok(None)
+    }
+
     /// Called before the command is started as a child: changes it so that it starts enclosed. What this changes in the
     /// calling process is taken back by [`Enclosure::started`].
     ///

@@ -93,9 +93,9 @@ impl Output {
 }
 
 /// Our ends of a container's streams, and its own on their way into the command.
-fn streams(spec: &ShimSpec, command: &mut Command) -> io::Result<(Outputs, Option<Input>)> {
+fn streams(spec: &ShimSpec, terminal: Option<Terminal>, command: &mut Command) -> io::Result<(Outputs, Option<Input>)> {
     if spec.tty {
-        return on_terminal(spec, command);
+        return on_terminal(spec, terminal.map_or_else(Terminal::open, Ok)?, command);
     }
     let pipe = || pipe_with(PipeFlags::CLOEXEC);
     let ((stdout, stdout_end), (stderr, stderr_end)) = (pipe()?, pipe()?);
@@ -111,8 +111,8 @@ fn streams(spec: &ShimSpec, command: &mut Command) -> io::Result<(Outputs, Optio
     Ok((vec![Output::new(stdout, Kind::Stdout), Output::new(stderr, Kind::Stderr)], input))
 }
 
-fn on_terminal(spec: &ShimSpec, command: &mut Command) -> io::Result<(Outputs, Option<Input>)> {
-    let Terminal { master, end } = Terminal::open()?;
+fn on_terminal(spec: &ShimSpec, terminal: Terminal, command: &mut Command) -> io::Result<(Outputs, Option<Input>)> {
+    let Terminal { master, end } = terminal;
     // It belongs to who works on it; that matters to programs that look.
     if let Some(uid) = spec.uid {
         let _ = rustix::fs::fchown(&end, Some(rustix::fs::Uid::from_raw(uid)), None);
@@ -130,7 +130,8 @@ fn on_terminal(spec: &ShimSpec, command: &mut Command) -> io::Result<(Outputs, O
 impl Container {
     fn start(spec: &ShimSpec, enclosure: &mut dyn Enclosure) -> Result<Self, String> {
         let mut command = command(spec)?;
-        let (outputs, input) = streams(spec, &mut command).map_err(|error| format!("streams: {error}"))?;
+        let terminal = if spec.tty && spec.enclosure.is_some() { enclosure.terminal()? } else { None };
+        let (outputs, input) = streams(spec, terminal, &mut command).map_err(|error| format!("streams: {error}"))?;
         isolate(&mut command, spec.tty);
         if let Some(words) = &spec.enclosure {
             enclosure.enclose(words, &mut command)?;

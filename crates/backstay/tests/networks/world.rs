@@ -1,0 +1,293 @@
+//! Host 1 serves; host 2 is a node with the runtime `oci`, whose pods hang on a bridge of its own.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use backstay_api::Clock;
+use backstay_node::process::{ProcessRuntime, ShimCommand, layout};
+use backstay_node::runtime::Runtime;
+use backstay_oci::registry::Registry;
+use backstay_oci::store::Store;
+use backstay_oci::{OciRuntime, StoredImages};
+use jiff::Timestamp;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use serde_json::{Value, json};
+
+use crate::image;
+use crate::support::hosts::Network;
+use crate::support::{Ran, clients, run, traces, wait_for};
+
+/// The host that runs pods.
+pub const NODE: u32 = 2;
+/// Leads to the DaemonSet's pod. Only the machine of this test has it.
+pub const HOST_PORT: u16 = 18080;
+
+/// A program on a host, killed when dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // `nsenter` has become the program itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What users see of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    pub name: String,
+    pub ips: Vec<String>,
+    pub container: String,
+    pub restarts: u64,
+}
+
+pub struct World {
+    pub network: Network,
+    server: Option<Running>,
+    agent: Option<Running>,
+    /// Of all pods that were ever seen.
+    uids: BTreeSet<String>,
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    pub fn new(image: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut world = Self { network: Network::new(2), server: None, agent: None, uids: BTreeSet::new(), dir };
+        world.configure(&[]);
+        // Before anything of the node runs.
+        let file = world.path("image.tar");
+        image::pack(&file, image, &["/bin/true"]);
+        let mut import = world.network.on(NODE, env!("CARGO_BIN_EXE_backstay"));
+        import.args(["image", "import", "--agent"]).arg(&file).arg("--data-dir").arg(world.path("agent"));
+        assert_eq!(run(&mut import).ok(), format!("{image}\n"));
+        world.serve();
+        let url = format!("https://{}:6443", world.network.address(1));
+        let printed = world.backstay(&["token", "create", "--agent-server", &url]).ok();
+        let words: Vec<&str> = printed.split_whitespace().collect();
+        world.start_agent(&words[2..]);
+        wait_for("the node is ready", || {
+            (world.backstay(&["wait", "--for=condition=Ready", "node/n", "--timeout=1s"]).code == Some(0)).then_some(())
+        });
+        world
+    }
+
+    /// The machine's network, with these plugins besides.
+    pub fn configure(&self, further: &[Value]) {
+        let ipam = json!({ "type": "host-local", "dataDir": self.path("addresses"),
+            "ranges": [[{ "subnet": "10.88.0.0/24" }], [{ "subnet": "fd00:88::/64" }]],
+            "routes": [{ "dst": "0.0.0.0/0" }, { "dst": "::/0" }] });
+        let bridge = json!({ "type": "bridge", "bridge": "pods0", "isGateway": true, "ipMasq": true, "ipam": ipam });
+        let portmap = json!({ "type": "portmap", "capabilities": { "portMappings": true } });
+        let plugins: Vec<Value> = [bridge, portmap].into_iter().chain(further.iter().cloned()).collect();
+        let list = json!({ "cniVersions": ["0.4.0", "1.0.0"], "name": "pods", "plugins": plugins });
+        std::fs::create_dir_all(self.path("net.d")).unwrap();
+        std::fs::write(self.path("net.d/10-pods.conflist"), list.to_string()).unwrap();
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn serve(&mut self) {
+        let mut command = self.network.on(1, env!("CARGO_BIN_EXE_backstay"));
+        let listen = format!("{}:6443", self.network.address(1));
+        command.args(["server", "--listen", &listen, "--data-dir"]).arg(self.path("server"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(self.log("server"));
+        let mut server = Running(command.spawn().unwrap());
+        let mut line = String::new();
+        BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.starts_with("backstay: ready "), "{line}");
+        self.server = Some(server);
+    }
+
+    /// `words`: as they were printed to join; none for a machine that has joined.
+    pub fn start_agent(&mut self, words: &[&str]) {
+        let mut command = self.network.on(NODE, env!("CARGO_BIN_EXE_backstay"));
+        command.arg("agent").args(words).args(["--node-name", "n", "--runtime", "oci", "--data-dir"]);
+        command.arg(self.path("agent")).arg("--cni-conf-dir").arg(self.path("net.d"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(self.log("agent"));
+        self.agent = Some(Running(command.spawn().unwrap()));
+    }
+
+    pub fn kill_agent(&mut self) {
+        self.agent = None;
+    }
+
+    fn log(&self, name: &str) -> Stdio {
+        let file = std::fs::File::options().create(true).append(true).open(self.path(&format!("{name}.log"))).unwrap();
+        file.into()
+    }
+
+    /// A client on the server's host.
+    pub fn client(&self, program: &str, arguments: &[&str]) -> Ran {
+        run(self.command(program).args(arguments))
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = self.network.on(1, program);
+        command.env("KUBECONFIG", self.path("server/admin.kubeconfig")).env("HOME", self.dir.path());
+        command
+    }
+
+    pub fn backstay(&self, arguments: &[&str]) -> Ran {
+        self.client(env!("CARGO_BIN_EXE_backstay"), arguments)
+    }
+
+    /// Our own command line, and the newest kubectl if there is one.
+    pub fn programs(&self) -> Vec<String> {
+        let kubectl = clients::kubectls().pop().map(|kubectl| kubectl.program.display().to_string());
+        if kubectl.is_none() {
+            clients::say("SKIPPED: no kubectl is installed; run `cargo xtask clients`");
+        }
+        kubectl.into_iter().chain([env!("CARGO_BIN_EXE_backstay").to_string()]).collect()
+    }
+
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.backstay(arguments).ok()).expect("JSON")
+    }
+
+    /// The one pod of a DaemonSet.
+    pub fn pod(&mut self, app: &str) -> Pod {
+        let list = self.json(&["get", "pods", "-l", &format!("app={app}"), "-o", "json"]);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
+        let [pod] = &list["items"].as_array().expect("a list")[..] else { panic!("not one pod of {app}: {list:#}") };
+        self.uids.insert(text(&pod["metadata"]["uid"]));
+        let status = &pod["status"];
+        Pod {
+            name: text(&pod["metadata"]["name"]),
+            ips: status["podIPs"].as_array().into_iter().flatten().map(|ip| text(&ip["ip"])).collect(),
+            container: text(&status["containerStatuses"][0]["containerID"]),
+            restarts: status["containerStatuses"][0]["restartCount"].as_u64().unwrap_or_default(),
+        }
+    }
+
+    /// A pod on the network, which is not started again.
+    pub fn run_pod(&mut self, name: &str, host_port: u16, container: Value) {
+        let mut main = json!({ "name": "main", "image": "localhost/web:1",
+            "ports": [{ "containerPort": 80, "hostPort": host_port }] });
+        main.as_object_mut().unwrap().extend(container.as_object().unwrap().clone());
+        let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name },
+            "spec": { "restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": [main],
+                "nodeName": "n" } });
+        let file = self.path("pod.json");
+        std::fs::write(&file, pod.to_string()).unwrap();
+        self.backstay(&["apply", "-f", file.to_str().unwrap()]).ok();
+        let made = self.json(&["get", "pod", name, "-o", "json"]);
+        self.uids.extend(made["metadata"]["uid"].as_str().map(String::from));
+    }
+
+    /// The page that is served there, as seen from a host; `None`: there is none.
+    pub fn get(&self, host: u32, address: &str) -> Option<String> {
+        let address: SocketAddr = address.parse().unwrap();
+        self.inside(host, || page(address).ok().flatten())
+    }
+
+    /// On a thread with the network of a host.
+    fn inside<T: Send>(&self, host: u32, act: impl FnOnce() -> T + Send) -> T {
+        let namespace = std::fs::File::open(self.network.namespace(host)).unwrap();
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+                act()
+            });
+            thread.join().unwrap()
+        })
+    }
+
+    /// The page that is served at a port of a pod, through a client on the server's host.
+    pub fn forwarded(&self, program: &str, pod: &str, port: u16) -> String {
+        let mut command = self.command(program);
+        command.args(["port-forward", &format!("pod/{pod}"), &format!(":{port}")]);
+        let mut forwarding = Running(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap());
+        let (mut line, stdout) = (String::new(), forwarding.0.stdout.take().unwrap());
+        let mut stdout = BufReader::new(stdout);
+        stdout.read_line(&mut line).unwrap();
+        let local = line.strip_prefix("Forwarding from ").and_then(|rest| rest.split(' ').next());
+        let local = local.unwrap_or_else(|| panic!("{program}: {line:?}"));
+        self.get(1, local).unwrap_or_else(|| panic!("{program}: nothing at {local}"))
+    }
+
+    /// What the network has given away, of both families.
+    pub fn addresses_taken(&self) -> Vec<String> {
+        let names = layout::names(&self.path("addresses/pods"));
+        names.into_iter().filter(|name| name.starts_with("10.88.") || name.starts_with("fd00:88:")).collect()
+    }
+
+    /// Rules of both families on the node.
+    pub fn rules(&self) -> String {
+        ["iptables-save", "ip6tables-save"].map(|program| run(&mut self.network.on(NODE, program)).ok()).concat()
+    }
+
+    /// What is left of pods on the node, in words; nothing once all of them are gone.
+    pub fn leftovers(&self) -> Vec<String> {
+        let mut left: Vec<String> = Vec::new();
+        left.extend(layout::names(&self.path("agent/pods")).iter().map(|name| format!("files of {name}")));
+        left.extend(traces::mounts_below(self.dir.path()).iter().map(|at| format!("a mount at {at}")));
+        left.extend(traces::cgroups_of(&self.uids).iter().map(|dir| format!("cgroup {}", dir.display())));
+        let shims = traces::processes_about(self.dir.path()).into_iter().filter(|(_, words)| words.contains("shim"));
+        left.extend(shims.map(|(pid, words)| format!("process {pid}: {words}")));
+        left.extend(self.addresses_taken().iter().map(|address| format!("address {address}")));
+        let rules = self.rules();
+        // Portmap keeps chains of its own for good; those of a pod name it, or its address.
+        let is_of_pod = |rule: &&str| {
+            self.uids.iter().any(|uid| rule.contains(uid)) || rule.contains("10.88.0.") || rule.contains("CNI-DN-")
+        };
+        left.extend(rules.lines().filter(is_of_pod).map(|rule| format!("rule {rule}")));
+        let links = run(self.network.on(NODE, "ip").args(["-o", "link"])).ok();
+        left.extend(links.lines().filter(|link| link.contains("veth")).map(|link| format!("link {link}")));
+        left
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for name in ["server", "agent"] {
+                let log = std::fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default();
+                let lines: Vec<&str> = log.lines().collect();
+                eprintln!("--- {name}\n{}", lines[lines.len().saturating_sub(30)..].join("\n"));
+            }
+        }
+        // What outlives an agent by design must not outlive a test. It is ended where it was made: on the node.
+        self.agent = None;
+        self.inside(NODE, || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(end_pods(&self.path("agent")));
+        });
+        traces::remove_cgroups_of(&self.uids);
+    }
+}
+
+async fn end_pods(data_dir: &Path) {
+    let shim = || ShimCommand(vec![env!("CARGO_BIN_EXE_backstay").into(), "shim".into()]);
+    let shims = || ProcessRuntime::new(data_dir.join("pods"), shim(), Clock::new(Timestamp::now)).unwrap();
+    let store = Store::open(&data_dir.join("images")).unwrap();
+    let images = StoredImages { store, registry: Arc::new(Registry::new().unwrap()) };
+    let containers = OciRuntime::new(shims(), images, backstay_oci::Network::default());
+    let runtimes: [&dyn Runtime; 2] = [&containers, &shims()];
+    for runtime in runtimes {
+        for pod in runtime.pods().await.unwrap() {
+            let _ = runtime.remove(&pod.uid).await;
+        }
+    }
+}
+
+/// `None`: something else than a page is served.
+fn page(address: SocketAddr) -> std::io::Result<Option<String>> {
+    const WHILE: Duration = Duration::from_secs(3);
+    let mut stream = TcpStream::connect_timeout(&address, WHILE)?;
+    stream.set_read_timeout(Some(WHILE))?;
+    stream.write_all(b"GET /index.html HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, page) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    Ok(head.contains(" 200 ").then(|| page.to_string()))
+}
