@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use backstay_node::lifecycle::ContainerRecord;
+use backstay_node::process::layout::SUB_PATHS;
 use backstay_node::runtime::{
-    ContainerKey, ExecOutput, Health, Images, PodIdentity, PodUsage, Runtime, RuntimeError, SandboxRequest,
+    ContainerKey, ExecOutput, Health, Images, Mount, PodIdentity, PodUsage, Runtime, RuntimeError, SandboxRequest,
     SandboxState, StartFailure, StartRequest,
 };
 use backstay_node::streams::{AttachRequest, BoxDuplex, ExecRequest, Reason, Session, StreamError};
@@ -208,6 +209,9 @@ impl CriRuntime {
         let image = if needs_user { self.image_status(&request.image_id).await? } else { None };
         let pod = identity(&sandbox);
         let asked = asked(&sandbox);
+        let places = asked.log_dir.with_file_name(SUB_PATHS).join(&key.name);
+        let mounts = pinned(&request.mounts, &places).map_err(|error| Status::internal(error.to_string()))?;
+        let request = &StartRequest { mounts, ..request.clone() };
         let config = request::container(&self.inner.host, key, &pod, request, asked.namespaces, image.as_ref());
         // As it was made: the runtime asks the request, not its memory, whether a container may be privileged.
         let parent = sandbox.annotations.get(CGROUP_PARENT).cloned().unwrap_or_default();
@@ -290,6 +294,19 @@ fn oom_score_adj_min() -> i32 {
     }
     let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
     own.trim().parse().unwrap_or(0)
+}
+
+/// The runtime follows links in what it mounts; parts of volumes are held fast first, as a kubelet does it.
+fn pinned(mounts: &[Mount], places: &Path) -> std::io::Result<Vec<Mount>> {
+    let pinned = mounts.iter().enumerate().map(|(number, mount)| {
+        if mount.sub_path.as_os_str().is_empty() {
+            return Ok(mount.clone());
+        }
+        let source = places.join(number.to_string());
+        mount.pin(&source)?;
+        Ok(Mount { source, sub_path: PathBuf::new(), ..mount.clone() })
+    });
+    pinned.collect()
 }
 
 fn attempt(sandbox: &wire::PodSandbox) -> u32 {

@@ -61,8 +61,11 @@ impl Worker {
         let object = &self.with_addresses();
         let own = env::resolve(object, spec, &self.context.facts, &self.inputs.objects)?;
         let mut mounts = volumes::mounts(spec, &own, &self.inputs.places)?;
-        for mount in &mounts {
-            make_sub_path(&mount.source)?;
+        for (mount, said) in mounts.iter().zip(meta::list_at(spec, &["volumeMounts"])) {
+            mount.make_sub_path().map_err(|why| {
+                let volume = meta::str_at(said, &["name"]);
+                format!("failed to prepare subPath for volumeMount {volume:?} of container {:?}: {why}", key.name)
+            })?;
         }
         let security = security::of_container(object, spec, image.as_ref().map(|image| &image.user))?;
         let mut termination_message = None;
@@ -168,12 +171,4 @@ fn host_and_port(url: &str) -> Option<(String, String)> {
     let address: http::Uri = url.parse().ok()?;
     let port = address.port_u16().unwrap_or(443);
     Some((address.host()?.trim_matches(['[', ']']).to_string(), port.to_string()))
-}
-
-/// A `subPath` that is not there yet is made, as a directory.
-fn make_sub_path(source: &Path) -> Result<(), String> {
-    if source.exists() {
-        return Ok(());
-    }
-    fs::create_dir_all(source).map_err(|error| format!("cannot make {}: {error}", source.display()))
 }

@@ -91,6 +91,9 @@ pub struct ShimState {
     pub started_at: Timestamp,
 }
 
+/// In a pod's directory: parts of its volumes, mounted for a runtime, by container.
+pub const SUB_PATHS: &str = "sub-paths";
+
 impl Layout {
     pub fn pod(&self, uid: &str) -> PathBuf {
         self.pods.join(uid)

@@ -6,6 +6,7 @@
 mod handlers;
 mod images;
 mod request;
+pub mod sub_path;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

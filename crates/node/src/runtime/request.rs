@@ -127,6 +127,9 @@ pub struct StartRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     pub source: PathBuf,
+    /// What is seen of `source`: all of it if empty, else what lies there ([`Mount::open`]).
+    #[serde(default)]
+    pub sub_path: PathBuf,
     pub target: PathBuf,
     pub read_only: bool,
     #[serde(default)]

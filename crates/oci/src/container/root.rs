@@ -4,6 +4,7 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use backstay_node::runtime::sub_path::is_directory;
 use backstay_node::runtime::{Mount, Propagation};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -16,6 +17,9 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 use super::{Words, failed, unshare};
 use crate::store::{make_directories, open_inside};
 
+/// A copy of what is mounted at a place, and further below.
+const TREE: OpenTreeFlags =
+    OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC).union(OpenTreeFlags::AT_RECURSIVE);
 /// What tells too much, or does too much: hidden.
 const MASKED: [&str; 9] = [
     "/proc/acpi",
@@ -67,7 +71,8 @@ pub(super) fn enter(words: &Words) -> Result<(), String> {
     let root = overlay(words)?;
     usual(words, &root, shm, &devices)?;
     for (mount, tree) in words.mounts.iter().zip(sources) {
-        let target = target(&root, &mount.target, mount.source.is_dir())?;
+        let is_directory = is_directory(&tree).map_err(failed("look at", &mount.source))?;
+        let target = target(&root, &mount.target, is_directory)?;
         attach(&tree, &target).map_err(failed("mount", &mount.target))?;
     }
     make_directories(&root, &words.working_dir).map_err(failed("make the working directory", &words.working_dir))?;
@@ -80,8 +85,7 @@ pub(super) fn enter(words: &Words) -> Result<(), String> {
 
 /// A copy of what is mounted at a path, to be attached elsewhere.
 fn tree(path: &Path) -> Result<OwnedFd, String> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-    rustix::mount::open_tree(CWD, path, flags).map_err(failed("open", path))
+    rustix::mount::open_tree(CWD, path, TREE).map_err(failed("open", path))
 }
 
 fn source(mount: &Mount) -> Result<OwnedFd, String> {
@@ -89,7 +93,9 @@ fn source(mount: &Mount) -> Result<OwnedFd, String> {
         let path = mount.source.display();
         return Err(format!("path {path:?} is mounted on a mount that is not shared: mountPropagation Bidirectional"));
     }
-    tree(&mount.source)
+    let path = mount.source.join(&mount.sub_path);
+    let part = mount.open().map_err(failed("open", &path))?;
+    rustix::mount::open_tree(&part, "", TREE | OpenTreeFlags::AT_EMPTY_PATH).map_err(failed("open", &mount.source))
 }
 
 /// Whether the mount that a path lies on passes mounts on.
