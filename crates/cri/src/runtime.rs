@@ -10,7 +10,7 @@ use backstay_node::lifecycle::ContainerRecord;
 use backstay_node::process::layout::SUB_PATHS;
 use backstay_node::runtime::{
     ContainerKey, ExecOutput, Health, Images, Mount, PodIdentity, PodUsage, Runtime, RuntimeError, SandboxRequest,
-    SandboxState, StartFailure, StartRequest,
+    SandboxState, StartFailure, StartRequest, termination_message,
 };
 use backstay_node::streams::{AttachRequest, BoxDuplex, ExecRequest, Reason, Session, StreamError};
 use backstay_streams::remote::Wanted;
@@ -37,8 +37,6 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 const EXEC_PATIENCE: Duration = Duration::from_secs(10);
 /// As much of a probe's output as fits into an event.
 const EXEC_OUTPUT_BYTES: usize = 10 * 1024;
-/// As much of a termination message as a kubelet takes.
-const MESSAGE_BYTES: usize = 4096;
 
 /// How to use a container runtime.
 #[derive(Clone, Debug)]
@@ -330,12 +328,11 @@ fn asked(sandbox: &wire::PodSandbox) -> SandboxRequest {
 
 fn last_words(status: &wire::ContainerStatus) -> String {
     let file = answer::annotation(status, request::TERMINATION_MESSAGE);
-    let mut bytes = if file.is_empty() { Vec::new() } else { std::fs::read(file).unwrap_or_default() };
-    bytes.truncate(MESSAGE_BYTES);
-    if bytes.is_empty() && status.exit_code != 0 && answer::annotation(status, request::MESSAGE_FROM_LOG) == "true" {
+    let message = if file.is_empty() { String::new() } else { termination_message(Path::new(file)) };
+    if message.is_empty() && status.exit_code != 0 && answer::annotation(status, request::MESSAGE_FROM_LOG) == "true" {
         return logs::last_words(Path::new(answer::annotation(status, request::LOG)));
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    message
 }
 
 pub(crate) fn fine_if_gone<T>(answer: Result<T, Status>) -> Result<(), Status> {
