@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use backstay_node::lifecycle::ContainerRecord;
 use backstay_node::process::layout::SUB_PATHS;
 use backstay_node::runtime::{
-    ContainerKey, ExecOutput, Health, Images, Mount, PodIdentity, PodUsage, Runtime, RuntimeError, SandboxRequest,
-    SandboxState, StartFailure, StartRequest, termination_message,
+    ContainerKey, ExecOutput, Health, Images, Mount, Namespace, PodIdentity, PodUsage, Runtime, RuntimeError,
+    SandboxRequest, SandboxState, StartFailure, StartRequest, termination_message,
 };
 use backstay_node::streams::{AttachRequest, BoxDuplex, ExecRequest, Reason, Session, StreamError};
 use backstay_streams::remote::Wanted;
@@ -210,7 +210,12 @@ impl CriRuntime {
         let places = asked.log_dir.with_file_name(SUB_PATHS).join(&key.name);
         let mounts = pinned(&request.mounts, &places).map_err(|error| Status::internal(error.to_string()))?;
         let request = &StartRequest { mounts, ..request.clone() };
-        let config = request::container(&self.inner.host, key, &pod, request, asked.namespaces, image.as_ref());
+        let mut config = request::container(&self.inner.host, key, &pod, request, asked.namespaces, image.as_ref());
+        if let Some(target) = request.pid_of.as_ref().filter(|_| asked.namespaces.pid == Namespace::Container) {
+            let found = self.find(target).await?.filter(|it| it.state == RUNNING);
+            let found = found.ok_or_else(|| Status::not_found(format!("container {:?} does not run", target.name)))?;
+            request::look_into(&mut config, found.id);
+        }
         // As it was made: the runtime asks the request, not its memory, whether a container may be privileged.
         let parent = sandbox.annotations.get(CGROUP_PARENT).cloned().unwrap_or_default();
         let sandbox_config = wire::PodSandboxConfig {

@@ -45,7 +45,7 @@ impl Worker {
     }
 
     pub(super) fn container_spec(&self, name: &str) -> Option<&Value> {
-        let fields = ["initContainers", "containers"].into_iter();
+        let fields = ["initContainers", "containers", "ephemeralContainers"].into_iter();
         let mut all = fields.flat_map(|field| meta::list_at(&self.object, &["spec", field]));
         all.find(|spec| meta::str_at(spec, &["name"]) == name)
     }
@@ -91,6 +91,7 @@ impl Worker {
             mounts,
             limits: resources::limits(spec),
             security,
+            pid_of: self.target_of(key, spec)?,
             oom_score_adj: sandbox::oom_score_adj(object, spec, self.context.facts.memory_bytes),
             stdin: is("stdin"),
             stdin_once: is("stdinOnce"),
@@ -101,6 +102,17 @@ impl Worker {
             log: self.layout().log(key),
             backoff_seconds,
         })
+    }
+
+    /// The container whose processes this one is to look at.
+    fn target_of(&self, key: &ContainerKey, spec: &Value) -> Result<Option<ContainerKey>, String> {
+        let name = meta::str_at(spec, &["targetContainerName"]);
+        if name.is_empty() {
+            return Ok(None);
+        }
+        let latest = self.seen.latest(name).filter(|record| record.is_running());
+        let attempt = latest.ok_or_else(|| format!("unable to find target container {name:?}"))?.attempt;
+        Ok(Some(ContainerKey { name: name.to_string(), attempt, ..key.clone() }))
     }
 
     /// The pod with its addresses as they are, which its status may not say yet.
