@@ -131,8 +131,9 @@ fn in_use(node: &Path) -> BTreeSet<String> {
     let ids = running.filter_map(|attempt| Some(layout::read::<ShimSpec>(&attempt.join("spec.json"))?.image_id));
     let objects = below(pods_dir(node)).filter_map(|pod| layout::read::<Value>(&pod.join("object.json")));
     let names = objects.flat_map(|pod| {
-        let lists =
-            ["initContainers", "containers"].into_iter().flat_map(|field| meta::list_at(&pod, &["spec", field]));
+        let lists = ["initContainers", "containers", "ephemeralContainers"]
+            .into_iter()
+            .flat_map(|field| meta::list_at(&pod, &["spec", field]));
         lists.map(|container| meta::str_at(container, &["image"]).to_string()).collect::<Vec<_>>()
     });
     let names = names.filter_map(|name| Some(Reference::parse(&name).ok()?.to_string()));

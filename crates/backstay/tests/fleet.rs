@@ -60,6 +60,7 @@ fn a_daemonset_on_three_kinds_of_machines() {
     let mut world = World::new(&["localhost/app:1", "localhost/app:3"]);
     it_runs_everywhere(&mut world);
     it_is_reached_everywhere(&mut world);
+    it_is_looked_into(&mut world);
     a_broken_version_costs_one_node(&mut world);
     a_broken_version_costs_as_much_as_it_may(&mut world);
     a_machine_is_cut_off_in_mid_rollout(&mut world);
@@ -99,6 +100,26 @@ fn it_is_reached_everywhere(world: &mut World) {
             assert_eq!(ran.code, Some(6), "{program}: {ran:?}");
             assert!(ran.stdout.contains(&format!("a terminal on n{node}")), "{program}: {ran:?}");
         }
+    }
+}
+
+/// `kubectl debug`: a container beside the others, which looks at the processes of one of them.
+fn it_is_looked_into(world: &mut World) {
+    let Some(kubectl) = world.kubectl() else { return };
+    let look = "grep -c VERSION /proc/1/cmdline; exec sleep 1000000";
+    for node in NODES {
+        let before = world.pod(node);
+        let add = ["debug", &before.name, "--image=localhost/app:1", "--target=main", "-c", "look", "-q", "--"];
+        world.client(&kubectl, &[&add[..], &["/bin/sh", "-c", look]].concat()).ok();
+        // Where there are no images, processes of the host are what everybody sees.
+        let expected = if node == PROCESS { "0\n" } else { "1\n" };
+        wait_for(&format!("it looks on n{node}"), || {
+            (world.client(&kubectl, &["logs", &before.name, "-c", "look"]).stdout == expected).then_some(())
+        });
+        world.client(&kubectl, &["exec", &before.name, "-c", "look", "--", "/bin/true"]).ok();
+        let states = "jsonpath={.status.ephemeralContainerStatuses[*].state}";
+        assert!(world.backstay(&["get", "pod", &before.name, "-o", states]).ok().contains("running"));
+        assert_eq!(world.pod(node), before, "the pod itself is as it was");
     }
 }
 

@@ -275,7 +275,17 @@ pub fn namespaces(shared: Namespaces) -> wire::NamespaceOption {
         };
         mode.into()
     };
-    wire::NamespaceOption { network: mode(shared.network), pid: mode(shared.pid), ipc: mode(shared.ipc) }
+    let (network, pid, ipc) = (mode(shared.network), mode(shared.pid), mode(shared.ipc));
+    wire::NamespaceOption { network, pid, ipc, target_id: String::new() }
+}
+
+/// Gives the container the process namespace of another.
+pub fn look_into(config: &mut wire::ContainerConfig, id: String) {
+    let security = config.linux.as_mut().and_then(|linux| linux.security_context.as_mut());
+    if let Some(options) = security.and_then(|security| security.namespace_options.as_mut()) {
+        options.pid = wire::NamespaceMode::Target.into();
+        options.target_id = id;
+    }
 }
 
 fn selinux(options: &SelinuxOptions) -> wire::SeLinuxOption {

@@ -153,7 +153,8 @@ fn a_group_comes_with_the_image_s_user() {
 #[test]
 fn mounts_keep_their_propagation() {
     let check = |propagation: Propagation, number: i32| {
-        let made = Mount { source: "/h".into(), target: "/c".into(), read_only: true, propagation };
+        let made =
+            Mount { source: "/h".into(), target: "/c".into(), read_only: true, propagation, sub_path: "".into() };
         let seen = mount(&made);
         assert_eq!((seen.host_path.as_str(), seen.container_path.as_str(), seen.readonly), ("/h", "/c", true));
         assert_eq!(seen.propagation, number);

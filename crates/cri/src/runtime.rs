@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use backstay_node::lifecycle::ContainerRecord;
+use backstay_node::process::layout::SUB_PATHS;
 use backstay_node::runtime::{
-    ContainerKey, ExecOutput, Health, Images, PodIdentity, PodUsage, Runtime, RuntimeError, SandboxRequest,
-    SandboxState, StartFailure, StartRequest, masked_paths,
+    ContainerKey, ExecOutput, Health, Images, Mount, Namespace, PodIdentity, PodUsage, Runtime, RuntimeError,
+    SandboxRequest, SandboxState, StartFailure, StartRequest, masked_paths, termination_message,
 };
 use backstay_node::streams::{AttachRequest, BoxDuplex, ExecRequest, Reason, Session, StreamError};
 use backstay_streams::remote::Wanted;
@@ -36,8 +37,6 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 const EXEC_PATIENCE: Duration = Duration::from_secs(10);
 /// As much of a probe's output as fits into an event.
 const EXEC_OUTPUT_BYTES: usize = 10 * 1024;
-/// As much of a termination message as a kubelet takes.
-const MESSAGE_BYTES: usize = 4096;
 
 /// How to use a container runtime.
 #[derive(Clone, Debug)]
@@ -210,7 +209,15 @@ impl CriRuntime {
         let image = if needs_user { self.image_status(&request.image_id).await? } else { None };
         let pod = identity(&sandbox);
         let asked = asked(&sandbox);
-        let config = request::container(&self.inner.host, key, &pod, request, asked.namespaces, image.as_ref());
+        let places = asked.log_dir.with_file_name(SUB_PATHS).join(&key.name);
+        let mounts = pinned(&request.mounts, &places).map_err(|error| Status::internal(error.to_string()))?;
+        let request = &StartRequest { mounts, ..request.clone() };
+        let mut config = request::container(&self.inner.host, key, &pod, request, asked.namespaces, image.as_ref());
+        if let Some(target) = request.pid_of.as_ref().filter(|_| asked.namespaces.pid == Namespace::Container) {
+            let found = self.find(target).await?.filter(|it| it.state == RUNNING);
+            let found = found.ok_or_else(|| Status::not_found(format!("container {:?} does not run", target.name)))?;
+            request::look_into(&mut config, found.id);
+        }
         // As it was made: the runtime asks the request, not its memory, whether a container may be privileged.
         let parent = sandbox.annotations.get(CGROUP_PARENT).cloned().unwrap_or_default();
         let sandbox_config = wire::PodSandboxConfig {
@@ -294,6 +301,19 @@ fn oom_score_adj_min() -> i32 {
     own.trim().parse().unwrap_or(0)
 }
 
+/// The runtime follows links in what it mounts; parts of volumes are held fast first, as a kubelet does it.
+fn pinned(mounts: &[Mount], places: &Path) -> std::io::Result<Vec<Mount>> {
+    let pinned = mounts.iter().enumerate().map(|(number, mount)| {
+        if mount.sub_path.as_os_str().is_empty() {
+            return Ok(mount.clone());
+        }
+        let source = places.join(number.to_string());
+        mount.pin(&source)?;
+        Ok(Mount { source, sub_path: PathBuf::new(), ..mount.clone() })
+    });
+    pinned.collect()
+}
+
 fn attempt(sandbox: &wire::PodSandbox) -> u32 {
     sandbox.metadata.as_ref().map_or(0, |metadata| metadata.attempt)
 }
@@ -315,12 +335,11 @@ fn asked(sandbox: &wire::PodSandbox) -> SandboxRequest {
 
 fn last_words(status: &wire::ContainerStatus) -> String {
     let file = answer::annotation(status, request::TERMINATION_MESSAGE);
-    let mut bytes = if file.is_empty() { Vec::new() } else { std::fs::read(file).unwrap_or_default() };
-    bytes.truncate(MESSAGE_BYTES);
-    if bytes.is_empty() && status.exit_code != 0 && answer::annotation(status, request::MESSAGE_FROM_LOG) == "true" {
+    let message = if file.is_empty() { String::new() } else { termination_message(Path::new(file)) };
+    if message.is_empty() && status.exit_code != 0 && answer::annotation(status, request::MESSAGE_FROM_LOG) == "true" {
         return logs::last_words(Path::new(answer::annotation(status, request::LOG)));
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    message
 }
 
 pub(crate) fn fine_if_gone<T>(answer: Result<T, Status>) -> Result<(), Status> {

@@ -283,6 +283,16 @@ async fn streams() {
     session.stderr.take().unwrap().read_to_string(&mut complained).await.unwrap();
     assert_eq!((said.as_str(), complained.as_str()), ("typed\n", "err\n"));
     assert_eq!(session.exit.take().unwrap().await, Ok(5));
+    // It has ended, and containerd has closed, before any of this is read: of what waits in between, nothing is lost.
+    let command = ["/bin/sh", "-c", "dd if=/dev/zero bs=1k count=1000 && touch /ended"].map(String::from).to_vec();
+    let request = ExecRequest { command, stdout: true, ..ExecRequest::default() };
+    let mut session = machine.runtime.open_exec(&key, request).await.unwrap();
+    let ended = "while ! test -e /ended; do sleep 0.1; done";
+    let ended = ["/bin/sh", "-c", ended].map(String::from);
+    machine.runtime.exec(&key, &ended, Duration::from_secs(60)).await.unwrap();
+    let mut said = Vec::new();
+    session.stdout.take().unwrap().read_to_end(&mut said).await.unwrap();
+    assert_eq!((said.len(), session.exit.take().unwrap().await), (1000 << 10, Ok(0)));
 
     let request = AttachRequest { stdin: true, stdout: true, ..AttachRequest::default() };
     let mut session = machine.runtime.attach(&key, request).await.unwrap();

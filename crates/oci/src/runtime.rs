@@ -150,7 +150,14 @@ impl OciRuntime {
         let sandbox = self.request(&key.pod_uid).ok_or("the pod's sandbox is gone")?;
         let pid_of = match sandbox.namespaces.pid {
             Namespace::Pod => Some(pause::find(&dir).ok_or("the process namespace of the pod is gone")?),
-            Namespace::Container | Namespace::Host => None,
+            Namespace::Container => match &request.pid_of {
+                Some(target) => {
+                    let main = self.shims.main_process(target);
+                    Some(main.ok_or_else(|| format!("container {:?} does not run", target.name))?)
+                }
+                None => None,
+            },
+            Namespace::Host => None,
         };
         let security = &request.security;
         let account = account(&self.images.store.layers_dir(), image, security)?;
@@ -181,8 +188,8 @@ impl OciRuntime {
             volumes: volumes(&image.config, &request.mounts),
             mounts,
             pinned: pinned.map(|(kind, _)| (kind.into(), dir.join("ns").join(kind))).collect(),
+            own_pid: sandbox.namespaces.pid == Namespace::Container && pid_of.is_none(),
             pid_of,
-            own_pid: sandbox.namespaces.pid == Namespace::Container,
             own_ipc: sandbox.namespaces.ipc == Namespace::Container,
             shm: match sandbox.namespaces.ipc {
                 Namespace::Pod => Some(dir.join("shm")),

@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 
+use backstay_node::process::Terminal;
 use backstay_node::process::layout::{self, ShimSpec, ShimState};
-use backstay_node::process::{KnownProcess, Terminal};
 use rustix::fs::{Mode, OFlags, Uid};
 use rustix::pty::OpenptFlags;
 
@@ -25,8 +25,7 @@ pub(crate) fn open(dir: &Path) -> io::Result<Terminal> {
     let spec: ShimSpec = layout::read(&dir.join("spec.json")).ok_or_else(missing)?;
     let root = File::open(format!("/proc/{}/root", state.pid))?;
     // Opened first, compared then: the number cannot change hands between the two.
-    let main = KnownProcess { boot_id: state.boot_id, pid: state.pid, start: state.pid_start };
-    main.open().ok_or_else(missing)?;
+    state.main().open().ok_or_else(missing)?;
     // Whoever may mount in the container may have made it anything: looked at first, opened then.
     let found = open_inside(&root, Path::new("dev/pts/ptmx"), OFlags::PATH)?;
     if rustix::fs::fstatfs(&found)?.f_type != DEVPTS {

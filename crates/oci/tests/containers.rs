@@ -82,7 +82,7 @@ async fn volumes_are_mounted() {
         source,
         target: target.into(),
         read_only,
-        propagation: Propagation::None,
+        ..Mount::default()
     };
     let both = vec![mount("/data", false, volume.clone()), mount("/etc/one", true, volume.join("f"))];
     let script = "exec 2>&1; cat /data/f /etc/one; echo more > /data/g; echo no > /etc/one";
@@ -92,6 +92,14 @@ async fn volumes_are_mounted() {
     let inside = vec![mount("/out/from-outside", false, volume.join("f"))];
     machine.check("cat /etc/from-outside", |it| it.mounts = inside, "text", 0).await;
     assert!(!std::path::Path::new("/etc/from-outside").exists());
+    // A part of a volume is found inside of it, wherever links lead.
+    std::os::unix::fs::symlink("f", volume.join("inner")).unwrap();
+    std::os::unix::fs::symlink("/etc", volume.join("outer")).unwrap();
+    let part = |path: &str| vec![Mount { sub_path: path.into(), ..mount("/part", false, volume.clone()) }];
+    machine.check("cat /part", |it| it.mounts = part("inner"), "text", 0).await;
+    let (text, code) = machine.run("ls /part", |it| it.mounts = part("outer/passwd")).await;
+    assert_eq!(code, 128, "{text}");
+    assert!(text.contains("it leads out of the volume"), "{text}");
     let shared = vec![Mount { propagation: Propagation::Bidirectional, ..mount("/data", false, volume) }];
     let (text, code) = machine.run("true", |it| it.mounts = shared).await;
     assert_eq!(code, 128, "{text}");

@@ -248,6 +248,21 @@ fn containers() {
     check_container(json!({"image": ""}), &["image: Required value"]);
     check_container(json!({"imagePullPolicy": "Soon"}), &["imagePullPolicy: Unsupported value: \"Soon\""]);
     check_container(json!({"restartPolicy": "Sometimes"}), &["restartPolicy: Unsupported value: \"Sometimes\""]);
+    let rule = json!({"action": "Restart", "exitCodes": {"operator": "In", "values": [1]}});
+    check_container(json!({"restartPolicy": "Never", "restartPolicyRules": [rule]}), &[]);
+    let alone = "restartPolicy: Required value: must specify restartPolicy when restart rules are used";
+    check_container(json!({"restartPolicyRules": [rule]}), &[alone]);
+    let rules = |rules: Value| json!({"restartPolicy": "Never", "restartPolicyRules": rules});
+    check_container(
+        rules(json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "Below"}}, {"action": "Restart"}])),
+        &[
+            "restartPolicyRules[0].action: Unsupported value: \"RestartAllContainers\": supported values: \"Restart\"",
+            "restartPolicyRules[0].exitCodes.operator: Unsupported value: \"Below\": supported values: \"In\", \"NotIn\"",
+            "restartPolicyRules[1].exitCodes: Required value: must be specified",
+        ],
+    );
+    let many = vec![rule; 21];
+    check_container(rules(many.into()), &["restartPolicyRules: Too many: 21: must have at most 20 items"]);
     let ports = |list: Value| json!({"ports": list});
     check_container(ports(json!([{}])), &["ports[0].containerPort: Required value"]);
     check_container(ports(json!([{"containerPort": 70000}])), &["ports[0].containerPort: Invalid value: 70000: must"]);

@@ -115,6 +115,40 @@ fn paths_of_the_host() {
     assert!(host.join("new").is_dir() && host.join("new-file").is_file());
 }
 
+/// Its own containers may lay links in a volume, and change them at any time.
+#[test]
+fn a_sub_path_stays_in_its_volume() {
+    let Some(world) = World::start("a_sub_path_stays_in_its_volume") else { return };
+    let volumes = json!([{ "name": "disk", "emptyDir": {} }]);
+    let mounts = |path: &str| json!([{ "name": "disk", "mountPath": "/part", "subPath": path }]);
+    let lay = "mkdir /disk/dir && ln -s dir /disk/inner && ln -s / /disk/root && ln -s ../../../../.. /disk/up";
+    for (name, path) in [("inner", "inner"), ("made", "made/here"), ("root", "root/etc"), ("up", "up")] {
+        let mut pod = pod(name, volumes.clone(), mounts(path), json!({ "runAsUser": 33 }));
+        pod["spec"]["initContainers"] = json!([{ "name": "lay", "image": IMAGE, "imagePullPolicy": "Never",
+            "command": ["sh", "-c", lay.replace("ln", "busybox ln")],
+            "volumeMounts": [{ "name": "disk", "mountPath": "/disk" }] }]);
+        world.apply(&pod);
+    }
+    for name in ["inner", "made"] {
+        world.ready(name);
+        world.exec(name, "touch /part/file && kill 1; true");
+    }
+    for name in ["root", "up"] {
+        let why =
+            "failed to prepare subPath for volumeMount \"disk\" of container \"main\": it leads out of the volume";
+        world.wait_event(name, why);
+    }
+    // What is held for them does not stay behind.
+    for name in ["inner", "made", "root", "up"] {
+        world.backstay(&["delete", "pod", name]).ok();
+    }
+    let held = || std::fs::read_to_string("/proc/self/mounts").unwrap();
+    wait_for("their mounts are gone", || {
+        let at = world.path("").display().to_string();
+        (!held().lines().any(|line| line.contains(&at) && line.contains("sub-paths"))).then_some(())
+    });
+}
+
 /// A file system of the test's own, whose mounts others see.
 struct SharedMount<'a>(&'a Path);
 

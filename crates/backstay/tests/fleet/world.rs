@@ -180,13 +180,18 @@ impl World {
         self.client(env!("CARGO_BIN_EXE_backstay"), arguments)
     }
 
-    /// Our own command line, and the newest kubectl if there is one.
-    pub fn programs(&self) -> Vec<String> {
+    /// The newest that there is.
+    pub fn kubectl(&self) -> Option<String> {
         let kubectl = clients::kubectls().pop().map(|kubectl| kubectl.program.display().to_string());
         if kubectl.is_none() {
             clients::say("SKIPPED: no kubectl is installed; run `cargo xtask clients`");
         }
-        kubectl.into_iter().chain([env!("CARGO_BIN_EXE_backstay").to_string()]).collect()
+        kubectl
+    }
+
+    /// Our own command line, and kubectl if there is one.
+    pub fn programs(&self) -> Vec<String> {
+        self.kubectl().into_iter().chain([env!("CARGO_BIN_EXE_backstay").to_string()]).collect()
     }
 
     pub fn wait_node(&self, node: u32, ready: &str) {

@@ -141,7 +141,7 @@ pub struct LinuxSandboxSecurityContext {
     #[prost(enumeration = "SupplementalGroupsPolicy", tag = "11")]
     pub supplemental_groups_policy: i32,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NamespaceOption {
     #[prost(enumeration = "NamespaceMode", tag = "1")]
     pub network: i32,
@@ -149,6 +149,8 @@ pub struct NamespaceOption {
     pub pid: i32,
     #[prost(enumeration = "NamespaceMode", tag = "3")]
     pub ipc: i32,
+    #[prost(string, tag = "4")]
+    pub target_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SeLinuxOption {
@@ -827,6 +829,7 @@ pub enum NamespaceMode {
     Pod = 0,
     Container = 1,
     Node = 2,
+    Target = 3,
 }
 impl NamespaceMode {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -838,6 +841,7 @@ impl NamespaceMode {
             Self::Pod => "POD",
             Self::Container => "CONTAINER",
             Self::Node => "NODE",
+            Self::Target => "TARGET",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -846,6 +850,7 @@ impl NamespaceMode {
             "POD" => Some(Self::Pod),
             "CONTAINER" => Some(Self::Container),
             "NODE" => Some(Self::Node),
+            "TARGET" => Some(Self::Target),
             _ => None,
         }
     }

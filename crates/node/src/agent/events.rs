@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::NodeConfig;
 use crate::client::{self, Api};
-use crate::lifecycle::{Pod, words};
+use crate::lifecycle::{Container, Pod, words};
 
 /// More than this waiting to be written: new ones are dropped. Events are hints, not records.
 const WAITING_MAX: usize = 256;
@@ -53,8 +53,12 @@ impl Recorder {
         reason: &'static str,
         message: impl Into<String>,
     ) {
-        let list =
-            if pod.init_containers.iter().any(|it| it.name == container) { "initContainers" } else { "containers" };
+        let is_in = |containers: &[Container]| containers.iter().any(|it| it.name == container);
+        let list = match (is_in(&pod.init_containers), is_in(&pod.ephemeral_containers)) {
+            (true, _) => "initContainers",
+            (_, true) => "ephemeralContainers",
+            _ => "containers",
+        };
         let field_path = if container.is_empty() { String::new() } else { format!("spec.{list}{{{container}}}") };
         let (namespace, name, uid) = (pod.namespace.clone(), pod.name.clone(), pod.uid.clone());
         let happening = Happening { namespace, pod: name, uid, field_path, kind, reason, message: message.into() };

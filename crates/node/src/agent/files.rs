@@ -6,9 +6,11 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::mount::MountFlags;
 
 use crate::pod_inputs::volumes::{File, Volume};
+use crate::process::layout::SUB_PATHS;
+use crate::runtime::sub_path::unpin;
 
 /// Brings a volume into being, or up to date. Returns where it lies.
 ///
@@ -37,12 +39,11 @@ pub(super) fn put(dir: &Path, volume: &Volume, fs_group: Option<u32>) -> Result<
     }
 }
 
-/// Unmounts what [`put`] has mounted below this directory, so that it can be removed.
+/// Unmounts what [`put`] has mounted below this directory, and the runtime beside it, so that they can be removed.
 pub(super) fn release(volumes: &Path) {
-    for entry in fs::read_dir(volumes).into_iter().flatten().flatten() {
-        // Fails for everything that is no mount.
-        let _ = rustix::mount::unmount(entry.path(), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
-    }
+    let entries = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let pinned = entries(volumes.with_file_name(SUB_PATHS)).flat_map(entries);
+    pinned.chain(entries(volumes.to_path_buf())).for_each(|path| unpin(&path));
 }
 
 /// Something is mounted here: it lies on another file system than the directory that holds it.

@@ -45,7 +45,7 @@ impl Worker {
     }
 
     pub(super) fn container_spec(&self, name: &str) -> Option<&Value> {
-        let fields = ["initContainers", "containers"].into_iter();
+        let fields = ["initContainers", "containers", "ephemeralContainers"].into_iter();
         let mut all = fields.flat_map(|field| meta::list_at(&self.object, &["spec", field]));
         all.find(|spec| meta::str_at(spec, &["name"]) == name)
     }
@@ -61,8 +61,11 @@ impl Worker {
         let object = &self.with_addresses();
         let own = env::resolve(object, spec, &self.context.facts, &self.inputs.objects)?;
         let mut mounts = volumes::mounts(spec, &own, &self.inputs.places)?;
-        for mount in &mounts {
-            make_sub_path(&mount.source)?;
+        for (mount, said) in mounts.iter().zip(meta::list_at(spec, &["volumeMounts"])) {
+            mount.make_sub_path().map_err(|why| {
+                let volume = meta::str_at(said, &["name"]);
+                format!("failed to prepare subPath for volumeMount {volume:?} of container {:?}: {why}", key.name)
+            })?;
         }
         let security = security::of_container(object, spec, image.as_ref().map(|image| &image.user))?;
         let mut termination_message = None;
@@ -88,6 +91,7 @@ impl Worker {
             mounts,
             limits: resources::limits(spec),
             security,
+            pid_of: self.target_of(key, spec)?,
             oom_score_adj: sandbox::oom_score_adj(object, spec, self.context.facts.memory_bytes),
             stdin: is("stdin"),
             stdin_once: is("stdinOnce"),
@@ -98,6 +102,17 @@ impl Worker {
             log: self.layout().log(key),
             backoff_seconds,
         })
+    }
+
+    /// The container whose processes this one is to look at.
+    fn target_of(&self, key: &ContainerKey, spec: &Value) -> Result<Option<ContainerKey>, String> {
+        let name = meta::str_at(spec, &["targetContainerName"]);
+        if name.is_empty() {
+            return Ok(None);
+        }
+        let latest = self.seen.latest(name).filter(|record| record.is_running());
+        let attempt = latest.ok_or_else(|| format!("unable to find target container {name:?}"))?.attempt;
+        Ok(Some(ContainerKey { name: name.to_string(), attempt, ..key.clone() }))
     }
 
     /// The pod with its addresses as they are, which its status may not say yet.
@@ -170,12 +185,4 @@ fn host_and_port(url: &str) -> Option<(String, String)> {
     let address: http::Uri = url.parse().ok()?;
     let port = address.port_u16().unwrap_or(443);
     Some((address.host()?.trim_matches(['[', ']']).to_string(), port.to_string()))
-}
-
-/// A `subPath` that is not there yet is made, as a directory.
-fn make_sub_path(source: &Path) -> Result<(), String> {
-    if source.exists() {
-        return Ok(());
-    }
-    fs::create_dir_all(source).map_err(|error| format!("cannot make {}: {error}", source.display()))
 }

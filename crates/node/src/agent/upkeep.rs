@@ -59,7 +59,9 @@ pub(super) struct VolumeLimit {
 
 impl Resident {
     pub(super) fn of(pod: &Value, runtime: &Arc<dyn Runtime>, image_ids: impl Iterator<Item = String>) -> Self {
-        let all = ["initContainers", "containers"].into_iter().flat_map(|field| meta::list_at(pod, &["spec", field]));
+        let all = ["initContainers", "containers", "ephemeralContainers"]
+            .into_iter()
+            .flat_map(|field| meta::list_at(pod, &["spec", field]));
         let names = all.into_iter().map(|container| meta::str_at(container, &["image"]).to_string());
         let containers = meta::list_at(pod, &["spec", "containers"]).iter();
         Self {

@@ -32,15 +32,22 @@ pub fn of(pod: &Pod, container: &Container, seen: &Observed, waiting: &[WaitingO
         "imageID": latest.map(|record| record.image_id.as_str()).unwrap_or_default(),
         "containerID": latest.map(|record| record.id.as_str()),
         "ready": is_ready(pod, container, seen),
-        "started": probe::is_started(container, seen),
+        "started": (!is_ephemeral(pod, container)).then(|| probe::is_started(container, seen)),
         "restartCount": latest.map_or(0, |record| record.attempt),
         "state": state,
         "lastState": last_exit.map_or(json!({}), |(record, exit)| terminated(record, exit)),
     })
 }
 
-/// Plain init containers are ready once they have done their work.
+fn is_ephemeral(pod: &Pod, container: &Container) -> bool {
+    pod.ephemeral_containers.iter().any(|it| it.name == container.name)
+}
+
+/// Plain init containers are ready once they have done their work; ephemeral ones never count.
 fn is_ready(pod: &Pod, container: &Container, seen: &Observed) -> bool {
+    if is_ephemeral(pod, container) {
+        return false;
+    }
     let plain_init = !container.sidecar && pod.init_containers.iter().any(|init| init.name == container.name);
     match seen.latest(&container.name).and_then(ContainerRecord::exit) {
         Some(exit) => plain_init && exit.exit_code == 0,

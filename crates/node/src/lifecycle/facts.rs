@@ -24,6 +24,8 @@ pub struct Pod {
     pub host_network: bool,
     pub init_containers: Vec<Container>,
     pub containers: Vec<Container>,
+    /// Brought in later, to look at the others: started once, whatever those do.
+    pub ephemeral_containers: Vec<Container>,
     /// `status` as the server holds it.
     pub status: Value,
 }
@@ -41,11 +43,23 @@ pub struct Container {
     pub image: String,
     /// An init container with `restartPolicy: Always`: starts in order, then runs beside the containers.
     pub sidecar: bool,
+    /// Its own `restartPolicy`; the pod's if it has none.
+    pub restart_policy: Option<RestartPolicy>,
+    /// `restartPolicyRules`: the first that matches an exit code comes before any policy.
+    pub restart_rules: Vec<RestartRule>,
     pub startup: Option<Probe>,
     pub readiness: Option<Probe>,
     pub liveness: Option<Probe>,
     pub post_start: Option<Handler>,
     pub pre_stop: Option<Handler>,
+}
+
+/// Says to restart a container after these exit codes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestartRule {
+    /// Or after all others.
+    pub is_negated: bool,
+    pub exit_codes: Vec<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -114,17 +128,25 @@ impl Pod {
             host_network: meta::value_at(spec, &["hostNetwork"]) == Some(&Value::Bool(true)),
             init_containers: meta::list_at(spec, &["initContainers"]).iter().map(Container::read).collect(),
             containers: meta::list_at(spec, &["containers"]).iter().map(Container::read).collect(),
+            ephemeral_containers: meta::list_at(spec, &["ephemeralContainers"]).iter().map(Container::read).collect(),
             status: object.get("status").cloned().unwrap_or(Value::Null),
         }
     }
 
-    /// Init containers in order, then containers.
+    /// Init containers in order, then containers, then those that were brought in.
     pub fn all_containers(&self) -> impl Iterator<Item = &Container> {
-        self.init_containers.iter().chain(&self.containers)
+        self.init_containers.iter().chain(&self.containers).chain(&self.ephemeral_containers)
     }
 
     pub fn container(&self, name: &str) -> Option<&Container> {
         self.all_containers().find(|container| container.name == name)
+    }
+
+    /// Whether a container is started again after it has exited so.
+    pub fn restarts(&self, container: &Container, exit_code: i32) -> bool {
+        let matches = |rule: &RestartRule| rule.exit_codes.contains(&exit_code.into()) != rule.is_negated;
+        container.restart_rules.iter().any(matches)
+            || container.restart_policy.unwrap_or(self.restart_policy).restarts_after(exit_code)
     }
 
     /// The phase that the server holds is final: somebody, perhaps we, said so, and nothing takes it back.
@@ -168,11 +190,23 @@ impl Container {
             name: meta::str_at(object, &["name"]).to_string(),
             image: meta::str_at(object, &["image"]).to_string(),
             sidecar: meta::str_at(object, &["restartPolicy"]) == "Always",
+            restart_policy: meta::value_at(object, &["restartPolicy"]).and_then(Value::as_str).map(RestartPolicy::read),
+            restart_rules: meta::list_at(object, &["restartPolicyRules"]).iter().map(RestartRule::read).collect(),
             startup: probe("startupProbe"),
             readiness: probe("readinessProbe"),
             liveness: probe("livenessProbe"),
             post_start: hook("postStart"),
             pre_stop: hook("preStop"),
+        }
+    }
+}
+
+impl RestartRule {
+    fn read(object: &Value) -> Self {
+        let codes = meta::list_at(object, &["exitCodes", "values"]).iter();
+        Self {
+            is_negated: meta::str_at(object, &["exitCodes", "operator"]) == "NotIn",
+            exit_codes: codes.filter_map(Value::as_i64).collect(),
         }
     }
 }

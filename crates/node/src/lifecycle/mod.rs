@@ -16,7 +16,7 @@ pub mod words;
 #[cfg(test)]
 mod tests;
 
-pub use facts::{Container, Handler, Pod, Probe, RestartPolicy};
+pub use facts::{Container, Handler, Pod, Probe, RestartPolicy, RestartRule};
 pub use observed::{ContainerRecord, ContainerState, NodeEnd, Observed, Sandbox, SetupError, StartError};
 pub(crate) use planner::decide;
 pub use planner::{Action, Plan, StopReason, WaitingOn, plan};

@@ -1,6 +1,6 @@
 //! The decision: which actions a pod needs now, in a stated order, and what it waits for.
 //!
-//! Order: stops before starts; init containers in order, sidecars before the containers that follow them; containers
+//! Order: stops before starts; ephemeral containers, then init containers in order, sidecars before the containers that follow them; containers
 //! in the order of the spec; probes last.
 
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::facts::{Container, Pod, RestartPolicy};
+use super::facts::{Container, Pod};
 use super::observed::{ContainerRecord, Observed};
 use super::probe::{self, ProbeKind};
 use super::restart;
@@ -176,6 +176,10 @@ impl<'a> Planner<'a> {
             return self.finish();
         }
         self.restart_unhealthy();
+        // First, so that what goes wrong with the others can be looked at.
+        for container in pod.ephemeral_containers.iter().filter(|it| self.seen.latest(&it.name).is_none()) {
+            self.start_first(container);
+        }
         match self.init_containers() {
             Step::Pending => {}
             Step::Failed => return self.finish(),
@@ -200,7 +204,7 @@ impl<'a> Planner<'a> {
     /// Has exited and will not be started again.
     fn is_done(&self, container: &Container) -> bool {
         let exit = self.seen.latest(&container.name).and_then(ContainerRecord::exit);
-        exit.is_some_and(|exit| !self.pod.restart_policy.restarts_after(exit.exit_code))
+        exit.is_some_and(|exit| !self.pod.restarts(container, exit.exit_code))
     }
 
     fn restart_unhealthy(&mut self) {
@@ -241,7 +245,7 @@ impl<'a> Planner<'a> {
         match record.exit() {
             None => Step::Pending,
             Some(exit) if exit.exit_code == 0 => Step::Done,
-            Some(_) if self.pod.restart_policy == RestartPolicy::Never => Step::Failed,
+            Some(exit) if !self.pod.restarts(container, exit.exit_code) => Step::Failed,
             Some(_) => self.start_again(container),
         }
     }

@@ -32,6 +32,9 @@ pub fn report(pod: &Pod, seen: &Observed, waiting: &[WaitingOn], end: End, now: 
     if !pod.init_containers.is_empty() {
         status.insert("initContainerStatuses".into(), statuses(&pod.init_containers).into());
     }
+    if !pod.ephemeral_containers.is_empty() {
+        status.insert("ephemeralContainerStatuses".into(), statuses(&pod.ephemeral_containers).into());
+    }
     status.entry("startTime").or_insert_with(|| words::time(now).into());
     if let Some(generation) = pod.generation {
         status.insert("observedGeneration".into(), generation.into());
@@ -78,7 +81,7 @@ fn addresses(status: &mut Map<String, Value>, seen: &Observed) {
 
 /// A container that was never made has no `containerID`.
 fn drop_nulls(status: &mut Map<String, Value>) {
-    for field in ["containerStatuses", "initContainerStatuses"] {
+    for field in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
         for container in status.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten() {
             if let Some(container) = container.as_object_mut() {
                 container.retain(|_, value| !value.is_null());

@@ -34,7 +34,7 @@ fn check(spec: Value, steps: &str, expected: Expect) {
 
 impl World {
     fn new(mut spec: Value) -> Self {
-        for field in ["containers", "initContainers"] {
+        for field in ["containers", "initContainers", "ephemeralContainers"] {
             for container in spec.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten() {
                 container["image"] = "app:v1".into();
             }
@@ -82,6 +82,9 @@ impl World {
             }
             [time] if time.starts_with('-') => {
                 self.now -= Duration::from_secs(time.trim_matches(['-', 's']).parse().unwrap());
+            }
+            ["debug", name] => {
+                self.object["spec"]["ephemeralContainers"] = json!([{ "name": name, "image": "app:v1" }])
             }
             _ => panic!("unknown step {step}"),
         }
@@ -174,7 +177,7 @@ fn summary(plan: &Plan, now: Timestamp) -> String {
             words.push(format!("!{} {}", meta::str_at(condition, &["type"]), meta::str_at(condition, &["reason"])));
         }
     }
-    for field in ["initContainerStatuses", "containerStatuses"] {
+    for field in ["initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"] {
         words.extend(meta::list_at(status, &[field]).iter().map(container));
     }
     if let Some(at) = plan.recheck_at {
@@ -383,6 +386,165 @@ fn never_ends_as_its_exit_code_says() {
               delete object
               Failed; !Ready PodFailed; !ContainersReady PodFailed; main: terminated Error 2
         "#]],
+    );
+}
+
+/// A container's own word comes before the pod's, and its rules before both.
+#[test]
+fn containers_have_restart_policies_of_their_own() {
+    let spec = |policy: &str, container: Value| {
+        let mut container = container;
+        container["name"] = "own".into();
+        json!({ "restartPolicy": policy, "containers": [container] })
+    };
+    let rules = |operator: &str| {
+        json!({ "restartPolicy": "Never", "restartPolicyRules": [
+            { "action": "Restart", "exitCodes": { "operator": operator, "values": [42, 43] } }] })
+    };
+    check(
+        spec("Never", json!({ "restartPolicy": "OnFailure" })),
+        "start; exit own 1; exit own 0",
+        expect![[r#"
+        start
+          prepare
+          start own #0
+          Running; own: running, started, ready
+        exit own 1
+          start own #1
+          Running; own: running, last terminated Error 1, started, ready, restarts 1
+        exit own 0
+          Succeeded; !Ready PodCompleted; !ContainersReady PodCompleted; own: terminated Completed 0, last terminated Error 1, restarts 1
+    "#]],
+    );
+    check(
+        spec("Always", json!({ "restartPolicy": "Never" })),
+        "start; exit own 1",
+        expect![[r#"
+        start
+          prepare
+          start own #0
+          Running; own: running, started, ready
+        exit own 1
+          Failed; !Ready PodFailed; !ContainersReady PodFailed; own: terminated Error 1
+    "#]],
+    );
+    check(
+        spec("Always", rules("In")),
+        "start; exit own 43; exit own 1",
+        expect![[r#"
+        start
+          prepare
+          start own #0
+          Running; own: running, started, ready
+        exit own 43
+          start own #1
+          Running; own: running, last terminated Error 43, started, ready, restarts 1
+        exit own 1
+          Failed; !Ready PodFailed; !ContainersReady PodFailed; own: terminated Error 1, last terminated Error 43, restarts 1
+    "#]],
+    );
+    check(
+        spec("Always", rules("NotIn")),
+        "start; exit own 1; exit own 42",
+        expect![[r#"
+        start
+          prepare
+          start own #0
+          Running; own: running, started, ready
+        exit own 1
+          start own #1
+          Running; own: running, last terminated Error 1, started, ready, restarts 1
+        exit own 42
+          Failed; !Ready PodFailed; !ContainersReady PodFailed; own: terminated Error 42, last terminated Error 1, restarts 1
+    "#]],
+    );
+    let mut init = pod("Always");
+    init["initContainers"] = json!([{ "name": "init", "restartPolicy": "Never", "restartPolicyRules": [
+        { "action": "Restart", "exitCodes": { "operator": "In", "values": [7] } }] }]);
+    check(
+        init,
+        "start; exit init 7; exit init 1",
+        expect![[r#"
+        start
+          prepare
+          start init #0
+          Pending; !Initialized ContainersNotInitialized; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; init: running, started; main: waiting PodInitializing
+        exit init 7
+          start init #1
+          Pending; !Initialized ContainersNotInitialized; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; init: running, last terminated Error 7, started, restarts 1; main: waiting PodInitializing
+        exit init 1
+          Failed; !Initialized ContainersNotInitialized; !Ready PodFailed; !ContainersReady PodFailed; init: terminated Error 1, last terminated Error 7, restarts 1; main: waiting PodInitializing
+    "#]],
+    );
+}
+
+/// `kubectl debug`.
+#[test]
+fn ephemeral_containers_are_started_once() {
+    check(
+        pod("Always"),
+        "start; debug d; exit d 1; exit main 1; delete 5; exit main 0",
+        expect![[r#"
+        start
+          prepare
+          start main #0
+          Running; main: running, started, ready
+        debug d
+          start d #0
+          Running; main: running, started, ready; d: running
+        exit d 1
+          Running; main: running, started, ready; d: terminated Error 1
+        exit main 1
+          start main #1
+          Running; main: running, last terminated Error 1, started, ready, restarts 1; d: terminated Error 1
+        delete 5
+          stop main within 5 (Deleted)
+          Running; main: running, last terminated Error 1, started, ready, restarts 1; d: terminated Error 1
+        exit main 0
+          remove
+          delete object
+          Succeeded; !Ready PodCompleted; !ContainersReady PodCompleted; main: terminated Completed 0, last terminated Error 1, restarts 1; d: terminated Error 1
+    "#]],
+    );
+    // Also where nothing else gets on.
+    check(
+        pod("Always"),
+        "error main ErrImagePull; debug d; delete 5; exit d 0",
+        expect![[r#"
+        error main ErrImagePull
+          prepare
+          Pending; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; main: waiting ErrImagePull (why); recheck in 2s
+        debug d
+          start d #0
+          Pending; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; main: waiting ErrImagePull (why); d: running; recheck in 2s
+        delete 5
+          stop d within 5 (Deleted)
+          Pending; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; main: waiting ErrImagePull (why); d: running
+        exit d 0
+          remove
+          delete object
+          Failed; !Ready PodFailed; !ContainersReady PodFailed; main: waiting ErrImagePull (why); d: terminated Completed 0
+    "#]],
+    );
+    let mut stuck = pod("Never");
+    stuck["initContainers"] = json!([{ "name": "init" }]);
+    check(
+        stuck,
+        "start; debug d; exit init 1; exit d 0",
+        expect![[r#"
+        start
+          prepare
+          start init #0
+          Pending; !Initialized ContainersNotInitialized; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; init: running, started; main: waiting PodInitializing
+        debug d
+          start d #0
+          Pending; !Initialized ContainersNotInitialized; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; init: running, started; main: waiting PodInitializing; d: running
+        exit init 1
+          stop d within 30 (PodFinished)
+          Pending; !Initialized ContainersNotInitialized; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; init: terminated Error 1; main: waiting PodInitializing; d: running
+        exit d 0
+          Failed; !Initialized ContainersNotInitialized; !Ready PodFailed; !ContainersReady PodFailed; init: terminated Error 1; main: waiting PodInitializing; d: terminated Completed 0
+    "#]],
     );
 }
 

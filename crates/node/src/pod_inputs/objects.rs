@@ -38,7 +38,7 @@ impl Objects {
 /// Everything that a pod refers to, in environment and volumes.
 pub fn references(pod: &Value) -> BTreeSet<Reference> {
     let mut found = BTreeSet::new();
-    for field in ["initContainers", "containers"] {
+    for field in ["initContainers", "containers", "ephemeralContainers"] {
         for container in meta::list_at(pod, &["spec", field]) {
             for source in meta::list_at(container, &["envFrom"]) {
                 named(&mut found, source, "configMapRef", "secretRef", "name");

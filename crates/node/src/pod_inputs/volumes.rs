@@ -187,7 +187,8 @@ pub fn mounts(
             return Err(format!("subPath {below:?} leads out of volume {name:?}"));
         }
         Ok(Mount {
-            source: if below.is_empty() { place.clone() } else { place.join(below) },
+            source: place.clone(),
+            sub_path: below.into(),
             target: Path::new("/").join(meta::str_at(mount, &["mountPath"])),
             read_only: *written_by_us || meta::value_at(mount, &["readOnly"]) == Some(&Value::Bool(true)),
             propagation: match meta::str_at(mount, &["mountPropagation"]) {
@@ -268,9 +269,9 @@ mod tests {
             let mut mount = json!({ "name": "v", "mountPath": "/data" });
             mount.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
             let container = json!({ "volumeMounts": [mount] });
-            mounts(&container, &env, &places).map(|mounts| mounts[0].source.display().to_string())
+            mounts(&container, &env, &places).map(|it| it[0].source.join(&it[0].sub_path).display().to_string())
         };
-        assert_eq!(mount(json!({})).unwrap(), "/vol");
+        assert_eq!(mount(json!({})).unwrap(), "/vol/");
         assert_eq!(mount(json!({ "subPath": "a/b" })).unwrap(), "/vol/a/b");
         assert_eq!(mount(json!({ "subPathExpr": "$(POD)" })).unwrap(), "/vol/p1");
         assert!(mount(json!({ "subPath": "../x" })).is_err());

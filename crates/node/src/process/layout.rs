@@ -23,6 +23,7 @@ use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::KnownProcess;
 use crate::runtime::{ContainerKey, Mount};
 
 /// The directory of all pods.
@@ -90,6 +91,16 @@ pub struct ShimState {
     pub pid_start: u64,
     pub started_at: Timestamp,
 }
+
+impl ShimState {
+    /// The container's own process.
+    pub fn main(&self) -> KnownProcess {
+        KnownProcess { boot_id: self.boot_id.clone(), pid: self.pid, start: self.pid_start }
+    }
+}
+
+/// In a pod's directory: parts of its volumes, mounted for a runtime, by container.
+pub const SUB_PATHS: &str = "sub-paths";
 
 impl Layout {
     pub fn pod(&self, uid: &str) -> PathBuf {

@@ -18,7 +18,7 @@ use tokio::net::unix::pipe;
 use tokio::process::Command;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::alive;
+use super::alive::{self, KnownProcess};
 use super::cgroup::{self, Cgroups, Made};
 use super::layout::{self, CgroupSeat, Layout, ShimSpec, ShimState};
 use super::remove::{remove_dir, remove_file};
@@ -195,6 +195,12 @@ impl ProcessRuntime {
             return None;
         }
         alive::open(state.shim_pid, state.shim_start)
+    }
+
+    /// The container's own process; `None`: it does not run.
+    pub fn main_process(&self, key: &ContainerKey) -> Option<KnownProcess> {
+        let state = layout::read::<ShimState>(&self.layout.attempt(key).join("state.json"))?;
+        Some(state.main()).filter(|main| main.open().is_some())
     }
 
     async fn spawn(&self, dir: &Path) -> io::Result<()> {

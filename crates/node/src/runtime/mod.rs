@@ -7,6 +7,8 @@ mod handlers;
 mod images;
 mod masks;
 mod request;
+pub mod sub_path;
+mod termination;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,6 +28,7 @@ pub use request::{
     Capabilities, Dns, HostPort, Limits, Mount, Namespace, Namespaces, PodIdentity, PodLimits, Profile, Propagation,
     Qos, SandboxRequest, SecurityContext, SelinuxOptions, StartRequest,
 };
+pub use termination::termination_message;
 
 /// One attempt at running a container.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

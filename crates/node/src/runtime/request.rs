@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::ContainerKey;
+
 /// A pod as a runtime sees it: enough to know it again after a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodIdentity {
@@ -105,6 +107,8 @@ pub struct StartRequest {
     pub mounts: Vec<Mount>,
     pub limits: Limits,
     pub security: SecurityContext,
+    /// Sees the processes of this container of the pod, as if it were one of them.
+    pub pid_of: Option<ContainerKey>,
     /// Lowering it below the agent's own needs a privilege that the agent may lack; then its own is used.
     pub oom_score_adj: i32,
     pub stdin: bool,
@@ -127,6 +131,9 @@ pub struct StartRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     pub source: PathBuf,
+    /// What is seen of `source`: all of it if empty, else what lies there ([`Mount::open`]).
+    #[serde(default)]
+    pub sub_path: PathBuf,
     pub target: PathBuf,
     pub read_only: bool,
     #[serde(default)]

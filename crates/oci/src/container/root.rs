@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
+use backstay_node::runtime::sub_path::is_directory;
 use backstay_node::runtime::{Mount, Propagation, READ_ONLY_PATHS, masked_paths};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -17,6 +18,9 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 use super::{VOLUMES, Words, failed, unshare};
 use crate::store::{make_directories, open_inside};
 
+/// A copy of what is mounted at a place, and further below.
+const TREE: OpenTreeFlags =
+    OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC).union(OpenTreeFlags::AT_RECURSIVE);
 const DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 const LINKS: [(&str, &str); 5] = [
@@ -62,7 +66,8 @@ pub(super) fn enter(words: &Words, terminals: Option<&OwnedFd>) -> Result<(), St
     }
     volumes(words, &root)?;
     for (mount, tree) in words.mounts.iter().zip(sources) {
-        let target = target(&root, &mount.target, mount.source.is_dir())?;
+        let is_directory = is_directory(&tree).map_err(failed("look at", &mount.source))?;
+        let target = target(&root, &mount.target, is_directory)?;
         attach(&tree, &target).map_err(failed("mount", &mount.target))?;
     }
     make_directories(&root, &words.working_dir).map_err(failed("make the working directory", &words.working_dir))?;
@@ -79,8 +84,7 @@ pub(super) fn enter(words: &Words, terminals: Option<&OwnedFd>) -> Result<(), St
 
 /// A copy of what is mounted at a path, to be attached elsewhere.
 fn tree(path: &Path) -> Result<OwnedFd, String> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-    rustix::mount::open_tree(CWD, path, flags).map_err(failed("open", path))
+    rustix::mount::open_tree(CWD, path, TREE).map_err(failed("open", path))
 }
 
 fn source(mount: &Mount) -> Result<OwnedFd, String> {
@@ -88,7 +92,9 @@ fn source(mount: &Mount) -> Result<OwnedFd, String> {
         let path = mount.source.display();
         return Err(format!("path {path:?} is mounted on a mount that is not shared: mountPropagation Bidirectional"));
     }
-    tree(&mount.source)
+    let path = mount.source.join(&mount.sub_path);
+    let part = mount.open().map_err(failed("open", &path))?;
+    rustix::mount::open_tree(&part, "", TREE | OpenTreeFlags::AT_EMPTY_PATH).map_err(failed("open", &mount.source))
 }
 
 /// Whether the mount that a path lies on passes mounts on.

@@ -46,7 +46,7 @@ pub fn session(io: BoxDuplex, protocol: &str, wanted: Wanted) -> Session {
 /// # Errors
 /// The connection breaks before the streams are open.
 pub async fn spdy_session(io: BoxDuplex, wanted: Wanted) -> std::io::Result<Session> {
-    let (connection, _incoming) = spdy::client(io);
+    let (connection, _incoming) = spdy::silent_client(io);
     let open = async |asked: bool, kind: &str| match asked {
         true => connection.open(vec![("streamtype".into(), kind.into())]).await.map(Some),
         false => Ok(None),

@@ -57,6 +57,15 @@ enum Outgoing {
 struct Shared {
     streams: Mutex<BTreeMap<StreamId, Open>>,
     next_id: Mutex<StreamId>,
+    tells_windows: bool,
+}
+
+/// What an end says by itself, beside what its streams send.
+#[derive(Clone, Copy)]
+struct Manners {
+    first_id: StreamId,
+    tells_windows: bool,
+    pings: bool,
 }
 
 /// A stream on which the peer may still send.
@@ -96,24 +105,32 @@ pub struct Transmitter {
 
 /// The server's side of a connection that has been upgraded.
 pub fn server(io: BoxDuplex) -> (Connection, Incoming) {
-    start(io, 2)
+    start(io, Manners { first_id: 2, tells_windows: true, pings: true })
 }
 
-/// The client's side.
+/// The client's side. No server of Kubernetes counts what it may send.
 pub fn client(io: BoxDuplex) -> (Connection, Incoming) {
-    start(io, 1)
+    start(io, Manners { first_id: 1, tells_windows: false, pings: true })
 }
 
-fn start(io: BoxDuplex, first_id: StreamId) -> (Connection, Incoming) {
+/// A client that says nothing but what its streams send, for servers that close as soon as they have said all: whatever
+/// reaches such a server after that makes its machine forget what we have not read yet.
+pub fn silent_client(io: BoxDuplex) -> (Connection, Incoming) {
+    start(io, Manners { first_id: 1, tells_windows: false, pings: false })
+}
+
+fn start(io: BoxDuplex, manners: Manners) -> (Connection, Incoming) {
     let (reader, writer) = tokio::io::split(io);
     let (outgoing, queue) = mpsc::channel(OUTGOING_MAX);
     let (opened, streams) = mpsc::channel(PIECES_MAX);
     let (close, closed) = watch::channel(false);
-    let shared = Arc::new(Shared { streams: Mutex::default(), next_id: Mutex::new(first_id) });
+    let Manners { first_id, tells_windows, pings } = manners;
+    let shared = Arc::new(Shared { streams: Mutex::default(), next_id: Mutex::new(first_id), tells_windows });
     let connection = Connection { outgoing, shared: shared.clone(), closed };
     let link = Link { outgoing: connection.outgoing.downgrade(), shared, closed: connection.closed.clone() };
     tokio::spawn(async move {
-        let (mut writing, reading) = (tokio::spawn(write(writer, queue, first_id)), read(reader, opened, link));
+        let (mut writing, reading) =
+            (tokio::spawn(write(writer, queue, pings.then_some(first_id))), read(reader, opened, link));
         tokio::pin!(reading);
         let over = tokio::select! {
             result = &mut reading => {
@@ -194,7 +211,7 @@ impl Receiver {
     pub async fn next(&mut self) -> Option<Bytes> {
         let piece = self.pieces.recv().await?;
         self.taken = self.taken.saturating_add(u32::try_from(piece.len()).unwrap_or(u32::MAX));
-        if self.taken >= WINDOW_STEP_BYTES {
+        if self.connection.shared.tells_windows && self.taken >= WINDOW_STEP_BYTES {
             let grown = std::mem::take(&mut self.taken);
             // For this stream, and for the connection as a whole. Peers that count are rare, and never so far ahead that
             // one of these may not wait for the next.
@@ -370,13 +387,14 @@ async fn accept(link: &Link, opened: &mpsc::Sender<Stream>, id: StreamId, header
     let _ = opened.send(stream).await;
 }
 
-async fn write(mut writer: WriteHalf<BoxDuplex>, mut queue: mpsc::Receiver<Outgoing>, ping: u32) {
+async fn write(mut writer: WriteHalf<BoxDuplex>, mut queue: mpsc::Receiver<Outgoing>, ping: Option<u32>) {
     let mut packer = Packer::default();
     loop {
-        let next = match tokio::time::timeout(PING, queue.recv()).await {
-            Ok(Some(next)) => next,
-            Ok(None) => break,
-            Err(_silence) => Outgoing::Frame(Frame::Ping { id: ping }),
+        let next = match (tokio::time::timeout(PING, queue.recv()).await, ping) {
+            (Ok(Some(next)), _) => next,
+            (Ok(None), _) => break,
+            (Err(_silence), Some(id)) => Outgoing::Frame(Frame::Ping { id }),
+            (Err(_silence), None) => continue,
         };
         let last = matches!(next, Outgoing::Close { .. });
         if writer.write_all(&encode(&mut packer, next)).await.is_err() || writer.flush().await.is_err() {
@@ -484,6 +502,31 @@ mod tests {
         let mut receiver = ours.receiver;
         theirs.transmitter.send("c".into()).await.unwrap();
         assert_eq!(receiver.next().await.unwrap(), "c");
+    }
+
+    /// What such a client writes while its peer sends and then is silent for a minute.
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_client_says_nothing_by_itself() {
+        let (here, there) = tokio::io::duplex(1 << 20);
+        let (client, _none) = silent_client(Box::new(here));
+        let mut stream = client.open(Vec::new()).await.unwrap();
+        let (mut from_client, mut to_client) = tokio::io::split(there);
+        let (mut seen, mut head) = (BytesMut::new(), Vec::new());
+        while head.is_empty() {
+            from_client.read_buf(&mut seen).await.unwrap();
+            head.extend(Frame::decode(&mut seen).unwrap());
+        }
+        assert!(matches!(head[0], Frame::SynStream { id: 1, .. }), "{head:?}");
+        let sent: usize = 10 * WINDOW_STEP_BYTES as usize;
+        let data = Frame::Data { id: 1, fin: true, bytes: vec![b'a'; sent].into() };
+        to_client.write_all(&data.encode()).await.unwrap();
+        let mut got = 0;
+        while let Some(piece) = stream.receiver.next().await {
+            got += piece.len();
+        }
+        assert_eq!(got, sent);
+        let silence = tokio::time::timeout(12 * PING, from_client.read_buf(&mut seen)).await;
+        assert!(silence.is_err(), "it said {seen:?}");
     }
 
     #[tokio::test]

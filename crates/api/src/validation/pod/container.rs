@@ -8,7 +8,7 @@ use super::spec::Context;
 use super::{environment, lifecycle, mounts, one_of, required_one_of, required_text, resources, security};
 use crate::meta;
 use crate::validation::field::{
-    Causes, Path, duplicate, forbidden, invalid, invalids, not_found, not_supported, required,
+    Causes, Path, duplicate, forbidden, invalid, invalids, not_found, not_supported, required, too_many,
 };
 use crate::validation::names;
 
@@ -29,10 +29,7 @@ pub(super) fn containers(context: &Context<'_>, path: &Path) -> Causes {
             causes.push(duplicate(&path.child("name"), name));
         }
         causes.extend(lifecycle_and_probes(context, container, &path));
-        if meta::value_at(container, &["restartPolicy"]).is_some() {
-            let supported = ["Always", "OnFailure", "Never"];
-            causes.extend(one_of(container, "restartPolicy", &supported, &path));
-        }
+        causes.extend(restarts(container, &path));
     }
     causes.extend(host_port_conflicts(containers, path));
     causes
@@ -45,7 +42,7 @@ pub(super) fn init_containers(context: &Context<'_>, path: &Path) -> Causes {
         let list = path;
         let path = path.index(position);
         causes.extend(any_container(context, container, &path));
-        causes.extend(one_of(container, "restartPolicy", &["Always", "OnFailure", "Never"], &path));
+        causes.extend(restarts(container, &path));
         let name = meta::str_at(container, &["name"]);
         if !name.is_empty() && !seen.insert(name) {
             causes.push(duplicate(&path.child("name"), name));
@@ -59,6 +56,39 @@ pub(super) fn init_containers(context: &Context<'_>, path: &Path) -> Causes {
                 let what = "may not be set for init containers without restartPolicy=Always";
                 causes.push(forbidden(&path.child(field), what));
             }
+        }
+    }
+    causes
+}
+
+/// When a container is started again, other than the pod says.
+fn restarts(container: &Value, path: &Path) -> Causes {
+    /// As in Kubernetes.
+    const RULES_MAX: usize = 20;
+    const EXIT_CODES_MAX: usize = 255;
+    let rules = meta::list_at(container, &["restartPolicyRules"]);
+    if meta::value_at(container, &["restartPolicy"]).is_none() {
+        let what = "must specify restartPolicy when restart rules are used";
+        return if rules.is_empty() { Vec::new() } else { vec![required(&path.child("restartPolicy"), what)] };
+    }
+    let mut causes: Causes =
+        one_of(container, "restartPolicy", &["Always", "OnFailure", "Never"], path).into_iter().collect();
+    let path = path.child("restartPolicyRules");
+    if rules.len() > RULES_MAX {
+        causes.push(too_many(&path, rules.len(), RULES_MAX));
+    }
+    for (position, rule) in rules.iter().enumerate() {
+        let path = path.index(position);
+        causes.extend(required_one_of(rule, "action", &["Restart"], &path));
+        let Some(codes) = meta::value_at(rule, &["exitCodes"]) else {
+            causes.push(required(&path.child("exitCodes"), "must be specified"));
+            continue;
+        };
+        let path = path.child("exitCodes");
+        causes.extend(required_one_of(codes, "operator", &["In", "NotIn"], &path));
+        let count = meta::list_at(codes, &["values"]).len();
+        if count > EXIT_CODES_MAX {
+            causes.push(too_many(&path.child("values"), count, EXIT_CODES_MAX));
         }
     }
     causes

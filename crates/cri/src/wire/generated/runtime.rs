@@ -156,7 +156,7 @@ pub struct LinuxSandboxSecurityContext {
     #[prost(enumeration = "SupplementalGroupsPolicy", tag = "11")]
     pub supplemental_groups_policy: i32,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct NamespaceOption {
     #[prost(enumeration = "NamespaceMode", tag = "1")]
@@ -165,6 +165,8 @@ pub struct NamespaceOption {
     pub pid: i32,
     #[prost(enumeration = "NamespaceMode", tag = "3")]
     pub ipc: i32,
+    #[prost(string, tag = "4")]
+    pub target_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
@@ -903,6 +905,7 @@ pub enum NamespaceMode {
     Pod = 0,
     Container = 1,
     Node = 2,
+    Target = 3,
 }
 impl NamespaceMode {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -914,6 +917,7 @@ impl NamespaceMode {
             Self::Pod => "POD",
             Self::Container => "CONTAINER",
             Self::Node => "NODE",
+            Self::Target => "TARGET",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -922,6 +926,7 @@ impl NamespaceMode {
             "POD" => Some(Self::Pod),
             "CONTAINER" => Some(Self::Container),
             "NODE" => Some(Self::Node),
+            "TARGET" => Some(Self::Target),
             _ => None,
         }
     }

@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount_bind_recursive, mount_change, mount_remount};
 use rustix::thread::UnshareFlags;
 
 use crate::runtime::Mount;
+use crate::runtime::sub_path::is_directory;
 
 /// The list of mount points that were made on the host, one per line, beside the spec.
 pub(crate) const CREATED: &str = "mountpoints";
@@ -30,9 +30,9 @@ pub(super) fn enter(mounts: &[Mount]) -> Result<Vec<PathBuf>, String> {
     sorted.sort_by_key(|mount| mount.target.components().count());
     // All sources are opened before the first mount may hide one of them.
     let opened: Result<Vec<_>, String> = sorted.iter().map(|mount| open(mount)).collect();
-    for (index, (mount, source)) in sorted.iter().zip(opened?).enumerate() {
+    for (index, (mount, source)) in sorted.iter().zip(&opened?).enumerate() {
         let covered = sorted[..index].iter().any(|earlier| mount.target.starts_with(&earlier.target));
-        let made = make_target(mount).map_err(|error| explain("make the mount point", &mount.target, error))?;
+        let made = make_target(mount, source).map_err(|error| explain("make the mount point", &mount.target, error))?;
         if !covered {
             created.extend(made);
         }
@@ -47,18 +47,17 @@ pub(super) fn enter(mounts: &[Mount]) -> Result<Vec<PathBuf>, String> {
     Ok(created)
 }
 
-fn open(mount: &Mount) -> Result<std::os::fd::OwnedFd, String> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    rustix::fs::open(&mount.source, flags, Mode::empty()).map_err(|error| explain("open", &mount.source, error.into()))
+fn open(mount: &Mount) -> Result<OwnedFd, String> {
+    mount.open().map_err(|error| explain("open", &mount.source.join(&mount.sub_path), error))
 }
 
 /// Makes the mount point if there is none, a file for a file. Returns what was made, outermost first.
-fn make_target(mount: &Mount) -> io::Result<Vec<PathBuf>> {
+fn make_target(mount: &Mount, source: &OwnedFd) -> io::Result<Vec<PathBuf>> {
     let mut made = Vec::new();
     if mount.target.exists() {
         return Ok(made);
     }
-    let is_file = !mount.source.is_dir();
+    let is_file = !is_directory(source)?;
     let missing: Vec<&Path> = mount.target.ancestors().take_while(|path| !path.exists()).collect();
     for path in missing.iter().rev() {
         if is_file && *path == mount.target {

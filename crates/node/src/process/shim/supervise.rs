@@ -1,6 +1,6 @@
 //! Starts the container, writes its log, waits for its end, and leaves word of it.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -21,6 +21,7 @@ use crate::process::cgroup;
 use crate::process::layout::{self, CgroupSeat, ShimSpec, ShimState};
 use crate::process::streams::Terminal;
 use crate::process::{alive, shim::mounts::CREATED};
+use crate::runtime::termination_message;
 
 /// How often orphans of the container that have become our children are reaped.
 const REAP: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
@@ -28,8 +29,6 @@ const REAP: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
 const SILENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
 /// Exit code of a container whose command could not be started, as in runc.
 const START_FAILED: i32 = 128;
-/// As much of a termination message as the kubelet takes.
-const TERMINATION_MESSAGE_BYTES: u64 = 4096;
 /// What is set aside on the disk for each word of the container's fate.
 const WORD_BYTES: u64 = 8 * 1024;
 /// As much as a pipe of Linux holds.
@@ -232,7 +231,7 @@ fn supervise(mut container: Container, spec: &ShimSpec, log: &mut Log) -> Result
     attached.end();
     let killed_for_memory = spec.cgroups.iter().any(|seat| cgroup::oom_kills(&seat.dir) > 0);
     let mut exit = exit(status, killed_for_memory, container.started_at, finished_at);
-    exit.message = spec.termination_message.as_deref().map(last_message).unwrap_or_default();
+    exit.message = spec.termination_message.as_deref().map(termination_message).unwrap_or_default();
     if exit.message.is_empty() && spec.message_from_log && exit.exit_code != 0 {
         exit.message = log.last_words();
     }
@@ -247,13 +246,6 @@ fn exit(status: ExitStatus, killed_for_memory: bool, started_at: Timestamp, fini
         _ => "Error",
     };
     Exit { started_at, finished_at, exit_code, reason: reason.into(), message: String::new() }
-}
-
-/// What the container has left in its termination message file.
-fn last_message(file: &Path) -> String {
-    let mut bytes = Vec::new();
-    let read = std::fs::File::open(file).and_then(|file| file.take(TERMINATION_MESSAGE_BYTES).read_to_end(&mut bytes));
-    read.map(|_| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
 /// The agent waits for our standard output to close: the container runs, or there is word of why not.
