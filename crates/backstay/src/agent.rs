@@ -112,6 +112,7 @@ pub async fn run(args: AgentArgs) -> Result<ExitCode> {
         tokio::pin!(running);
         let renewed = tokio::select! {
             () = &mut running => None,
+            () = crate::serve::let_go() => None,
             () = tunnel::run(servers.clone(), &credentials.node, streams.clone(), entropy.clone()) => None,
             () = follow(&credentials, &servers, &data_dir, &entropy) => None,
             renewed = renewed(&credentials, &servers, &data_dir, &clock, &entropy) => Some(renewed),

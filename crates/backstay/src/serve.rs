@@ -41,7 +41,7 @@ async fn until_told(plane: ControlPlane) -> Result<ExitCode> {
 }
 
 /// Runs for ever: what a time of work has touched is not held through a time of rest.
-async fn let_go() {
+pub async fn let_go() {
     let mut times = tokio::time::interval_at(tokio::time::Instant::now() + LET_GO_AFTER, LET_GO_EVERY);
     loop {
         times.tick().await;

@@ -10,6 +10,70 @@ use crate::files::{Document, FileArgs};
 use crate::server::Call;
 use crate::session::Session;
 
+/// The objects that a verb is for.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct TargetArgs {
+    /// TYPE NAME..., TYPE/NAME..., or TYPE alone for all of that type
+    #[arg(value_name = "TYPE/NAME")]
+    pub words: Vec<String>,
+    #[command(flatten)]
+    pub files: FileArgs,
+    /// Label query, as in -l app=x,tier!=y
+    #[arg(short = 'l', long, value_name = "QUERY", default_value = "", hide_default_value = true)]
+    pub selector: String,
+}
+
+impl TargetArgs {
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty() && self.files.is_empty()
+    }
+
+    pub fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            words: &self.words,
+            files: Some(&self.files),
+            selector: &self.selector,
+            type_alone: true,
+            ..Wanted::default()
+        }
+    }
+}
+
+/// The objects that a verb is for, if it takes all of a type only when it is told so.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ManyArgs {
+    /// TYPE NAME..., TYPE/NAME..., or TYPE with -l or --all
+    #[arg(value_name = "TYPE/NAME")]
+    words: Vec<String>,
+    #[command(flatten)]
+    pub files: FileArgs,
+    /// Label query, as in -l app=x,tier!=y
+    #[arg(short = 'l', long, value_name = "QUERY", default_value = "", hide_default_value = true)]
+    pub selector: String,
+    /// Field query
+    #[arg(long, value_name = "QUERY", default_value = "", hide_default_value = true)]
+    pub field_selector: String,
+    /// All objects of the type
+    #[arg(long)]
+    pub all: bool,
+    /// In all namespaces
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+}
+
+impl ManyArgs {
+    pub fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            words: &self.words,
+            files: Some(&self.files),
+            selector: &self.selector,
+            field_selector: &self.field_selector,
+            all_namespaces: self.all_namespaces,
+            type_alone: self.all,
+        }
+    }
+}
+
 /// What the user asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted<'a> {

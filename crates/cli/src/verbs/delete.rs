@@ -8,34 +8,18 @@ use serde_json::{Value, json};
 use crate::discovery;
 use crate::duration;
 use crate::error::{Failure, Outcome, quoted};
-use crate::files::FileArgs;
 use crate::output::{DryRun, DryRunArg};
 use crate::server::Call;
 use crate::session::{App, Session};
-use crate::target::{self, Item, Pick, Wanted};
+use crate::target::{self, Item, ManyArgs, Pick, Wanted};
 use crate::watch::Watch;
 
 /// Delete objects
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// TYPE NAME..., TYPE/NAME..., or TYPE with -l or --all
-    #[arg(value_name = "TYPE/NAME")]
-    words: Vec<String>,
     #[command(flatten)]
-    files: FileArgs,
-    /// Label query, as in -l app=x,tier!=y
-    #[arg(short = 'l', long, value_name = "QUERY", default_value = "", hide_default_value = true)]
-    selector: String,
-    /// Field query
-    #[arg(long, value_name = "QUERY", default_value = "", hide_default_value = true)]
-    field_selector: String,
-    /// All objects of the type
-    #[arg(long)]
-    all: bool,
-    /// In all namespaces
-    #[arg(short = 'A', long)]
-    all_namespaces: bool,
+    target: ManyArgs,
     /// What becomes of what belongs to the object: background, foreground (first), orphan (stays)
     #[arg(long, value_name = "MODE", default_value = "background", num_args = 0..=1, require_equals = true,
           default_missing_value = "background")]
@@ -77,14 +61,7 @@ const EXAMPLES: &str = "Examples:
 pub async fn run(app: &App, args: Args) -> Outcome {
     let plan = Plan::of(app, &args)?;
     let session = app.connect().await?;
-    let wanted = Wanted {
-        words: &args.words,
-        files: Some(&args.files),
-        selector: &args.selector,
-        field_selector: &args.field_selector,
-        all_namespaces: args.all_namespaces,
-        type_alone: args.all,
-    };
+    let wanted = args.target.wanted();
     if plan.immediate {
         app.io.err_line(
             "Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. \

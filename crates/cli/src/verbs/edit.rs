@@ -9,24 +9,18 @@ use serde_json::Value;
 
 use crate::diff;
 use crate::error::{Failure, Outcome, quoted};
-use crate::files::{self, FileArgs};
+use crate::files;
 use crate::output::{self, OutputArgs, Report, yaml};
 use crate::server::Call;
 use crate::session::{App, Session};
-use crate::target::{Item, Wanted};
+use crate::target::{Item, TargetArgs};
 
 /// Change objects in an editor
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// TYPE NAME..., TYPE/NAME...
-    #[arg(value_name = "TYPE/NAME")]
-    words: Vec<String>,
     #[command(flatten)]
-    files: FileArgs,
-    /// Label query that chooses the objects
-    #[arg(short = 'l', long, value_name = "QUERY", default_value = "", hide_default_value = true)]
-    selector: String,
+    target: TargetArgs,
     /// Under which name the change is noted in managedFields
     #[arg(long, value_name = "NAME", default_value = "kubectl-edit", hide_short_help = true)]
     field_manager: String,
@@ -48,19 +42,12 @@ const HELP: &str = "# Please edit the object below. Lines beginning with a '#' w
 ";
 
 pub async fn run(app: &App, args: Args) -> Outcome {
-    if args.words.is_empty() && args.files.is_empty() {
+    if args.target.is_empty() {
         return Err(Failure::plain("must specify the type of resource to edit"));
     }
     let report = Report::new(&args.output, output::DryRun::None)?;
     let session = app.connect().await?;
-    let wanted = Wanted {
-        words: &args.words,
-        files: Some(&args.files),
-        selector: &args.selector,
-        type_alone: true,
-        ..Wanted::default()
-    };
-    let (items, mut failures) = wanted.items(&session).await?;
+    let (items, mut failures) = args.target.wanted().items(&session).await?;
     for item in &items {
         match edit(&session, &args, &app.editor, item).await {
             Ok(Some(object)) => session.io.out(&report.text(&object, "edited")?)?,

@@ -9,34 +9,18 @@ use serde_json::Value;
 use crate::discovery;
 use crate::duration;
 use crate::error::{Failure, Outcome, quoted};
-use crate::files::FileArgs;
 use crate::output::{DryRun, OutputArgs, Report};
 use crate::server::Call;
 use crate::session::{App, Session};
-use crate::target::{self, Item, Wanted};
+use crate::target::{self, Item, ManyArgs, Wanted};
 use crate::watch::Watch;
 
 /// Wait until objects are as they should be, or gone
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// TYPE NAME..., TYPE/NAME..., TYPE with -l or --all
-    #[arg(value_name = "TYPE/NAME")]
-    words: Vec<String>,
     #[command(flatten)]
-    files: FileArgs,
-    /// Label query that chooses the objects
-    #[arg(short = 'l', long, value_name = "QUERY", default_value = "", hide_default_value = true)]
-    selector: String,
-    /// Field query
-    #[arg(long, value_name = "QUERY", default_value = "", hide_default_value = true)]
-    field_selector: String,
-    /// All objects of the type
-    #[arg(long)]
-    all: bool,
-    /// In all namespaces
-    #[arg(short = 'A', long)]
-    all_namespaces: bool,
+    target: ManyArgs,
     /// condition=NAME[=VALUE], jsonpath='{PATH}'[=VALUE], delete or create
     #[arg(long = "for", value_name = "WHAT", default_value = "", hide_default_value = true)]
     condition: String,
@@ -131,14 +115,7 @@ pub async fn run(app: &App, args: Args) -> Outcome {
     let timeout = if negative { Duration::from_secs(7 * 24 * 3600) } else { timeout };
     let report = Report::new(&args.output, DryRun::None)?;
     let session = app.connect().await?;
-    let wanted = Wanted {
-        words: &args.words,
-        files: Some(&args.files),
-        selector: &args.selector,
-        field_selector: &args.field_selector,
-        all_namespaces: args.all_namespaces,
-        type_alone: args.all,
-    };
+    let wanted = args.target.wanted();
     if matches!(until, Until::Created) {
         return created(&session, &wanted, timeout, &report).await;
     }

@@ -11,22 +11,15 @@ use backstay_api::meta;
 use backstay_rollout::tabs;
 
 use crate::error::{Failure, Outcome};
-use crate::files::FileArgs;
 use crate::session::{App, Session};
-use crate::target::{Item, Pick, Wanted};
+use crate::target::{Item, Pick, TargetArgs, Wanted};
 
 /// Show objects in words, with the events about them
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// TYPE, TYPE NAME-PREFIX, TYPE/NAME...
-    #[arg(value_name = "TYPE/NAME")]
-    words: Vec<String>,
     #[command(flatten)]
-    files: FileArgs,
-    /// Label query, as in -l app=x,tier!=y
-    #[arg(short = 'l', long, value_name = "QUERY", default_value = "", hide_default_value = true)]
-    selector: String,
+    target: TargetArgs,
     /// In all namespaces
     #[arg(short = 'A', long)]
     all_namespaces: bool,
@@ -45,7 +38,7 @@ const EXAMPLES: &str = "Examples:
   backstay describe node edge-1";
 
 pub async fn run(app: &App, args: Args) -> Outcome {
-    if args.words.is_empty() && args.files.is_empty() {
+    if args.target.is_empty() {
         return Err(Failure::plain(format!(
             "You must specify the type of resource to describe. Use \"{} api-resources\" for a complete list of \
              supported resources.",
@@ -53,14 +46,7 @@ pub async fn run(app: &App, args: Args) -> Outcome {
         )));
     }
     let session = app.connect().await?;
-    let wanted = Wanted {
-        words: &args.words,
-        files: Some(&args.files),
-        selector: &args.selector,
-        all_namespaces: args.all_namespaces,
-        type_alone: true,
-        ..Wanted::default()
-    };
+    let wanted = Wanted { all_namespaces: args.all_namespaces, ..args.target.wanted() };
     let mut failures = Vec::new();
     let mut items = Vec::new();
     for pick in wanted.picks(&session).await? {

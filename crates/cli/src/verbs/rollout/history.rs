@@ -2,10 +2,11 @@
 
 use backstay_rollout::history;
 
-use super::{TargetArgs, for_each, is_daemonset, number, revisions, with_usage};
+use super::{check, for_each, is_daemonset, number, revisions, with_usage};
 use crate::error::{Failure, Outcome, quoted};
 use crate::output::{self, OutputArgs};
 use crate::session::App;
+use crate::target::TargetArgs;
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -20,7 +21,7 @@ pub struct Args {
 
 pub async fn run(app: &App, args: Args) -> Outcome {
     let revision = number("revision", &args.revision).map_err(|failure| with_usage(app, "history", failure))?;
-    args.targets.check()?;
+    check(&args.targets)?;
     history::check_number(revision).map_err(|error| Failure::plain(error.to_string()))?;
     let format = args.output.format(false)?;
     let session = app.connect().await?;

@@ -13,41 +13,14 @@ use serde_json::Value;
 
 use crate::discovery;
 use crate::error::{Failure, Outcome};
-use crate::files::FileArgs;
 use crate::server::Call;
 use crate::session::{App, Session};
-use crate::target::{Item, Wanted};
+use crate::target::{Item, TargetArgs};
 
-/// Which objects.
-#[derive(Clone, Debug, Default, clap::Args)]
-pub struct TargetArgs {
-    /// TYPE NAME..., TYPE/NAME..., or TYPE alone for all of that type
-    #[arg(value_name = "TYPE/NAME")]
-    pub words: Vec<String>,
-    /// Label query, as in -l app=x,tier!=y
-    #[arg(short = 'l', long, value_name = "QUERY", default_value = "", hide_default_value = true)]
-    pub selector: String,
-    #[command(flatten)]
-    pub files: FileArgs,
-}
-
-impl TargetArgs {
-    fn check(&self) -> Outcome {
-        if self.words.is_empty() && self.files.is_empty() {
-            return Err(Failure::plain("required resource not specified"));
-        }
-        Ok(())
-    }
-
-    async fn items(&self, session: &Session) -> Outcome<(Vec<Item>, Vec<Failure>)> {
-        let wanted = Wanted {
-            words: &self.words,
-            files: Some(&self.files),
-            selector: &self.selector,
-            type_alone: true,
-            ..Wanted::default()
-        };
-        wanted.items(session).await
+fn check(targets: &TargetArgs) -> Outcome {
+    match targets.is_empty() {
+        true => Err(Failure::plain("required resource not specified")),
+        false => Ok(()),
     }
 }
 
@@ -136,7 +109,7 @@ async fn for_each(
     silent_if_none: bool,
     mut each: impl AsyncFnMut(&Item) -> Outcome,
 ) -> Outcome {
-    let (items, mut failures) = targets.items(session).await?;
+    let (items, mut failures) = targets.wanted().items(session).await?;
     if items.is_empty() && failures.is_empty() && !silent_if_none {
         session.io.err_line(&format!("No resources found in {} namespace.", session.namespace));
     }

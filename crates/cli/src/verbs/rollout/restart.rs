@@ -3,11 +3,12 @@
 use backstay_rollout::restart;
 use jiff::Zoned;
 
-use super::{TargetArgs, for_each, resource_name};
+use super::{check, for_each, resource_name};
 use crate::error::{Failure, Outcome, quoted};
 use crate::output::{DryRun, OutputArgs, Report};
 use crate::server::{Call, STRATEGIC};
 use crate::session::App;
+use crate::target::TargetArgs;
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -21,7 +22,7 @@ pub struct Args {
 }
 
 pub async fn run(app: &App, args: Args) -> Outcome {
-    args.targets.check()?;
+    check(&args.targets)?;
     let report = Report::new(&args.output, DryRun::None)?;
     let session = app.connect().await?;
     for_each(&session, &args.targets, false, async |item| {

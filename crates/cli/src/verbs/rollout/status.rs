@@ -6,13 +6,14 @@ use backstay_api::meta;
 use backstay_rollout::status;
 use serde_json::Value;
 
-use super::{TargetArgs, for_each, is_daemonset, number, with_usage};
+use super::{for_each, is_daemonset, number, with_usage};
 use crate::discovery;
 use crate::duration;
 use crate::error::{Failure, Outcome, quoted};
 use crate::server::Call;
 use crate::session::{App, Session};
 use crate::target::Item;
+use crate::target::TargetArgs;
 use crate::watch::Watch;
 
 #[derive(Clone, Debug, clap::Args)]

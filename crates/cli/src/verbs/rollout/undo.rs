@@ -2,12 +2,13 @@
 
 use backstay_rollout::undo;
 
-use super::{TargetArgs, for_each, is_daemonset, number, revisions, with_usage};
+use super::{check, for_each, is_daemonset, number, revisions, with_usage};
 use crate::error::{Failure, Outcome, quoted};
 use crate::output::{DryRun, DryRunArg, OutputArgs, Report};
 use crate::server::{Call, STRATEGIC};
 use crate::session::{App, Session};
 use crate::target::Item;
+use crate::target::TargetArgs;
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -25,7 +26,7 @@ pub struct Args {
 pub async fn run(app: &App, args: Args) -> Outcome {
     let to_revision = number("to-revision", &args.to_revision).map_err(|failure| with_usage(app, "undo", failure))?;
     let dry_run = args.dry_run.mode(&app.io)?;
-    args.targets.check()?;
+    check(&args.targets)?;
     let report = Report::new(&args.output, dry_run)?;
     let session = app.connect().await?;
     for_each(&session, &args.targets, true, async |item| {
