@@ -1,5 +1,7 @@
 //! A server and agents on machines of their own, whose network is cut: what pods, nodes and rollouts do meanwhile.
 
+#[path = "../../store-etcd/tests/support/etcd.rs"]
+mod etcd;
 mod support;
 
 use std::io::{BufRead, BufReader};
@@ -9,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use backstay_api::Clock;
 use backstay_node::process::{ProcessRuntime, ShimCommand};
 use backstay_node::runtime::Runtime as _;
+use etcd::Etcd;
 use jiff::Timestamp;
 use serde_json::Value;
 use support::hosts::{NEEDS, Network};
@@ -40,6 +43,33 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Returns once it is ready.
+fn serve(network: &Network, host: u32, data_dir: &Path, arguments: &[&str]) -> Running {
+    let mut command = network.on(host, env!("CARGO_BIN_EXE_backstay"));
+    let listen = format!("{}:6443", network.address(host));
+    command.args(["server", "--listen", &listen]).args(arguments).arg("--data-dir").arg(data_dir);
+    let mut child = command.env("BACKSTAY_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("backstay: ready "), "{line}");
+    Running(child)
+}
+
+/// The node is named after its host.
+fn agent(network: &Network, host: u32, data_dir: &Path, words: &[&str]) -> Running {
+    let mut command = network.on(host, env!("CARGO_BIN_EXE_backstay"));
+    command.arg("agent").args(words).args(["--node-name", &format!("n{host}"), "--runtime", "process"]);
+    command.arg("--data-dir").arg(data_dir).env("BACKSTAY_LOG", "warn");
+    Running(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the agent starts"))
+}
+
+/// A client on the host of the server that has this data directory.
+fn client(network: &Network, host: u32, data_dir: &Path, program: &str, arguments: &[&str]) -> Ran {
+    let mut command = network.on(host, program);
+    command.env("KUBECONFIG", data_dir.join("admin.kubeconfig")).env("HOME", data_dir);
+    run(command.args(arguments))
 }
 
 /// Host 1 serves, hosts 2 and 3 are nodes n2 and n3.
@@ -76,29 +106,17 @@ impl World {
     }
 
     fn serve(&mut self) {
-        let mut command = self.network.on(1, env!("CARGO_BIN_EXE_backstay"));
-        let listen = format!("{}:6443", self.network.address(1));
-        command.args(["server", "--listen", &listen, "--node-monitor-grace-period", "8s", "--data-dir"]);
-        command.arg(self.path("server")).env("BACKSTAY_LOG", "warn");
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the server starts");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with("backstay: ready "), "{line}");
-        self.server = Some(Running(child));
+        let arguments = ["--node-monitor-grace-period", "8s"];
+        self.server = Some(serve(&self.network, 1, &self.path("server"), &arguments));
     }
 
     fn agent(&mut self, host: u32, words: &[&str]) {
-        let mut command = self.network.on(host, env!("CARGO_BIN_EXE_backstay"));
-        command.arg("agent").args(words).args(["--node-name", &format!("n{host}"), "--runtime", "process"]);
-        command.arg("--data-dir").arg(self.path(&format!("agent{host}"))).env("BACKSTAY_LOG", "warn");
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the agent starts");
-        self.agents[host as usize - 2] = Some(Running(child));
+        let agent = agent(&self.network, host, &self.path(&format!("agent{host}")), words);
+        self.agents[host as usize - 2] = Some(agent);
     }
 
     fn client(&self, program: &str, arguments: &[&str]) -> Ran {
-        let mut command = self.network.on(1, program);
-        command.env("KUBECONFIG", self.path("server/admin.kubeconfig")).env("HOME", self.dir.path());
-        run(command.args(arguments))
+        client(&self.network, 1, &self.path("server"), program, arguments)
     }
 
     fn backstay(&self, arguments: &[&str]) -> Ran {
@@ -220,4 +238,101 @@ fn a_network_that_is_cut_in_mid_rollout() {
     world.backstay(&["rollout", "undo", "ds/agent"]).ok();
     world.backstay(&["rollout", "status", "ds/agent", "--timeout", "60s"]).ok();
     assert_eq!((world.pod(2).1, world.pod(3).1), ("1".to_string(), "1".to_string()));
+}
+
+/// Host 1 keeps the state, hosts 2 and 3 serve it, host 4 is node n4.
+struct Several {
+    network: Network,
+    _etcd: Etcd,
+    _servers: Vec<Running>,
+    agent: Option<Running>,
+    dir: tempfile::TempDir,
+}
+
+impl Several {
+    fn new(test: &str) -> Option<Self> {
+        let (network, dir) = (Network::new(4), tempfile::tempdir().unwrap());
+        let entering = format!("--net={}", network.namespace(1).display());
+        let etcd = Etcd::start_on(test, &network.address(1), &["nsenter", &entering])?;
+        let endpoint = etcd.endpoint();
+        wait_for("etcd answers", || {
+            let asked = run(network.on(1, "curl").args(["-s", "-m", "5", &format!("{endpoint}/health")]));
+            asked.stdout.contains("true").then_some(())
+        });
+        let over_etcd = ["--store", "etcd", "--etcd-endpoints", &endpoint];
+        let servers = [2, 3].map(|host| serve(&network, host, &dir.path().join(host.to_string()), &over_etcd));
+        let mut several = Self { network, _etcd: etcd, _servers: servers.into(), agent: None, dir };
+        let printed = several.backstay(2, &["token", "create"]).ok();
+        let words: Vec<&str> = printed.split_whitespace().skip(2).collect();
+        several.agent = Some(agent(&several.network, 4, &several.path(4), &words));
+        Some(several)
+    }
+
+    fn path(&self, host: u32) -> std::path::PathBuf {
+        self.dir.path().join(host.to_string())
+    }
+
+    fn backstay(&self, host: u32, arguments: &[&str]) -> Ran {
+        client(&self.network, host, &self.path(host), env!("CARGO_BIN_EXE_backstay"), arguments)
+    }
+
+    /// The name of the one pod, once it runs in this version.
+    fn pod(&self, host: u32, version: &str) -> String {
+        wait_for("the pod", || {
+            let list: Value = serde_json::from_str(&self.backstay(host, &["get", "pods", "-o", "json"]).stdout).ok()?;
+            let [pod] = list["items"].as_array()?.as_slice() else { return None };
+            let is_it =
+                pod["spec"]["containers"][0]["env"][0]["value"] == version && pod["status"]["phase"] == "Running";
+            is_it.then(|| pod["metadata"]["name"].as_str().unwrap_or_default().to_string())
+        })
+    }
+
+    fn wait_reached(&self, host: u32, pod: &str) {
+        wait_for(&format!("{pod} is reached through host {host}"), || {
+            (self.backstay(host, &["exec", pod, "--", "true"]).code == Some(0)).then_some(())
+        });
+    }
+}
+
+impl Drop for Several {
+    fn drop(&mut self) {
+        self.agent = None;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(end_pods(&self.path(4)));
+    }
+}
+
+#[test]
+fn a_link_to_one_of_several_servers_is_cut() {
+    let test = "a_link_to_one_of_several_servers_is_cut";
+    if !needs::are_met(test, true, &NEEDS) {
+        return;
+    }
+    let Some(several) = Several::new(test) else { return };
+    let manifest = several.dir.path().join("agent.yaml");
+    std::fs::write(&manifest, MANIFEST).unwrap();
+    several.backstay(2, &["apply", "-f", manifest.to_str().unwrap()]).ok();
+    let pod = several.pod(3, "1");
+    for host in [2, 3] {
+        several.wait_reached(host, &pod);
+    }
+    // The server that the agent asks is the one that its pod was told of.
+    let told = several.backstay(2, &["exec", &pod, "--", "sh", "-c", "echo $KUBERNETES_SERVICE_HOST"]).ok();
+    let (asked, other) = if told.trim() == several.network.address(2) { (2, 3) } else { (3, 2) };
+    let facts = || {
+        let (node, lease) = (["get", "node", "n4"], ["get", "lease", "n4", "-n", "kube-node-lease"]);
+        let ready = "jsonpath={.status.conditions[?(@.type==\"Ready\")].lastTransitionTime}";
+        let since = several.backstay(other, &[&node[..], &["-o", ready]].concat()).ok();
+        (since, several.backstay(other, &[&lease[..], &["-o", "jsonpath={.spec.renewTime}"]].concat()).ok())
+    };
+    let before = facts();
+    several.network.cut(asked);
+    wait_for("the lease is renewed through the other", || (facts().1 != before.1).then_some(()));
+    several.backstay(other, &["set", "env", "ds/agent", "VERSION=2"]).ok();
+    several.backstay(other, &["rollout", "status", "ds/agent", "--timeout", "120s"]).ok();
+    let pod = several.pod(other, "2");
+    several.wait_reached(other, &pod);
+    assert_eq!(facts().0, before.0, "it was ready all the time");
+    several.network.heal(asked);
+    several.wait_reached(asked, &pod);
 }

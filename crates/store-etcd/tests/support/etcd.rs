@@ -23,6 +23,9 @@ pub struct Etcd {
 /// Where a member listens.
 struct Place {
     scheme: &'static str,
+    /// Of this machine, or of another network namespace, which the program enters by these words.
+    ip: String,
+    entering: Vec<String>,
     client_port: u16,
     peer_port: u16,
 }
@@ -30,15 +33,15 @@ struct Place {
 impl Place {
     fn new(scheme: &'static str) -> Self {
         let [client_port, peer_port] = free_ports();
-        Self { scheme, client_port, peer_port }
+        Self { scheme, ip: Ipv4Addr::LOCALHOST.to_string(), entering: Vec::new(), client_port, peer_port }
     }
 
     fn client(&self) -> String {
-        format!("{}://127.0.0.1:{}", self.scheme, self.client_port)
+        format!("{}://{}:{}", self.scheme, self.ip, self.client_port)
     }
 
     fn peer(&self) -> String {
-        format!("http://127.0.0.1:{}", self.peer_port)
+        format!("http://{}:{}", self.ip, self.peer_port)
     }
 }
 
@@ -51,6 +54,20 @@ impl Etcd {
     /// With settings of its own.
     pub fn start_with(test: &str, scheme: &'static str, arguments: &[String]) -> Option<Self> {
         Self::members(test, scheme, 1, arguments)?.pop()
+    }
+
+    /// On another host: at this address, in the network namespace that these words enter. Whether it serves is to be seen
+    /// from there.
+    pub fn start_on(test: &str, ip: &str, entering: &[&str]) -> Option<Self> {
+        if !needs::are_met(test, false, &NEEDS) {
+            return None;
+        }
+        let entering = entering.iter().map(|word| word.to_string()).collect();
+        let place = Place { ip: ip.to_string(), entering, ..Place::new("http") };
+        let arguments = vec!["--name=m0".to_string(), format!("--initial-cluster=m0={}", place.peer())];
+        let mut etcd = Self { child: None, place, arguments, dir: tempfile::tempdir().expect("a directory") };
+        etcd.spawn();
+        Some(etcd)
     }
 
     /// A cluster.
@@ -103,8 +120,14 @@ impl Etcd {
 
     fn spawn(&mut self) {
         let (client, peer) = (self.place.client(), self.place.peer());
-        let mut command = Command::new("etcd");
-        command.arg("--data-dir").arg(self.dir.path().join("etcd")).args(["--logger", "zap", "--log-level", "error"]);
+        let mut words = self.place.entering.iter().map(String::as_str).chain(["etcd"]);
+        let mut command = Command::new(words.next().expect("at least its name"));
+        command.args(words).arg("--data-dir").arg(self.dir.path().join("etcd")).args([
+            "--logger",
+            "zap",
+            "--log-level",
+            "error",
+        ]);
         command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
         command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]).args(&self.arguments);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
