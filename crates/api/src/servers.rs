@@ -40,16 +40,13 @@ pub fn lease(url: &str, holder: &str, duration_seconds: i64, now: Timestamp) -> 
     })
 }
 
-/// The addresses of servers that have announced themselves. Those of machines for themselves alone count only if there are
-/// no others: nobody else reaches them.
-pub fn urls<'a>(leases: impl IntoIterator<Item = &'a Value>) -> BTreeSet<String> {
-    let all = leases.into_iter().filter_map(url);
-    let (local, mut far): (BTreeSet<String>, BTreeSet<String>) =
-        all.map(str::to_string).partition(|url| is_loopback(url));
-    if far.is_empty() {
-        far = local;
-    }
-    far.into_iter().take(SERVERS_MAX).collect()
+/// The addresses of servers that have announced themselves, for somebody who knows one by this address already. Those of
+/// machines for themselves alone count only for who knows such a one, and only if there are no others.
+pub fn urls<'a>(leases: impl IntoIterator<Item = &'a Value>, known: &str) -> BTreeSet<String> {
+    let all = leases.into_iter().filter_map(url).map(str::to_string);
+    let (local, far): (BTreeSet<String>, BTreeSet<String>) = all.partition(|url| is_loopback(url));
+    let usable = if far.is_empty() && is_loopback(known) { local } else { far };
+    usable.into_iter().take(SERVERS_MAX).collect()
 }
 
 /// The address that a Lease announces.
@@ -101,8 +98,13 @@ mod tests {
 
     #[test]
     fn servers_that_can_be_reached() {
+        let seen = |given: &[&str], known: &str| urls(&announced(given), known);
         let check = |given: &[&str], expected: &[&str]| {
-            assert_eq!(urls(&announced(given)).iter().map(String::as_str).collect::<Vec<_>>(), expected, "{given:?}");
+            assert_eq!(
+                seen(given, "https://127.0.0.1:1").iter().map(String::as_str).collect::<Vec<_>>(),
+                expected,
+                "{given:?}"
+            );
         };
         check(&["https://b:1", "https://a:1", "https://b:1"], &["https://a:1", "https://b:1"]);
         check(&["https://127.0.0.1:1", "https://127.0.0.1:2"], &["https://127.0.0.1:1", "https://127.0.0.1:2"]);
@@ -114,9 +116,11 @@ mod tests {
             &["http://a:1", "https://", "https://a:b", "https://a:1/x", "https://a b:1", "https://a:1\n- x", "a"],
             &[],
         );
-        assert_eq!(urls(&[json!({ "metadata": { "name": "of somebody else" } })]), BTreeSet::new());
+        assert_eq!(seen(&["https://127.0.0.1:1"], "https://a:1"), BTreeSet::new());
+        assert_eq!(seen(&["https://b:1"], "https://a:1").len(), 1);
+        assert_eq!(urls(&[json!({ "metadata": { "name": "of somebody else" } })], "https://[::1]:1"), BTreeSet::new());
         let many: Vec<String> = (100..200).map(|number| format!("https://a{number}:1")).collect();
-        assert_eq!(urls(&announced(&many.iter().map(String::as_str).collect::<Vec<_>>())).len(), SERVERS_MAX);
+        assert_eq!(seen(&many.iter().map(String::as_str).collect::<Vec<_>>(), "").len(), SERVERS_MAX);
     }
 
     #[test]

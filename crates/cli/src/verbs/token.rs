@@ -118,14 +118,14 @@ struct Join {
 
 async fn join_words(app: &App, session: &Session, named: &[String]) -> Outcome<Join> {
     let config = config::target(&app.globals).await?.config;
-    let servers = match named {
-        [] => announced(session).await,
+    let own = config.cluster_url.to_string().trim_end_matches('/').to_string();
+    let mut servers = match named {
+        [] => announced(session, &own).await,
         named => named.to_vec(),
     };
-    let servers = match servers.is_empty() {
-        true => vec![config.cluster_url.to_string().trim_end_matches('/').to_string()],
-        false => servers,
-    };
+    if servers.is_empty() {
+        servers.push(own);
+    }
     let authorities = config.root_cert.unwrap_or_default();
     let hashes: Vec<String> =
         authorities.iter().filter_map(|der| Some(format!("--ca-cert-hash sha256:{}", key_hash(der)?))).collect();
@@ -138,10 +138,10 @@ async fn join_words(app: &App, session: &Session, named: &[String]) -> Outcome<J
 }
 
 /// The servers that have announced themselves. Whoever may not see them names them, or has the one of the kubeconfig.
-async fn announced(session: &Session) -> Vec<String> {
+async fn announced(session: &Session, own: &str) -> Vec<String> {
     let leases = session.server.list(&Call::get(servers::PATH).query("labelSelector", servers::SELECTOR)).await;
     let leases = leases.unwrap_or_default();
-    servers::urls(meta::list_at(&leases, &["items"])).into_iter().collect()
+    servers::urls(meta::list_at(&leases, &["items"]), own).into_iter().collect()
 }
 
 /// Of the public key of a certificate, with its algorithm: what kubeadm calls the discovery hash.

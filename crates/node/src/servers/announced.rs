@@ -19,16 +19,18 @@ const CHANGES_MAX: usize = 16;
 /// listens. Where none has, nothing is told: that says nothing about those that one knows.
 pub fn follow(asked: Servers, entropy: Entropy) -> mpsc::Receiver<BTreeSet<String>> {
     let (heard, listener) = mpsc::channel(1);
+    // Those that this node was told of come first.
+    let known = asked.all().into_iter().find_map(|server| server.url).unwrap_or_default();
     tokio::spawn(async move {
         tokio::select! {
-            () = tell(Api::new(asked), entropy, &heard) => {}
+            () = tell(Api::new(asked), &known, entropy, &heard) => {}
             () = heard.closed() => {}
         }
     });
     listener
 }
 
-async fn tell(api: Api, entropy: Entropy, heard: &mpsc::Sender<BTreeSet<String>>) {
+async fn tell(api: Api, own: &str, entropy: Entropy, heard: &mpsc::Sender<BTreeSet<String>>) {
     let query = format!("labelSelector={}", watch::encode(servers::SELECTOR));
     let selection = Selection { path: servers::PATH, query };
     begun(&api, &selection, &entropy).await;
@@ -37,7 +39,7 @@ async fn tell(api: Api, entropy: Entropy, heard: &mpsc::Sender<BTreeSet<String>>
         let (mut leases, mut known) = (BTreeMap::new(), BTreeSet::new());
         while let Some(change) = changes.recv().await {
             take_in(&mut leases, change);
-            let urls = servers::urls(leases.values());
+            let urls = servers::urls(leases.values(), own);
             if !urls.is_empty() && urls != known {
                 known = urls.clone();
                 // Nobody listens any more: that is noticed elsewhere.
