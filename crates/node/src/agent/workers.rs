@@ -369,10 +369,8 @@ impl Worker {
             }
         }
         let host_ips = &self.context.facts.ips;
-        self.seen.sandbox = sandbox.filter(|_| self.prepared).map(|sandbox| Sandbox {
-            ips: if sandbox.ips.is_empty() { host_ips.clone() } else { sandbox.ips },
-            host_ips: host_ips.clone(),
-        });
+        let sandbox = sandbox.filter(|_| self.prepared);
+        self.seen.sandbox = sandbox.map(|sandbox| Sandbox::new(sandbox.ips, host_ips.clone()));
     }
 
     pub(super) fn target(&self) -> Target {
