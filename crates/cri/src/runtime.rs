@@ -503,6 +503,7 @@ impl Runtime for CriRuntime {
         for sandbox in self.sandboxes(&[(request::POD_UID, pod_uid)]).await.map_err(refused)? {
             self.stop_sandbox(&sandbox.id).await.map_err(refused)?;
         }
+        self.inner.cgroups.remove(pod_uid).await;
         Ok(())
     }
 

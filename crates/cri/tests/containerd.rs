@@ -235,8 +235,11 @@ async fn networks() {
         answer = machine.daemon.in_network(&["busybox", "nc", "-w", "5", gateway, "18080"]);
     }
     machine.runtime.stop(&key, Duration::ZERO).await.unwrap();
+    let cgroup = format!("{}/besteffort/podu1", machine.cgroup);
+    assert!(!cgroups(&cgroup).is_empty());
     machine.runtime.end_sandbox("u1").await.unwrap();
     assert_eq!(machine.runtime.sandbox("u1").await.unwrap(), None);
+    assert_eq!(cgroups(&cgroup), Vec::<std::path::PathBuf>::new());
     let answer = machine.daemon.in_network(&["busybox", "nc", "-w", "5", gateway, "18080"]);
     assert!(!answer.status.success(), "the port is free again: {answer:?}");
     assert!(matches!(machine.record(&key).await.state, ContainerState::Exited(_)), "what it was is still known");

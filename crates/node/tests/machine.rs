@@ -364,6 +364,43 @@ async fn an_evicted_pod_stays_ended() {
     }
 }
 
+/// A plugin that hangs, say.
+#[tokio::test(start_paused = true)]
+async fn a_pod_can_be_deleted_while_its_sandbox_is_made() {
+    let machine = Machine::start().await;
+    machine.fake.state().hangs = true;
+    machine.pod("app:v1", "Always", |_| {}).await;
+    while machine.fake.state().prepared == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    machine.server.delete(&pod_path("a")).await;
+    machine.server.wait(&pod_path("a"), "gone", Value::is_null).await;
+    assert_eq!(machine.fake.state().prepared, 1);
+    machine.fake.state().hangs = false;
+    machine.pod("app:v1", "Always", |_| {}).await;
+    machine.server.wait(&pod_path("a"), "another one runs", is_ready).await;
+}
+
+/// Deleted while no agent was here, and what is left does not go at once.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_unknown_pods_goes_in_the_end() {
+    let mut machine = Machine::start().await;
+    machine.pod("app:v1", "Always", |_| {}).await;
+    machine.server.wait(&pod_path("a"), "ready", is_ready).await;
+    machine.agent.abort();
+    machine.server.delete(&format!("{}?gracePeriodSeconds=0", pod_path("a"))).await;
+    machine.fake.state().stuck = Some("busy".into());
+    machine.start_agent();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let tries = machine.fake.state().tries;
+    assert!((5..30).contains(&tries), "again and again, but not at once: {tries}");
+    assert_eq!(machine.fake.state().sandboxes.len(), 1);
+    machine.fake.state().stuck = None;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(machine.fake.state().sandboxes.is_empty());
+    assert_eq!(std::fs::read_dir(pods_dir(machine.dir.path())).unwrap().count(), 0);
+}
+
 /// The object stays until nothing of the pod is left here.
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_cannot_be_removed_is_tried_again() {

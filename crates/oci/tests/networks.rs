@@ -302,6 +302,28 @@ async fn plugins_read_what_their_version_says() {
     }
 }
 
+/// Without an address of its own, a pod would pass for one with the machine's.
+#[tokio::test]
+async fn a_network_without_addresses_is_none() {
+    if !is_inside("a_network_without_addresses_is_none") {
+        return;
+    }
+    let machine = Machine::empty();
+    for (result, expected) in [
+        (r#"{ "ips": [] }"#, "network \"pods\" gave the pod no address"),
+        ("", "network \"pods\" did not say what it is like"),
+        ("hello", "network \"pods\" did not say what it is like"),
+    ] {
+        plugin(&machine, "only", &format!("test $CNI_COMMAND != ADD || echo '{result}'"));
+        configure_as(&machine, json!({ "cniVersion": "1.0.0", "plugins": [{ "type": "only" }] }));
+        let error = machine.runtime.prepare(&machine.request()).await.unwrap_err().to_string();
+        assert!(error.ends_with(expected), "{result}: {error}");
+        assert_eq!(ips(&machine).await, None);
+        assert!(!has_read(&machine, "only", "DEL").is_null(), "it is taken back");
+    }
+    machine.end().await;
+}
+
 /// One that hangs is ended, with all that it has started, and named; what came before it is taken back.
 #[tokio::test]
 async fn plugins_that_hang_are_ended() {

@@ -19,6 +19,8 @@ use crate::runtime::{ContainerKey, StartFailure};
 const GRACE_AFTER_HOOK: Duration = Duration::from_secs(2);
 /// A hook that nobody limits is given up after this.
 const HOOK_TIMEOUT: Duration = Duration::from_secs(3600);
+/// A sandbox of a pod that has to go is waited for so long: what is nearly made is better made, and taken back as a whole.
+const HANGS_AFTER: Duration = Duration::from_secs(10);
 /// A container that has ended and the one before it are kept, for their logs.
 const ATTEMPTS_KEPT: usize = 2;
 
@@ -75,6 +77,8 @@ impl Worker {
                 self.keep();
                 self.tell_of_dns(pod);
             }
+            // What has become of it concerns nobody any more.
+            Err(_) if self.has_to_go() => {}
             Err((reason, message)) => {
                 self.context.events.note(pod, "", Kind::Warning, reason, message.clone());
                 let failures = self.seen.setup_error.as_ref().map_or(0, |error| error.failures).saturating_add(1);
@@ -103,7 +107,28 @@ impl Worker {
         let handler = self.handler().await.map_err(failed)?;
         let runtime = self.context.config.runtimes.of(&handler);
         self.runtime = runtime.map_err(|error| failed(format!("failed to get sandbox runtime: {error}")))?.clone();
-        self.runtime.prepare(&self.sandbox_request(&handler)).await.map_err(|error| failed(chain(&error)))
+        self.make_sandbox(&handler).await.map_err(failed)
+    }
+
+    /// Given up when the pod has to go meanwhile: what hangs must not hold that up.
+    async fn make_sandbox(&mut self, handler: &str) -> Result<(), String> {
+        let (runtime, request) = (self.runtime.clone(), self.sandbox_request(handler));
+        let mut making = runtime.prepare(&request);
+        loop {
+            tokio::select! {
+                biased;
+                made = &mut making => return made.map_err(|error| chain(&error)),
+                Some(note) = self.notes.recv() => self.take_in(note),
+            }
+            if self.has_to_go() {
+                let made = tokio::time::timeout(HANGS_AFTER, making).await;
+                return made.map_err(|_| "the pod has to go".to_string())?.map_err(|error| chain(&error));
+            }
+        }
+    }
+
+    fn has_to_go(&self) -> bool {
+        meta::is_being_deleted(&self.object) || self.seen.ended_by_node.is_some()
     }
 
     /// Returns whether it is worth planning again at once.

@@ -205,7 +205,7 @@ pub(super) struct Worker {
     pub(super) pulled: BTreeMap<String, Image>,
     pub(super) inputs: Inputs,
     pub(super) mailbox: UnboundedSender<Note>,
-    notes: UnboundedReceiver<Note>,
+    pub(super) notes: UnboundedReceiver<Note>,
     /// Stops, probes and hooks under way.
     pub(super) tasks: JoinSet<()>,
     /// The version that our last write made: older objects say nothing about the status.
@@ -369,10 +369,8 @@ impl Worker {
             }
         }
         let host_ips = &self.context.facts.ips;
-        self.seen.sandbox = sandbox.filter(|_| self.prepared).map(|sandbox| Sandbox {
-            ips: if sandbox.ips.is_empty() { host_ips.clone() } else { sandbox.ips },
-            host_ips: host_ips.clone(),
-        });
+        let sandbox = sandbox.filter(|_| self.prepared);
+        self.seen.sandbox = sandbox.map(|sandbox| Sandbox::new(sandbox.ips, host_ips.clone()));
     }
 
     pub(super) fn target(&self) -> Target {
@@ -500,7 +498,7 @@ impl Worker {
         }
     }
 
-    fn take_in(&mut self, note: Note) {
+    pub(super) fn take_in(&mut self, note: Note) {
         match note {
             Note::Look => {}
             Note::End(why) => drop(self.seen.ended_by_node.get_or_insert(why)),

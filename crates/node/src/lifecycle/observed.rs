@@ -59,6 +59,18 @@ pub struct Sandbox {
     pub host_ips: Vec<String>,
 }
 
+impl Sandbox {
+    /// With one address of each family at most, that of the node's own family first, as by a kubelet. `own`: those that
+    /// the pod's network gave it; none: it lives in the node's.
+    pub fn new(own: Vec<String>, host_ips: Vec<String>) -> Self {
+        let is_six = |ip: &str| ip.contains(':');
+        let main = host_ips.first().is_some_and(|ip| is_six(ip));
+        let all = if own.is_empty() { host_ips.clone() } else { own };
+        let of = |family: bool| all.iter().find(|ip| is_six(ip) == family).cloned();
+        Self { ips: [of(main), of(!main)].into_iter().flatten().collect(), host_ips }
+    }
+}
+
 /// One attempt at running a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerRecord {
@@ -157,6 +169,28 @@ impl ContainerRecord {
             ContainerState::Created => None,
             ContainerState::Running { started_at } => Some(*started_at),
             ContainerState::Exited(exit) => Some(exit.started_at),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_has_one_address_of_each_family() {
+        let words = |text: &str| text.split_whitespace().map(String::from).collect::<Vec<_>>();
+        for (own, host, expected) in [
+            ("10.0.0.2", "192.168.0.1", "10.0.0.2"),
+            ("fd00::2 10.0.0.2", "192.168.0.1", "10.0.0.2 fd00::2"),
+            ("10.0.0.2 fd00::2", "fd99::1 192.168.0.1", "fd00::2 10.0.0.2"),
+            ("10.0.0.2 10.0.0.3 fd00::2 fd00::3", "192.168.0.1", "10.0.0.2 fd00::2"),
+            ("fd00::2", "192.168.0.1", "fd00::2"),
+            ("10.0.0.2", "", "10.0.0.2"),
+            ("", "192.168.0.1 fd99::1", "192.168.0.1 fd99::1"),
+            ("", "", ""),
+        ] {
+            assert_eq!(Sandbox::new(words(own), words(host)).ips, words(expected), "{own} on {host}");
         }
     }
 }

@@ -28,7 +28,9 @@ pub struct State {
     pub stopping: bool,
     pub usage: PodUsage,
     pub health: Health,
-    /// How many sandboxes have been made.
+    /// Making a sandbox never ends.
+    pub hangs: bool,
+    /// How many were to be made.
     pub prepared: usize,
     /// Pods whose sandbox has been ended.
     pub ended: BTreeSet<String>,
@@ -142,8 +144,11 @@ impl Runtime for Fake {
     }
 
     async fn prepare(&self, request: &SandboxRequest) -> Result<(), RuntimeError> {
+        self.state().prepared += 1;
+        if self.state().hangs {
+            return std::future::pending().await;
+        }
         let mut state = self.state();
-        state.prepared += 1;
         state.ended.remove(&request.pod.uid);
         state.sandboxes.insert(request.pod.uid.clone(), request.clone());
         Ok(())

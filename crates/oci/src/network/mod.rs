@@ -142,7 +142,11 @@ impl Network {
             // One that says nothing has changed nothing.
             result = call(DEVICE).run(name, version, plugin, result.as_ref()).await?.or(result);
         }
-        result.ok_or_else(|| format!("network {name:?} did not say what it is like"))
+        let result = result.ok_or_else(|| format!("network {name:?} did not say what it is like"))?;
+        if result::addresses(&result).is_empty() {
+            return Err(format!("network {name:?} gave the pod no address"));
+        }
+        Ok(result)
     }
 
     /// Takes back what [`Self::connect`] has done, as often as it is asked.
