@@ -211,7 +211,7 @@ fn a_machine_has_one_agent() {
     let server = Server::start(dir.path(), &["server"]);
     let join = joining(&server, &[]);
     let mut agent = Agent::start("n1", &words(&join));
-    wait_ready(&server, "n1");
+    wait_node(&server, "n1", "True");
     let second = run(&mut agent_command(agent.dir.path(), "n1", &[]));
     assert_eq!(second.code, Some(1), "{second:?}");
     assert!(second.stderr.contains("another agent runs with "), "{second:?}");
@@ -219,7 +219,7 @@ fn a_machine_has_one_agent() {
     agent.kill();
     server.backstay(&["delete", "node", "n1"]).ok();
     agent.resume("n1", &[]);
-    wait_ready(&server, "n1");
+    wait_node(&server, "n1", "True");
 }
 
 /// What a power cut or a bad disk has left of the certificate that a machine keeps.
