@@ -56,6 +56,8 @@ while [ $# -gt 0 ]; do
 done
 
 missing=0
+# A directory without a kernel's files is the image of a machine that will have them.
+is_image() { [ -n "$root" ] && [ ! -e "$root/proc/sys/kernel/osrelease" ]; }
 
 ok() { echo "ok       $1"; }
 warn() { echo "warning  $1"; echo "         -> $2"; }
@@ -202,6 +204,13 @@ write_agent_env() {
 }
 
 start() {
+    if is_image; then
+        wants="$root/etc/systemd/system/multi-user.target.wants"
+        mkdir -p "$wants"
+        ln -sf "../backstay-$role.service" "$wants/"
+        echo "installed; it starts with the machine"
+        return
+    fi
     if [ -n "$root" ] || [ ! -d /run/systemd/system ]; then
         echo "installed; not started, since this is not a running system with systemd"
         return
@@ -227,7 +236,7 @@ case $mode in
             if [ -z "$root" ] && [ -d /run/systemd/system ]; then
                 systemctl disable --now "$unit"
             fi
-            rm -f "$root/etc/systemd/system/$unit"
+            rm -f "$root/etc/systemd/system/$unit" "$root/etc/systemd/system/multi-user.target.wants/$unit"
         done
         rm -f "$root/usr/local/bin/backstay" "$root/usr/local/bin/kubectl-backstay"
         rm -rf "$root/etc/backstay"
@@ -236,8 +245,12 @@ case $mode in
     *)
         [ -n "$role" ] || { usage >&2; fail "say --server or --agent"; }
         [ -n "$root" ] || [ "$(id -u)" -eq 0 ] || fail "run it as root, or with --root DIR"
-        check_common
-        "check_$role"
+        if is_image; then
+            echo "an image of a machine: what it lacks, it says with --check once it runs"
+        else
+            check_common
+            "check_$role"
+        fi
         [ "$missing" -eq 0 ] || fail "$missing necessary things are missing; nothing was installed"
         install_program
         install_unit

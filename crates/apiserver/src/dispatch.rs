@@ -87,7 +87,9 @@ fn find(asked: &Asked, target: &Target) -> Result<Option<Arc<Served>>, Status> {
     // An object of a namespaced resource is only found inside its namespace, other objects only outside.
     let misplaced = if served.resource.namespaced { target.name.is_some() && !inside } else { inside };
     let unknown = target.subresource.as_ref().is_some_and(|name| served.resource.subresource(name).is_none());
-    if misplaced || unknown || !target.rest.is_empty() {
+    // What follows belongs to whoever is behind the proxy.
+    let beyond = !target.rest.is_empty() && target.subresource.as_deref() != Some("proxy");
+    if misplaced || unknown || beyond {
         return Err(Status::unknown_path());
     }
     Ok(Some(served))

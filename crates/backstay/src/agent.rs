@@ -16,7 +16,6 @@ use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Runtime, RuntimeArgs};
-use crate::control_plane::host_name;
 use crate::node;
 
 /// A renewal that did not succeed is tried again after this.
@@ -77,6 +76,7 @@ pub async fn run(args: AgentArgs) -> Result<ExitCode> {
     }
     let data_dir = args.data_dir.clone().unwrap_or_else(crate::data_dir::agent);
     let data_dir = std::path::absolute(data_dir)?;
+    let _place = node::occupy(&data_dir)?;
     let (clock, entropy) = (Clock::new(Timestamp::now), Entropy::new(rand::random));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stopped = async move {
@@ -131,7 +131,7 @@ pub async fn run(args: AgentArgs) -> Result<ExitCode> {
 
 /// What this machine has kept, or gets for its token.
 async fn credentials(args: &AgentArgs, data_dir: &Path, now: Timestamp) -> Result<Credentials> {
-    let name = args.node_name.clone().unwrap_or_else(host_name);
+    let name = node::named(args.node_name.as_deref())?;
     let mut servers = join::addresses(&args.servers)?;
     let kept = match Credentials::load(data_dir) {
         // Joining anew is what the error asks for.

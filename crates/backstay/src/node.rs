@@ -1,10 +1,13 @@
 //! This machine as a node.
 
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use backstay_api::validation::names;
 use backstay_api::{Clock, Entropy};
 use backstay_apiserver::pki::{Pki, Subject};
 use backstay_cri::{CriConfig, CriRuntime};
@@ -23,9 +26,36 @@ use crate::control_plane::{ControlPlane, host_name};
 use crate::image;
 
 /// The name of this machine's node; `None` if it is to be none.
-pub fn name(args: &UpArgs) -> Option<String> {
-    let named = || args.node_name.clone().unwrap_or_else(host_name);
-    (args.runtime.kind != Runtime::None).then(named)
+pub fn name(args: &UpArgs) -> Result<Option<String>> {
+    if args.runtime.kind == Runtime::None { Ok(None) } else { named(args.node_name.as_deref()).map(Some) }
+}
+
+/// The given name, else that of the host, if a node can have it.
+pub fn named(given: Option<&str>) -> Result<String> {
+    let name = given.map_or_else(host_name, str::to_string);
+    match names::dns_subdomain(&name).first() {
+        None => Ok(name),
+        Some(why) => bail!("a node cannot be named {name:?}: {why}; give it another with --node-name"),
+    }
+}
+
+/// Takes the place of the machine's one agent, as long as what is returned is held.
+///
+/// # Errors
+/// There is one already: two would end each other's pods.
+pub fn occupy(data_dir: &Path) -> Result<File> {
+    let path = data_dir.join("lock");
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
+    let file = made.and_then(|()| File::options().create(true).truncate(false).write(true).open(&path));
+    let file = file.with_context(|| format!("cannot use {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!(
+            "another agent runs with {}: stop it first, or give this one a --data-dir of its own",
+            data_dir.display()
+        ),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
 }
 
 /// What runs the pods of this machine.
@@ -110,6 +140,7 @@ async fn cri(args: &RuntimeArgs, data_dir: &Path) -> Result<Option<CriRuntime>> 
 /// Starts the agent of this machine in the control plane's process.
 pub async fn start(plane: &mut ControlPlane, name: String, args: &RuntimeArgs) -> Result<()> {
     let data_dir = plane.data_dir.join("node");
+    let place = occupy(&data_dir)?;
     let runtimes = runtimes(args, &data_dir, &plane.clock).await?;
     let streams = NodeStreams::new(runtimes.clone(), pods_dir(&data_dir));
     plane.reach.set_local(name.clone(), streams.clone());
@@ -137,7 +168,11 @@ pub async fn start(plane: &mut ControlPlane, name: String, args: &RuntimeArgs) -
     };
     let client = plane.client(&format!("system:node:{name}"), &["system:nodes"]);
     let server = Server { url: Some(plane.url.clone()), client };
-    plane.spawn(backstay_node::run(Servers::in_order(vec![server]), config, plane.stopping()));
+    let running = backstay_node::run(Servers::in_order(vec![server]), config, plane.stopping());
+    plane.spawn(async move {
+        running.await;
+        drop(place);
+    });
     Ok(())
 }
 

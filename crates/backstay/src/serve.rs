@@ -20,7 +20,7 @@ pub async fn server(args: ServerArgs) -> Result<ExitCode> {
 }
 
 pub async fn up(args: UpArgs) -> Result<ExitCode> {
-    let node = node::name(&args);
+    let node = node::name(&args)?;
     let mut plane = ControlPlane::start(&args.control_plane).await?;
     if let Some(node) = node {
         node::start(&mut plane, node, &args.runtime).await?;

@@ -164,6 +164,9 @@ fn who_is_not_let_in() {
     refused(&good[..4], "--token needs --ca-cert or --ca-cert-hash");
     refused(&[], "has not joined a server");
     refused(&["--runtime", "none"], "the argument");
+    let dir_of_bad = tempfile::tempdir().unwrap();
+    let ran = run(&mut agent_command(dir_of_bad.path(), "Bad_Name", &good));
+    assert!(ran.stderr.contains("a node cannot be named \"Bad_Name\": a lowercase RFC 1123 subdomain"), "{ran:?}");
 
     let listed = server.backstay(&["token", "list"]).ok();
     assert!(listed.contains(good[at("--token")]) && listed.contains("rack 7"), "{listed}");
@@ -199,6 +202,24 @@ fn who_is_not_let_in() {
         let ran = as_token(arguments);
         assert!(ran.stderr.contains("Forbidden") || ran.stderr.contains("forbidden"), "{arguments:?}: {ran:?}");
     }
+}
+
+/// Two would end each other's pods.
+#[test]
+fn a_machine_has_one_agent() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), &["server"]);
+    let join = joining(&server, &[]);
+    let mut agent = Agent::start("n1", &words(&join));
+    wait_node(&server, "n1", "True");
+    let second = run(&mut agent_command(agent.dir.path(), "n1", &[]));
+    assert_eq!(second.code, Some(1), "{second:?}");
+    assert!(second.stderr.contains("another agent runs with "), "{second:?}");
+    // Whatever became of the first, its place is free.
+    agent.kill();
+    server.backstay(&["delete", "node", "n1"]).ok();
+    agent.resume("n1", &[]);
+    wait_node(&server, "n1", "True");
 }
 
 /// What a power cut or a bad disk has left of the certificate that a machine keeps.

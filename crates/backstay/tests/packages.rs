@@ -119,6 +119,21 @@ fn a_machine_is_installed_and_cleared() {
     assert!(run(Command::new(binary).arg("--version")).ok().starts_with("backstay "));
 }
 
+/// Where no kernel says what the machine has.
+#[test]
+fn an_image_of_a_machine() {
+    let machine = Machine { root: tempfile::tempdir().unwrap() };
+    machine.write("small", "#!/bin/sh\necho small\n");
+    fs::set_permissions(machine.path("small"), fs::Permissions::from_mode(0o755)).unwrap();
+    let small = machine.path("small").display().to_string();
+    let said = machine.script(&["--agent", "--binary", &small, "--", "--server", "https://10.0.0.1:6443"]).ok();
+    assert!(said.contains("it starts with the machine") && !said.contains("MISSING"), "{said}");
+    let wanted = machine.path("etc/systemd/system/multi-user.target.wants/backstay-agent.service");
+    assert_eq!(fs::read(&wanted).unwrap(), fs::read(packaging().join("systemd/backstay-agent.service")).unwrap());
+    machine.script(&["--uninstall"]).ok();
+    assert!(!wanted.is_symlink());
+}
+
 #[test]
 fn what_is_refused() {
     let check = |arguments: &[&str], expected: &str| {

@@ -1,12 +1,13 @@
 //! The images of the runtime.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use backstay_node::runtime::{Credential, DiskUsage, Image, ImageError, Images, StoredImage};
 
 use crate::answer;
-use crate::runtime::{CriRuntime, PATIENCE};
+use crate::runtime::{CriRuntime, PATIENCE, settings};
 use crate::wire;
 
 /// A large image over a slow line.
@@ -44,7 +45,12 @@ impl Images for CriRuntime {
     async fn list(&self) -> Result<Vec<StoredImage>, ImageError> {
         let answer = wire::within(PATIENCE, self.client().images().list_images(wire::ListImagesRequest {})).await;
         let answer: wire::ListImagesResponse = answer.map_err(|status| answer::inspect_error(&status))?;
-        Ok(answer.images.into_iter().map(answer::stored_image).collect())
+        let kept = self.kept().await.map_err(|status| answer::inspect_error(&status))?;
+        let stored = answer.images.into_iter().map(answer::stored_image).map(|mut image| {
+            image.pinned |= kept.contains(&image.id) || image.names.iter().any(|name| kept.contains(name));
+            image
+        });
+        Ok(stored.collect())
     }
 
     async fn remove(&self, id: &str) -> Result<(), ImageError> {
@@ -77,6 +83,16 @@ impl CriRuntime {
         Ok(answer.image)
     }
 
+    /// Ids and names of images that are not ours to remove: those of containers, also of others who use this runtime,
+    /// and the one that sandboxes are made from, which containerd before 1.6.22 and 1.7.3 does not pin itself.
+    async fn kept(&self) -> Result<BTreeSet<String>, tonic::Status> {
+        let request = wire::ListContainersRequest { filter: None };
+        let answer: wire::ListContainersResponse =
+            wire::within(PATIENCE, self.client().runtime().list_containers(request)).await?;
+        let of_containers = answer.containers.into_iter().map(|container| container.image_ref);
+        Ok(of_containers.chain(sandbox_image(&settings(self.client()).await)).collect())
+    }
+
     async fn pulled(&self, name: &str, reference: &str) -> Result<Image, ImageError> {
         let found = match self.image_status(reference).await {
             Ok(Some(found)) => Ok(Some(found)),
@@ -89,6 +105,12 @@ impl CriRuntime {
         };
         found.as_ref().map(answer::image).ok_or_else(gone)
     }
+}
+
+/// As containerd's settings have it.
+fn sandbox_image(settings: &str) -> Option<String> {
+    let settings: serde_json::Value = serde_json::from_str(settings).ok()?;
+    Some(settings["sandboxImage"].as_str()?.to_string())
 }
 
 fn spec(name: &str) -> wire::ImageSpec {

@@ -273,10 +273,14 @@ async fn driver(client: &Client) -> Driver {
             Driver::Cgroupfs
         };
     }
+    if uses_systemd(&settings(client).await) { Driver::Systemd } else { Driver::Cgroupfs }
+}
+
+/// The settings of a runtime that tells them, as JSON in its own form.
+pub(crate) async fn settings(client: &Client) -> String {
     let answer = wire::within(CONNECT_PATIENCE, client.runtime().status(wire::StatusRequest { verbose: true })).await;
-    let answer: wire::StatusResponse = answer.unwrap_or_default();
-    let settings = answer.info.get("config").map(String::as_str).unwrap_or_default();
-    if uses_systemd(settings) { Driver::Systemd } else { Driver::Cgroupfs }
+    let mut answer: wire::StatusResponse = answer.unwrap_or_default();
+    answer.info.remove("config").unwrap_or_default()
 }
 
 /// containerd's settings of its usual handler.

@@ -261,7 +261,15 @@ async fn images() {
     let error = images.pull("127.0.0.1:1/a/b:1", &[]).await.unwrap_err();
     assert_eq!(error.reason, "ErrImagePull");
     assert!(error.message.contains("rpc error: code = ") && error.message.contains("127.0.0.1:1"), "{error}");
-    assert!(images.list().await.unwrap().iter().any(|it| it.names.iter().any(|name| name == IMAGE)));
+    let pinned = async |name: &str| {
+        let list = images.list().await.unwrap();
+        list.into_iter().find(|it| it.names.iter().any(|one| one == name)).map(|it| it.pinned)
+    };
+    assert_eq!(pinned("localhost/pause:1").await, Some(true), "every pod needs it");
+    assert_eq!(pinned(IMAGE).await, Some(false));
+    machine.start("u1", 0, "true").await;
+    assert_eq!(pinned(IMAGE).await, Some(true), "a container is made from it");
+    machine.runtime.remove("u1").await.unwrap();
     assert!(images.disk().await.unwrap().capacity_bytes > 0);
     images.remove(&found.id).await.unwrap();
     images.remove(&found.id).await.unwrap();

@@ -13,6 +13,8 @@ use backstay_node::streams::NodeStreams;
 use backstay_node::{Machine as ThisMachine, NodeConfig, pods_dir};
 use backstay_streams::carry::Open as _;
 use backstay_streams::{LogRequest, StreamRequest, Target};
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 use support::{Server, condition, is_ready, pod_path};
 use tempfile::TempDir;
@@ -199,6 +201,34 @@ async fn crashes_back_off_and_keep_their_logs() {
     let previous = LogRequest { previous: true, ..LogRequest::default() };
     assert_eq!(machine.log(&pod, previous).await, "run\n");
     wait_for_event(&server, "crash", "BackOff Back-off restarting failed container main").await;
+    machine.end().await;
+}
+
+/// Or a rollout would go on from one node to the next, and break them all.
+#[tokio::test]
+async fn a_container_that_ends_at_once_was_never_ready() {
+    let server = Server::start().await;
+    let machine = Machine::start(&server).await;
+    let pods: kube::Api<Pod> = kube::Api::default_namespaced(server.client.clone());
+    let watch = pods.watch(&kube::api::WatchParams::default(), "0").await.unwrap();
+    server
+        .pod("a", "n1", |pod| {
+            let container =
+                |name: &str, script: &str| json!({ "name": name, "image": "i", "command": ["sh", "-c", script] });
+            // One that takes a while to start after it, as with images.
+            pod["spec"]["containers"] = json!([container("main", "exit 3"), container("well", "sleep 1000000")]);
+        })
+        .await;
+    let mut events = std::pin::pin!(watch);
+    let mut seen = Vec::new();
+    let backs_off = |pod: &Value| main_status(pod)["state"]["waiting"]["reason"] == "CrashLoopBackOff";
+    while !seen.last().is_some_and(backs_off) {
+        let event = tokio::time::timeout(Duration::from_secs(60), events.next()).await.expect("it backs off");
+        if let Some(Ok(kube::api::WatchEvent::Added(pod) | kube::api::WatchEvent::Modified(pod))) = event {
+            seen.push(serde_json::to_value(pod).unwrap());
+        }
+    }
+    assert!(!seen.iter().any(is_ready), "{seen:#?}");
     machine.end().await;
 }
 

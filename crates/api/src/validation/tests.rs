@@ -580,3 +580,34 @@ fn the_answer_says_everything_once() {
     assert_eq!(status(&["a", "a"]).get_details().unwrap().causes.len(), 2);
     assert_eq!(invalid_kind("", "", "", causes(&["patch"])).message(), " \"\" is invalid: patch: Required value");
 }
+
+/// Of a pod whose container has ended with 42, and is said to run again.
+#[test]
+fn containers_that_have_ended() {
+    let check = |pod: &str, container: Value, may_run_again: bool| {
+        let mut object = json!({ "metadata": { "name": "p", "namespace": "n", "uid": "u", "resourceVersion": "1" },
+            "spec": { "restartPolicy": pod, "containers": [container] }, "status": {} });
+        object["spec"]["containers"][0]["name"] = "c".into();
+        let with = |object: &Value, state: Value| {
+            let mut object = object.clone();
+            object["status"]["containerStatuses"] = json!([{ "name": "c", "state": state }]);
+            object
+        };
+        let old = with(&object, json!({ "terminated": { "exitCode": 42 } }));
+        let new = with(&object, json!({ "running": {} }));
+        let causes = super::pod::status_update(&new, &old);
+        let refused = causes.iter().any(|cause| cause.message.contains("non-terminated"));
+        assert_eq!(refused, !may_run_again, "{pod} {object}: {causes:?}");
+    };
+    check("Always", json!({}), true);
+    check("OnFailure", json!({}), true);
+    check("Never", json!({}), false);
+    check("Always", json!({"restartPolicy": "Never"}), false);
+    check("Never", json!({"restartPolicy": "OnFailure"}), true);
+    let rule = |operator: &str| {
+        json!({"restartPolicy": "Never", "restartPolicyRules": [
+            {"action": "Restart", "exitCodes": {"operator": operator, "values": [42]}}]})
+    };
+    check("Never", rule("In"), true);
+    check("Never", rule("NotIn"), false);
+}

@@ -190,6 +190,12 @@ async fn connections_to_containers_are_for_who_may_create_them() {
         < 400 message="unable to parse \"http\" as a port"
         > PUT {p}/exec?command=ls&stdout=1 {{}}
         < 405
+        > GET {p}/proxy/some/path
+        < 501 message="this server does not serve pods/proxy"
+        > GET /api/v1/nodes/n/proxy/healthz
+        < 501 message="this server does not serve nodes/proxy"
+        > GET {p}/exec/more
+        < 404
         "#,
         &looks[1..],
         &may[1..]

@@ -525,6 +525,8 @@ pub struct Container {
     pub pod_sandbox_id: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "3")]
     pub metadata: ::core::option::Option<ContainerMetadata>,
+    #[prost(string, tag = "5")]
+    pub image_ref: ::prost::alloc::string::String,
     #[prost(enumeration = "ContainerState", tag = "6")]
     pub state: i32,
     #[prost(int64, tag = "7")]

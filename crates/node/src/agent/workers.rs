@@ -19,7 +19,7 @@ use super::release::{self, Release};
 use super::upkeep::Resident;
 use super::{Context, pods_dir};
 use crate::client;
-use crate::lifecycle::{Action, NodeEnd, Observed, Plan, Pod, ProbeKind, Sandbox, WaitingOn, plan, words};
+use crate::lifecycle::{Action, NodeEnd, Observed, Plan, Pod, ProbeKind, Sandbox, WaitingOn, plan, too_early, words};
 use crate::process::layout::{self, Layout};
 use crate::runtime::{Image, ImageError, Runtime};
 use crate::status;
@@ -306,9 +306,12 @@ impl Worker {
                 again |= self.act(&pod, action).await;
             }
             if !again {
-                self.report(&pod, &plan.status).await;
                 self.tasks_done();
-                return Some(self.recheck_at(&plan));
+                let too_early = too_early(&pod, &self.seen, &plan.status, now);
+                if too_early.is_none() {
+                    self.report(&pod, &plan.status).await;
+                }
+                return Some([self.recheck_at(&plan), too_early].into_iter().flatten().min());
             }
         }
     }

@@ -6,6 +6,7 @@
 pub mod conditions;
 pub mod container_status;
 pub mod facts;
+mod haste;
 pub mod observed;
 mod planner;
 pub mod probe;
@@ -17,6 +18,7 @@ pub mod words;
 mod tests;
 
 pub use facts::{Container, Handler, Pod, Probe, RestartPolicy, RestartRule};
+pub use haste::too_early;
 pub use observed::{ContainerRecord, ContainerState, NodeEnd, Observed, Sandbox, SetupError, StartError};
 pub(crate) use planner::decide;
 pub use planner::{Action, Plan, StopReason, WaitingOn, plan};

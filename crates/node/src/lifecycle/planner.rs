@@ -73,6 +73,9 @@ pub enum WaitingOn {
     Stopping { container: String, until: Timestamp },
 }
 
+/// Between the signal and the kill, a container whose turn comes late has so long; as in a kubelet.
+const GRACE_MIN: Duration = Duration::from_secs(2);
+
 /// A plan without the status that goes with it.
 pub(crate) struct Decision {
     pub(crate) actions: Vec<Action>,
@@ -342,7 +345,9 @@ impl<'a> Planner<'a> {
 
     fn stop_sidecars(&mut self, why: StopReason, grace: i64) -> bool {
         let pod = self.pod;
-        let deadline = self.deadline(grace);
+        // Those before may have used all of the grace up.
+        let at_least = if grace > 0 { GRACE_MIN } else { Duration::ZERO };
+        let deadline = self.deadline(grace).max(self.now + at_least);
         let sidecars = pod.init_containers.iter().rev().filter(|container| container.sidecar);
         let mut running = sidecars.filter(|container| self.seen.is_running(&container.name));
         match running.next() {

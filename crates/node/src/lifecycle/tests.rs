@@ -548,6 +548,59 @@ fn ephemeral_containers_are_started_once() {
     );
 }
 
+/// Who ships the last words of the others still hears that it is to end.
+#[test]
+fn a_sidecar_has_a_moment_when_the_grace_is_used_up() {
+    let spec = json!({ "restartPolicy": "Always", "containers": [{ "name": "main" }],
+        "initContainers": [{ "name": "side", "restartPolicy": "Always" }] });
+    check(
+        spec.clone(),
+        "start; delete 5; +5s; exit main 137; +1s; exit side 0",
+        expect![[r#"
+        start
+          prepare
+          start side #0
+          start main #0
+          Running; side: running, started, ready; main: running, started, ready
+        delete 5
+          stop main within 5 (Deleted)
+          Running; side: running, started, ready; main: running, started, ready
+        +5s
+          Running; side: running, started, ready; main: running, started, ready
+        exit main 137
+          stop side within 2 (Deleted)
+          Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; side: running, started, ready; main: terminated Error 137
+        +1s
+          Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; side: running, started, ready; main: terminated Error 137
+        exit side 0
+          remove
+          delete object
+          Failed; !Ready PodFailed; !ContainersReady PodFailed; side: terminated Completed 0; main: terminated Error 137
+    "#]],
+    );
+    check(
+        spec,
+        "start; delete 0; exit main 137; exit side 137",
+        expect![[r#"
+        start
+          prepare
+          start side #0
+          start main #0
+          Running; side: running, started, ready; main: running, started, ready
+        delete 0
+          stop main within 0 (Deleted)
+          Running; side: running, started, ready; main: running, started, ready
+        exit main 137
+          stop side within 0 (Deleted)
+          Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; side: running, started, ready; main: terminated Error 137
+        exit side 137
+          remove
+          delete object
+          Failed; !Ready PodFailed; !ContainersReady PodFailed; side: terminated Error 137; main: terminated Error 137
+    "#]],
+    );
+}
+
 #[test]
 fn a_sandbox_is_made_again_only_for_what_is_to_run() {
     check(

@@ -179,17 +179,14 @@ fn ended_containers(pod: &Value, old: &Value, path: &Path) -> Causes {
     for (list, policy) in
         [("containerStatuses", policy), ("initContainerStatuses", policy), ("ephemeralContainerStatuses", "Never")]
     {
-        if policy == "Always" {
-            continue;
-        }
         let statuses = meta::list_at(pod, &["status", list]).iter().rev();
         let statuses: BTreeMap<&str, &Value> =
             statuses.map(|status| (meta::str_at(status, &["name"]), status)).collect();
         for (position, before) in meta::list_at(old, &["status", list]).iter().enumerate() {
             let Some(ended) = meta::value_at(before, &["state", "terminated"]) else { continue };
-            let may_restart = policy == "OnFailure" && ended["exitCode"] != 0;
             let name = meta::str_at(before, &["name"]);
-            if may_restart || (list == "initContainerStatuses" && is_sidecar(old, name)) {
+            let container = container_of(old, list, name);
+            if may_restart(container, policy, meta::int_at(ended, &["exitCode"]).unwrap_or(0)) {
                 continue;
             }
             let now = statuses.get(name);
@@ -202,10 +199,28 @@ fn ended_containers(pod: &Value, old: &Value, path: &Path) -> Causes {
     causes
 }
 
-fn is_sidecar(pod: &Value, name: &str) -> bool {
-    let containers = meta::list_at(pod, &["spec", "initContainers"]).iter();
-    let mut own = containers.filter(|container| meta::str_at(container, &["name"]) == name);
-    own.any(|container| meta::str_at(container, &["restartPolicy"]) == "Always")
+fn container_of<'a>(pod: &'a Value, statuses: &str, name: &str) -> &'a Value {
+    let list = match statuses {
+        "containerStatuses" => "containers",
+        "initContainerStatuses" => "initContainers",
+        _ => "ephemeralContainers",
+    };
+    let mut containers = meta::list_at(pod, &["spec", list]).iter();
+    containers.find(|container| meta::str_at(container, &["name"]) == name).unwrap_or(&Value::Null)
+}
+
+/// `policy`: of those that have none of their own.
+fn may_restart(container: &Value, policy: &str, exit_code: i64) -> bool {
+    let matches = |rule: &Value| {
+        let listed = meta::list_at(rule, &["exitCodes", "values"]).iter().any(|code| code.as_i64() == Some(exit_code));
+        listed != (meta::str_at(rule, &["exitCodes", "operator"]) == "NotIn")
+    };
+    let own = meta::str_at(container, &["restartPolicy"]);
+    match if own.is_empty() { policy } else { own } {
+        "Always" => true,
+        "OnFailure" if exit_code != 0 => true,
+        _ => meta::list_at(container, &["restartPolicyRules"]).iter().any(matches),
+    }
 }
 
 /// `pods/ephemeralcontainers`: they may only be added.
