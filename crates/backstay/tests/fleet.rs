@@ -113,9 +113,12 @@ fn it_is_looked_into(world: &mut World) {
         world.client(&kubectl, &[&add[..], &["/bin/sh", "-c", look]].concat()).ok();
         // Where there are no images, processes of the host are what everybody sees.
         let expected = if node == PROCESS { "0\n" } else { "1\n" };
-        wait_for(&format!("it looks on n{node}"), || {
-            (world.client(&kubectl, &["logs", &before.name, "-c", "look"]).stdout == expected).then_some(())
+        let mut seen = None;
+        let looks = support::waits_for(|| {
+            let ran = seen.insert(world.client(&kubectl, &["logs", &before.name, "-c", "look"]));
+            (ran.stdout == expected).then_some(())
         });
+        assert!(looks.is_some(), "it does not look on n{node}: {seen:?}");
         world.client(&kubectl, &["exec", &before.name, "-c", "look", "--", "/bin/true"]).ok();
         let states = "jsonpath={.status.ephemeralContainerStatuses[*].state}";
         assert!(world.backstay(&["get", "pod", &before.name, "-o", states]).ok().contains("running"));
