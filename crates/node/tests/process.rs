@@ -189,6 +189,25 @@ async fn what_cannot_be_started_says_why() {
     assert!(failure.message.contains("nginx:1") && failure.message.contains("set the container's command"));
 }
 
+/// As `kubectl logs` does, whenever it likes.
+#[tokio::test]
+async fn who_looks_meanwhile_does_not_spoil_a_start() {
+    let mut machine = Machine::new();
+    let runtime = machine.runtime.clone();
+    let looking = tokio::spawn(async move {
+        loop {
+            runtime.containers("u1").await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    });
+    for attempt in 0..20 {
+        let key = machine.start(attempt, "exit 7").await;
+        let exit = machine.exit(&key).await;
+        assert_eq!((exit.exit_code, exit.reason.as_str()), (7, "Error"), "{exit:?}");
+    }
+    looking.abort();
+}
+
 #[tokio::test]
 async fn a_stop_lets_the_container_say_goodbye() {
     let mut machine = Machine::new();

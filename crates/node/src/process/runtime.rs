@@ -67,6 +67,21 @@ pub struct ProcessRuntime {
     changed: Arc<Mutex<Option<UnboundedSender<String>>>>,
     /// Running containers whose end somebody waits for already.
     watched: Arc<Mutex<BTreeSet<ContainerKey>>>,
+    /// Containers whose shim has nothing to show yet. They are not there for anybody who looks meanwhile, rather than
+    /// lost.
+    starting: Mutex<BTreeSet<ContainerKey>>,
+}
+
+/// A container is being started, as long as this is held.
+struct Starting<'a> {
+    runtime: &'a ProcessRuntime,
+    key: ContainerKey,
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        self.runtime.starting.lock().expect("never poisoned").remove(&self.key);
+    }
 }
 
 impl ProcessRuntime {
@@ -90,6 +105,7 @@ impl ProcessRuntime {
             mounts: root,
             changed: Arc::default(),
             watched: Arc::default(),
+            starting: Mutex::default(),
         })
     }
 
@@ -267,6 +283,8 @@ impl ProcessRuntime {
     /// # Errors
     /// If there is not even a shim, or it found no room to work in. Nothing is left of it then.
     pub async fn launch(&self, key: &ContainerKey, spec: &ShimSpec) -> Result<(), StartFailure> {
+        self.starting.lock().expect("never poisoned").insert(key.clone());
+        let _starting = Starting { runtime: self, key: key.clone() };
         let launched = self.try_launch(key, spec).await;
         if launched.is_err() {
             spec.cgroups.iter().for_each(CgroupSeat::kill_all);
@@ -409,6 +427,9 @@ impl Runtime for ProcessRuntime {
     async fn containers(&self, pod_uid: &str) -> Result<BTreeMap<String, Vec<ContainerRecord>>, RuntimeError> {
         let mut containers: BTreeMap<String, Vec<ContainerRecord>> = BTreeMap::new();
         for key in self.keys(pod_uid) {
+            if self.starting.lock().expect("never poisoned").contains(&key) {
+                continue;
+            }
             if let Some(record) = self.record(&key) {
                 containers.entry(key.name).or_default().push(record);
             }
