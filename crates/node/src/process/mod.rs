@@ -16,6 +16,7 @@ mod remove;
 mod runtime;
 mod shim;
 pub mod signals;
+mod starting;
 mod streams;
 
 pub use alive::KnownProcess;

@@ -23,6 +23,7 @@ use super::cgroup::{self, Cgroups, Made};
 use super::layout::{self, CgroupSeat, Layout, ShimSpec, ShimState};
 use super::remove::{remove_dir, remove_file};
 use super::signals;
+use super::starting::Starting;
 use super::streams::{self, Terminal};
 use crate::lifecycle::observed::Exit;
 use crate::lifecycle::{ContainerRecord, ContainerState};
@@ -67,21 +68,7 @@ pub struct ProcessRuntime {
     changed: Arc<Mutex<Option<UnboundedSender<String>>>>,
     /// Running containers whose end somebody waits for already.
     watched: Arc<Mutex<BTreeSet<ContainerKey>>>,
-    /// Containers whose shim has nothing to show yet. They are not there for anybody who looks meanwhile, rather than
-    /// lost.
-    starting: Mutex<BTreeSet<ContainerKey>>,
-}
-
-/// A container is being started, as long as this is held.
-struct Starting<'a> {
-    runtime: &'a ProcessRuntime,
-    key: ContainerKey,
-}
-
-impl Drop for Starting<'_> {
-    fn drop(&mut self) {
-        self.runtime.starting.lock().expect("never poisoned").remove(&self.key);
-    }
+    starting: Starting,
 }
 
 impl ProcessRuntime {
@@ -105,7 +92,7 @@ impl ProcessRuntime {
             mounts: root,
             changed: Arc::default(),
             watched: Arc::default(),
-            starting: Mutex::default(),
+            starting: Starting::default(),
         })
     }
 
@@ -283,8 +270,7 @@ impl ProcessRuntime {
     /// # Errors
     /// If there is not even a shim, or it found no room to work in. Nothing is left of it then.
     pub async fn launch(&self, key: &ContainerKey, spec: &ShimSpec) -> Result<(), StartFailure> {
-        self.starting.lock().expect("never poisoned").insert(key.clone());
-        let _starting = Starting { runtime: self, key: key.clone() };
+        let _start = self.starting.begin(key);
         let launched = self.try_launch(key, spec).await;
         if launched.is_err() {
             spec.cgroups.iter().for_each(CgroupSeat::kill_all);
@@ -426,10 +412,7 @@ impl Runtime for ProcessRuntime {
 
     async fn containers(&self, pod_uid: &str) -> Result<BTreeMap<String, Vec<ContainerRecord>>, RuntimeError> {
         let mut containers: BTreeMap<String, Vec<ContainerRecord>> = BTreeMap::new();
-        for key in self.keys(pod_uid) {
-            if self.starting.lock().expect("never poisoned").contains(&key) {
-                continue;
-            }
+        for key in self.keys(pod_uid).into_iter().filter(|key| !self.starting.has(key)) {
             if let Some(record) = self.record(&key) {
                 containers.entry(key.name).or_default().push(record);
             }
