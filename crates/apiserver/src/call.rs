@@ -125,6 +125,7 @@ impl Call {
             resource: self.served.storage().clone(),
             namespace: namespace.map(Into::into),
             name: name.filter(|_| namespace.is_some()).map(Into::into),
+            field: None,
         }
     }
 }

@@ -1,10 +1,11 @@
-//! What a server bears: watches that only wait, one change for many watchers, twice the load that it can carry, hours
+//! What a server bears: watches that only wait, one change for many watchers or for one of them, twice the load that it can carry, hours
 //! of leases and events. Starts the server that it measures, speaks HTTP to it as any client does, and prints one line
 //! of JSON per figure.
 //!
 //! Figures of memory are resident pages of the server's process; those of work are its processor time, which hardly
 //! depends on what else the machine does. Rates are meaningful as ratios within one run.
 
+mod agents;
 mod client;
 mod fanout;
 mod figure;
@@ -45,6 +46,13 @@ enum Figure {
         /// HTTP/1.1 in place of HTTP/2, with one watch per connection
         #[arg(long)]
         http1: bool,
+    },
+    /// One pod changed, seen by the agent of its node, where each node has one
+    Agents {
+        #[arg(long, default_value_t = 5_000)]
+        nodes: usize,
+        #[arg(long, default_value_t = 5_000)]
+        changes: usize,
     },
     /// One object changed, seen by many
     Fanout {
@@ -107,6 +115,7 @@ async fn run(args: Args) -> Result<()> {
         Figure::Idle { watches, per_connection, http1 } => {
             idle::measure(&program, idle::Shape { watches, per_connection, http1 }).await
         }
+        Figure::Agents { nodes, changes } => agents::measure(&program, nodes, changes).await,
         Figure::Fanout { watchers, per_connection, changes, bytes, slow } => {
             let shape = fanout::Shape { watchers, per_connection, changes, bytes, slow };
             fanout::measure(&program, shape).await

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::client::Connection;
 
 pub const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+pub const PODS: &str = "/api/v1/namespaces/default/pods";
 pub const EVENTS: &str = "/api/v1/namespaces/default/events";
 pub const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
 /// Requests in flight while objects are made.
@@ -16,6 +17,15 @@ const AT_ONCE: usize = 64;
 pub fn config_map(name: &str, bytes: usize) -> String {
     let object = json!({ "metadata": { "name": name }, "data": { "text": "x".repeat(bytes.saturating_sub(400)) } });
     object.to_string()
+}
+
+/// A pod that is bound to the node of its number.
+pub fn pod(number: usize) -> String {
+    json!({
+        "metadata": { "name": format!("pod-{number}"), "labels": { "app": "agent" } },
+        "spec": { "nodeName": format!("node-{number}"), "containers": [{ "name": "agent", "image": "agent:1" }] },
+    })
+    .to_string()
 }
 
 pub fn lease(name: &str) -> String {

@@ -1,8 +1,8 @@
-//! What a commit costs, and what it costs to tell a thousand watchers. `cargo bench -p backstay-store`.
+//! What a commit costs, and what it costs to tell a thousand watchers, or one of them. `cargo bench -p backstay-store`.
 
 use std::sync::Arc;
 
-use backstay_api::Index;
+use backstay_api::{Index, Pairs};
 use backstay_store::{EmbeddedStore, Encoded, Key, MemoryStore, Operation, Range, Store};
 use bytes::Bytes;
 use divan::Bencher;
@@ -54,6 +54,39 @@ fn commit(bencher: Bencher, writers: usize) {
             revisions
         });
     });
+}
+
+/// A fleet whose agents each watch the pods of their own node: one of them is changed, and its agent has heard of it.
+#[divan::bench(args = [100, 1_000, 10_000, 100_000], sample_count = 100)]
+fn one_of_many(bencher: Bencher, nodes: usize) {
+    let runtime = runtime();
+    let store = Arc::new(MemoryStore::new());
+    let key = Key::new("pods", "d", "a");
+    let on = |node: usize| {
+        let node = format!("node-{node:05}");
+        let fields = Pairs::of([("spec.nodeName", node.as_str())].into_iter());
+        Encoded { index: Arc::new(Index { fields, ..Index::default() }), ..encoded() }
+    };
+    let made = runtime.block_on(store.commit(key.clone(), Operation::Create { value: on(0) })).expect("created");
+    let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    for node in 0..nodes {
+        let range = Range::all("pods").with_field("spec.nodeName", &format!("node-{node:05}"));
+        let (mut watch, heard) = (store.watch(range, made.revision).expect("a watch"), heard.clone());
+        runtime.spawn(async move {
+            while watch.next().await.is_ok() {
+                let _ = heard.send(());
+            }
+        });
+    }
+    let expected = std::cell::Cell::new(made.revision);
+    bencher.bench_local(|| {
+        runtime.block_on(async {
+            let update = Operation::Update { value: on(0), expected: expected.get() };
+            expected.set(store.commit(key.clone(), update).await.expect("committed").revision);
+            hears.recv().await.expect("heard");
+        });
+    });
+    runtime.block_on(store.close());
 }
 
 /// One object is changed, and all watchers have heard of it.

@@ -11,6 +11,7 @@ pub mod conformance;
 pub mod embedded;
 pub mod front;
 pub mod index_bytes;
+mod lanes;
 mod log;
 mod memory;
 pub mod port;

@@ -1,4 +1,4 @@
-//! The shared event logs: one bounded window per resource, a cursor per watcher.
+//! The shared event logs: one bounded window per resource, a cursor per watcher; for those who want little, a lane.
 //!
 //! A watcher of configmaps does not wake for every pod; yet every watcher's progress follows the global revision.
 //! Events are appended before the state that contains them is published, and seen by watchers only afterwards, so that
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
+use crate::lanes::{Lane, Lanes};
 use crate::{Event, Range, Revision, StoreError, Watch};
 
 /// How much of each resource's past is kept for watchers.
@@ -53,6 +54,7 @@ struct Window {
     /// Events up to this revision may have been dropped.
     floor: Revision,
     bytes: usize,
+    lanes: Lanes,
 }
 
 impl Logs {
@@ -80,7 +82,11 @@ impl Logs {
         let mut touched: Vec<&Arc<str>> = events.iter().map(|event| &event.entry.key.resource).collect();
         touched.sort_unstable();
         touched.dedup();
-        touched.into_iter().for_each(|resource| self.log(resource).wake.notify_waiters());
+        for resource in touched {
+            let log = self.log(resource);
+            log.wake.notify_waiters();
+            log.lock().lanes.show(revision);
+        }
     }
 
     pub fn visible(&self) -> Revision {
@@ -115,7 +121,10 @@ impl Logs {
     /// Watchers get the events that are there, then `Unavailable`.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
-        read(&self.by_resource).values().for_each(|log| log.wake.notify_waiters());
+        for log in read(&self.by_resource).values() {
+            log.wake.notify_waiters();
+            log.lock().lanes.wake();
+        }
     }
 
     pub fn watch(self: &Arc<Self>, range: Range, from: Revision) -> Result<LogWatch, StoreError> {
@@ -124,8 +133,12 @@ impl Logs {
             return Err(StoreError::Future { asked: from, newest });
         }
         let log = self.log(&range.resource);
-        let next = log.lock().position_after(from)?;
-        Ok(LogWatch { logs: self.clone(), log, range, next, passed: from })
+        let (next, lane) = {
+            let mut window = log.lock();
+            let next = window.position_after(from)?;
+            (next, window.lane(&range, next))
+        };
+        Ok(LogWatch { logs: self.clone(), log, range, next, lane, passed: from })
     }
 
     fn log(&self, resource: &Arc<str>) -> Arc<Log> {
@@ -140,13 +153,14 @@ impl Logs {
 
 impl Log {
     fn new(floor: Revision) -> Self {
-        let window = Window { events: VecDeque::new(), dropped: 0, floor, bytes: 0 };
+        let window = Window { events: VecDeque::new(), dropped: 0, floor, bytes: 0, lanes: Lanes::default() };
         Self { window: Mutex::new(window), wake: Notify::new() }
     }
 
     fn append(&self, event: &Arc<Event>, limits: LogLimits) {
         let mut window = self.lock();
         window.bytes += weight(event);
+        window.lanes.put(event);
         window.events.push_back(event.clone());
         while window.events.len() > limits.events_max || (window.bytes > limits.bytes_max && window.events.len() > 1) {
             window.drop_first();
@@ -180,6 +194,13 @@ impl Window {
         self.dropped += self.events.len() as u64 + 1;
         (self.bytes, self.floor) = (0, self.floor.max(revision));
         self.events.clear();
+        self.lanes.lose(revision);
+    }
+
+    /// A lane for a watch from the event of this number on, if the range is of little.
+    fn lane(&mut self, range: &Range, next: u64) -> Option<Arc<Lane>> {
+        let passed = usize::try_from(next.saturating_sub(self.dropped)).unwrap_or(usize::MAX);
+        self.lanes.add(range, self.events.iter().skip(passed))
     }
 
     /// The number of the first event after a revision.
@@ -210,8 +231,9 @@ pub struct LogWatch {
     logs: Arc<Logs>,
     log: Arc<Log>,
     range: Range,
-    /// The number of the next event to look at.
+    /// The number of the next event to look at, without a lane.
     next: u64,
+    lane: Option<Arc<Lane>>,
     /// Everything up to here has been returned or did not concern the range.
     passed: Revision,
 }
@@ -223,9 +245,9 @@ impl Watch for LogWatch {
             if let Some(event) = self.try_next()? {
                 return Ok(event);
             }
-            let log = self.log.clone();
+            let (log, lane) = (self.log.clone(), self.lane.clone());
             // Made before the second look: whatever is shown from here on wakes us.
-            let woken = log.wake.notified();
+            let woken = lane.as_ref().map_or(&log.wake, |lane| &lane.wake).notified();
             if let Some(event) = self.try_next()? {
                 return Ok(event);
             }
@@ -237,16 +259,13 @@ impl Watch for LogWatch {
         // Read in this order: what was stopped or shown before is in the window.
         let stopped = self.logs.stopped.load(Ordering::Acquire);
         let visible = self.logs.visible();
-        let window = self.log.lock();
-        if self.next < window.dropped {
-            return Err(StoreError::Compacted { asked: self.passed, oldest: window.floor });
-        }
-        while let Some(event) = window.get(self.next).filter(|event| event.entry.revision <= visible) {
-            self.next += 1;
+        let found = match &self.lane {
+            Some(lane) => lane.take(visible).map_err(|oldest| StoreError::Compacted { asked: self.passed, oldest })?,
+            None => self.look(visible)?,
+        };
+        if let Some(event) = found {
             self.passed = event.entry.revision;
-            if self.range.contains(&event.entry.key) {
-                return Ok(Some(event.clone()));
-            }
+            return Ok(Some(event));
         }
         self.passed = self.passed.max(visible);
         match stopped {
@@ -257,9 +276,39 @@ impl Watch for LogWatch {
 
     fn progress(&self) -> Revision {
         let visible = self.logs.visible();
+        let is_behind = match &self.lane {
+            Some(lane) => lane.is_behind(visible),
+            None => {
+                let window = self.log.lock();
+                let next = window.get(self.next);
+                self.next < window.dropped || next.is_some_and(|event| event.entry.revision <= visible)
+            }
+        };
+        if is_behind { self.passed } else { self.passed.max(visible) }
+    }
+}
+
+impl LogWatch {
+    /// The next in the log that is of the range.
+    fn look(&mut self, visible: Revision) -> Result<Option<Arc<Event>>, StoreError> {
         let window = self.log.lock();
-        let unseen =
-            self.next < window.dropped || window.get(self.next).is_some_and(|event| event.entry.revision <= visible);
-        if unseen { self.passed } else { self.passed.max(visible) }
+        if self.next < window.dropped {
+            return Err(StoreError::Compacted { asked: self.passed, oldest: window.floor });
+        }
+        while let Some(event) = window.get(self.next).filter(|event| event.entry.revision <= visible) {
+            self.next += 1;
+            if self.range.sees(event) {
+                return Ok(Some(event.clone()));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Drop for LogWatch {
+    fn drop(&mut self) {
+        if let Some(lane) = &self.lane {
+            self.log.lock().lanes.remove(lane);
+        }
     }
 }

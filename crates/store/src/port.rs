@@ -111,18 +111,27 @@ pub enum EventKind {
     Deleted,
 }
 
-/// Which keys: all of a resource, or only those of one namespace, or one key.
+/// Which objects: all of a resource, or only those of one namespace, of one name, or with one value in a field. Whatever
+/// is asked for by name or field costs what it finds, and not what there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
     pub resource: Arc<str>,
     pub namespace: Option<Arc<str>>,
     pub name: Option<Arc<str>>,
+    pub field: Option<Field>,
+}
+
+/// A value that a field of the index has. A field that an object does not have is empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    pub name: Arc<str>,
+    pub value: Arc<str>,
 }
 
 impl Range {
     /// Everything of a resource.
     pub fn all(resource: &str) -> Self {
-        Self { resource: resource.into(), namespace: None, name: None }
+        Self { resource: resource.into(), namespace: None, name: None, field: None }
     }
 
     /// Everything of a resource in one namespace.
@@ -132,9 +141,27 @@ impl Range {
 
     /// One key.
     pub fn one(key: &Key) -> Self {
-        Self { resource: key.resource.clone(), namespace: Some(key.namespace.clone()), name: Some(key.name.clone()) }
+        let (namespace, name) = (Some(key.namespace.clone()), Some(key.name.clone()));
+        Self { resource: key.resource.clone(), namespace, name, field: None }
     }
 
+    /// The part of it that has this value in this field.
+    pub fn with_field(self, name: &str, value: &str) -> Self {
+        Self { field: Some(Field { name: name.into(), value: value.into() }), ..self }
+    }
+
+    /// Whether an object belongs to it.
+    pub fn holds(&self, entry: &Entry) -> bool {
+        let has = |field: &Field| entry.index.fields.get(&field.name).unwrap_or_default() == &*field.value;
+        self.contains(&entry.key) && self.field.as_ref().is_none_or(has)
+    }
+
+    /// Whether an event is about an object that belongs to it, or did before.
+    pub fn sees(&self, event: &Event) -> bool {
+        self.holds(&event.entry) || event.previous.as_ref().is_some_and(|entry| self.holds(entry))
+    }
+
+    /// Whether objects with this key may belong to it.
     pub fn contains(&self, key: &Key) -> bool {
         self.resource == key.resource
             && self.namespace.as_ref().is_none_or(|namespace| *namespace == key.namespace)

@@ -3,9 +3,13 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 
 use crate::{Entry, Key, Range, Revision, Snapshot};
+
+/// The field by which objects of a resource are found without looking at others. Each agent asks for the pods of its node.
+/// Source: `NodeNameIndexFunc` of kube-apiserver, which has the same one.
+const INDEXED: (&str, &str) = ("pods", "spec.nodeName");
 
 /// All entries at one revision. A clone shares everything; changing it copies only the paths that change.
 #[derive(Clone, Default)]
@@ -15,7 +19,12 @@ pub struct State {
 }
 
 /// The entries of one resource.
-type Table = OrdMap<Place, Arc<Entry>>;
+#[derive(Clone, Default)]
+struct Table {
+    entries: OrdMap<Place, Arc<Entry>>,
+    /// Where the entries with each value of the indexed field are, if the resource has one.
+    places: OrdSet<(Arc<str>, Place)>,
+}
 
 /// Where an entry stands in its resource. Ordered by namespace, then name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,41 +44,88 @@ impl State {
 
     /// Puts an entry in its place; answers what stood there.
     pub fn insert(&mut self, entry: Arc<Entry>) -> Option<Arc<Entry>> {
-        let place = Place::of(&entry.key);
         match self.tables.get_mut(&entry.key.resource) {
-            Some(table) => table.insert(place, entry),
+            Some(table) => table.insert(entry),
             None => {
-                self.tables.insert(entry.key.resource.clone(), OrdMap::unit(place, entry));
+                let (resource, mut table) = (entry.key.resource.clone(), Table::default());
+                table.insert(entry);
+                self.tables.insert(resource, table);
                 None
             }
         }
     }
 
     pub fn remove(&mut self, key: &Key) -> Option<Arc<Entry>> {
-        self.tables.get_mut(&key.resource)?.remove(&Place::of(key))
+        self.tables.get_mut(&key.resource)?.remove(key)
     }
 
     /// The same key made of strings that the state holds already, so that entries share them.
     pub fn intern(&self, key: Key) -> Key {
         let Some((resource, table)) = self.tables.get_key_value(&key.resource) else { return key };
         let first = Place { namespace: key.namespace.clone(), name: "".into() };
-        let neighbour = table.range(first..).next().map(|(place, _)| &place.namespace);
+        let neighbour = table.entries.range(first..).next().map(|(place, _)| &place.namespace);
         let namespace = neighbour.filter(|namespace| **namespace == key.namespace).unwrap_or(&key.namespace);
         Key { resource: resource.clone(), namespace: namespace.clone(), name: key.name }
     }
 
     /// All entries, by resource, namespace and name.
     pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        self.tables.values().flat_map(|table| table.values())
+        self.tables.values().flat_map(|table| table.entries.values())
     }
 
     /// The entries of a range that come after `after`, in order.
     fn range(&self, range: &Range, after: Option<&Key>) -> impl Iterator<Item = &Arc<Entry>> {
         let table = self.tables.get(&range.resource);
         let start = start(range, after);
-        let rest = table.into_iter().flat_map(move |table| table.range((start.clone(), Bound::Unbounded)));
-        rest.map(|(_, entry)| entry).take_while(|entry| !is_past(range, &entry.key))
+        let indexed = indexed(&range.resource).zip(range.field.as_ref()).filter(|(name, field)| **name == *field.name);
+        let (all, some) = match (table, indexed) {
+            (Some(table), Some((_, field))) => (None, Some(table.with_value(&field.value, start))),
+            (Some(table), None) => (Some(table.entries.range((start, Bound::Unbounded)).map(|(_, entry)| entry)), None),
+            (None, _) => (None, None),
+        };
+        let found = all.into_iter().flatten().chain(some.into_iter().flatten());
+        found.take_while(|entry| !is_past(range, &entry.key)).filter(|entry| range.holds(entry))
     }
+}
+
+impl Table {
+    fn insert(&mut self, entry: Arc<Entry>) -> Option<Arc<Entry>> {
+        let place = Place::of(&entry.key);
+        let before = self.entries.insert(place.clone(), entry.clone());
+        let (old, new) = (before.as_deref().and_then(indexed_value), indexed_value(&entry));
+        if old != new {
+            self.places.extend(new.map(|new| (new.into(), place.clone())));
+            old.map(|old| self.places.remove(&(old.into(), place)));
+        }
+        before
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Arc<Entry>> {
+        let removed = self.entries.remove(&Place::of(key))?;
+        if let Some(value) = indexed_value(&removed) {
+            self.places.remove(&(value.into(), Place::of(key)));
+        }
+        Some(removed)
+    }
+
+    /// The entries with a value in the indexed field, from a place on.
+    fn with_value(&self, value: &Arc<str>, start: Bound<Place>) -> impl Iterator<Item = &Arc<Entry>> {
+        let start = match start {
+            Bound::Included(place) => Bound::Included((value.clone(), place)),
+            Bound::Excluded(place) => Bound::Excluded((value.clone(), place)),
+            Bound::Unbounded => Bound::Unbounded,
+        };
+        let places = self.places.range((start, Bound::Unbounded)).take_while(move |(other, _)| other == value);
+        places.filter_map(|(_, place)| self.entries.get(place))
+    }
+}
+
+fn indexed_value(entry: &Entry) -> Option<&str> {
+    indexed(&entry.key.resource).map(|field| entry.index.fields.get(field).unwrap_or_default())
+}
+
+fn indexed(resource: &str) -> Option<&'static str> {
+    (resource == INDEXED.0).then_some(INDEXED.1)
 }
 
 impl Snapshot for State {
@@ -78,11 +134,11 @@ impl Snapshot for State {
     }
 
     fn get(&self, key: &Key) -> Option<Arc<Entry>> {
-        self.tables.get(&key.resource)?.get(&Place::of(key)).cloned()
+        self.tables.get(&key.resource)?.entries.get(&Place::of(key)).cloned()
     }
 
     fn list(&self, range: &Range, after: Option<&Key>, limit: usize) -> Vec<Arc<Entry>> {
-        let found = self.range(range, after).filter(|entry| range.contains(&entry.key)).cloned();
+        let found = self.range(range, after).cloned();
         match limit {
             0 => found.collect(),
             limit => found.take(limit).collect(),
@@ -91,13 +147,15 @@ impl Snapshot for State {
 
     fn count(&self, range: &Range) -> usize {
         match (&range.namespace, &range.name) {
-            (None, None) => self.tables.get(&range.resource).map_or(0, OrdMap::len),
-            _ => self.range(range, None).filter(|entry| range.contains(&entry.key)).count(),
+            (None, None) if range.field.is_none() => {
+                self.tables.get(&range.resource).map_or(0, |table| table.entries.len())
+            }
+            _ => self.range(range, None).count(),
         }
     }
 
     fn count_after(&self, range: &Range, after: &Key) -> usize {
-        self.range(range, Some(after)).filter(|entry| range.contains(&entry.key)).count()
+        self.range(range, Some(after)).count()
     }
 }
 

@@ -41,6 +41,37 @@ async fn a_slow_watcher_falls_out_and_disturbs_nobody() {
     assert_eq!(kept, quiet);
 }
 
+/// What waits for the watcher of one node is bounded, whatever the window holds; others are not concerned.
+#[tokio::test]
+async fn a_watcher_of_little_that_never_reads_falls_out() {
+    let store = MemoryStore::with_limits(LogLimits { events_max: 10, bytes_max: usize::MAX });
+    let first = create(&store, "pods", 0, 10).await;
+    let named = |number: usize| Range::one(&Key::new("pods", "d", &format!("o{number:05}")));
+    let [mut slow, mut quick] = [(); 2].map(|()| store.watch(named(1), first).expect("watch"));
+    let mut other = store.watch(named(0), first).expect("watch");
+    let mut newest = create(&store, "pods", 1, 10).await;
+    let mut update = async || {
+        let value = Encoded { head: Bytes::new(), tail: "x".into(), index: Arc::new(Index::default()) };
+        let key = Key::new("pods", "d", "o00001");
+        newest = store.commit(key, Operation::Update { value, expected: newest }).await.expect("update").revision;
+        newest
+    };
+    for _ in 0..1_023 {
+        update().await;
+        quick.next().await.expect("an event");
+    }
+    let begun = slow.next().await.expect("more than the window holds").entry.revision;
+    for _ in 0..2 {
+        update().await;
+        quick.next().await.expect("an event");
+    }
+    assert_eq!(slow.progress(), begun, "what was lost is not passed");
+    assert!(is_compacted(&slow.next().await.map(drop)));
+    assert!(matches!(other.try_next(), Ok(None)), "it has missed nothing, long as it was away");
+    let newest = update().await;
+    assert_eq!(other.progress(), newest);
+}
+
 #[tokio::test]
 async fn big_events_fill_the_window_sooner() {
     let store = MemoryStore::with_limits(LogLimits { events_max: 1_000, bytes_max: 1 << 20 });

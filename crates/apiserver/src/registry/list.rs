@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backstay_api::patch::json_error;
-use backstay_api::selector::{FieldSelector, LabelSelector};
+use backstay_api::selector::{FieldSelector, FieldTerm, LabelSelector};
 use backstay_api::{Pairs, Status};
 use backstay_store::{Entry, Key, Range, Revision, Snapshot, StoreError};
 use base64::Engine;
@@ -76,8 +76,18 @@ impl Selection {
             && (self.labels.requirements.is_empty() || self.labels.matches(&entry.index.labels))
     }
 
+    /// What may be selected, as the store knows it: more than is selected at most.
+    pub fn range(&self, call: &Call) -> Range {
+        let range = call.range(self.name());
+        let own = |term: &&FieldTerm| term.equal && !term.field.starts_with("metadata.") && !term.value.is_empty();
+        match self.fields.terms.iter().find(own).filter(|_| self.custom.is_none()) {
+            Some(term) => range.with_field(&term.field, &term.value),
+            None => range,
+        }
+    }
+
     /// The one name that is selected, if it is only one.
-    pub fn name(&self) -> Option<&str> {
+    fn name(&self) -> Option<&str> {
         let term = self.fields.terms.iter().find(|term| term.equal && term.field == "metadata.name")?;
         Some(&term.value).filter(|name| !name.is_empty()).map(String::as_str)
     }
@@ -94,7 +104,7 @@ fn field<'a>(entry: &'a Entry, fields: &'a Pairs, label: &str) -> &'a str {
 /// One page of the collection.
 pub async fn page(call: &Call, options: &ListOptions) -> Result<Page, Status> {
     let selection = Selection::of(&call.served, options);
-    let range = call.range(selection.name());
+    let range = selection.range(call);
     let (snapshot, after) = origin(call, options, &range).await?;
     let mut entries = select(&*snapshot, &range, after.as_ref(), &selection, options);
     let mut page = Page { revision: snapshot.revision(), ..Page::default() };

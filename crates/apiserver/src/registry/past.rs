@@ -44,7 +44,7 @@ pub fn at(store: &dyn Store, range: &Range, revision: Revision) -> Result<Arc<dy
 
 impl Past {
     fn within<'a>(&'a self, range: &'a Range) -> impl Iterator<Item = &'a Arc<Entry>> {
-        self.entries.values().filter(|entry| range.contains(&entry.key))
+        self.entries.values().filter(|entry| range.holds(entry))
     }
 }
 

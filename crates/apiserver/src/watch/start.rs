@@ -41,7 +41,7 @@ pub async fn start(call: &Call, options: &ListOptions) -> Result<Start, Status> 
 /// Begins with everything that is there.
 fn from_present(call: &Call, options: &ListOptions, mark_end: bool) -> Result<Start, Status> {
     let selection = Selection::of(&call.served, options);
-    let range = call.range(selection.name());
+    let range = selection.range(call);
     let snapshot = call.core.store.snapshot();
     let revision = snapshot.revision();
     let mut initial = snapshot.list(&range, None, 0);
@@ -54,7 +54,7 @@ fn from_present(call: &Call, options: &ListOptions, mark_end: bool) -> Result<St
 
 /// Begins after a revision. One that is gone is told within the stream; for one of the future the watch waits.
 fn from_revision(call: &Call, options: &ListOptions, revision: Revision) -> Result<Start, Status> {
-    let range = call.range(Selection::of(&call.served, options).name());
+    let range = Selection::of(&call.served, options).range(call);
     let mut start = Start { revision, ..Start::default() };
     match call.core.store.watch(range.clone(), revision) {
         Ok(events) => start.events = Some(events),

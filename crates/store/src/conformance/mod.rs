@@ -10,7 +10,7 @@ mod watching;
 
 use std::sync::Arc;
 
-use backstay_api::Index;
+use backstay_api::{Index, Pairs};
 use bytes::Bytes;
 
 use crate::{Encoded, Entry, Key, Operation, Revision, Store, StoreError};
@@ -27,11 +27,13 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
     reading::ranges(&scene().await).await;
     reading::pages_cover_everything_once(&scene().await).await;
     reading::snapshots_never_change(&scene().await).await;
+    reading::by_field(&scene().await).await;
     reading::kept_snapshots(&scene().await).await;
     reading::own_writes_are_read(&scene().await).await;
     watching::every_kind_of_event(&scene().await).await;
     watching::from_any_revision(&scene().await).await;
     watching::only_the_range(&scene().await).await;
+    watching::only_who_is_concerned(&scene().await).await;
     watching::progress_follows_the_store(&scene().await).await;
     watching::what_is_heard_can_be_read(&scene().await).await;
     watching::future_and_compacted(&scene().await).await;
@@ -74,12 +76,16 @@ fn pod(namespace: &str, name: &str) -> Key {
     Key::new("pods", namespace, name)
 }
 
-/// `{"rv":"<revision>","text":"<text>"}` once committed.
+/// `{"rv":"<revision>","text":"<text>"}` once committed; the text is its node and its phase, too.
 fn encoded(text: &str) -> Encoded {
     Encoded {
         head: Bytes::from_static(b"{\"rv\":\""),
         tail: Bytes::from(format!("\",\"text\":\"{text}\"}}")),
-        index: Arc::new(Index { uid: text.to_string(), ..Index::default() }),
+        index: Arc::new(Index {
+            uid: text.to_string(),
+            fields: Pairs::of([("spec.nodeName", text), ("status.phase", text)].into_iter()),
+            ..Index::default()
+        }),
     }
 }
 

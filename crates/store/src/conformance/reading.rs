@@ -1,7 +1,7 @@
 //! Reading: order, ranges, pages, and snapshots that stay as they were.
 
 use super::{Scene, names, pod, value};
-use crate::{Key, Range, Store, StoreError};
+use crate::{Field, Key, Range, Store, StoreError};
 
 pub async fn order_is_namespace_then_name<S: Store>(scene: &Scene<S>) {
     // As plain text "a-b/..." sorts before "a/...": namespaces must be compared as a whole.
@@ -31,6 +31,43 @@ pub async fn ranges<S: Store>(scene: &Scene<S>) {
     check(Range::all("nothing"), &[]);
     assert!(snapshot.get(&pod("a", "q")).is_none());
     assert!(snapshot.get(&Key::new("nothing", "a", "x")).is_none());
+}
+
+/// `spec.nodeName` of pods has an index, `status.phase` has none: nobody can tell.
+pub async fn by_field<S: Store>(scene: &Scene<S>) {
+    let place = [("a", "x", "n1"), ("a", "y", "n2"), ("b", "x", "n1"), ("b", "z", "n1"), ("c", "x", "")];
+    let mut revisions = Vec::new();
+    for (namespace, name, node) in place {
+        revisions.push(scene.create(&pod(namespace, name), node).await.expect("create").revision);
+    }
+    scene.create(&Key::new("configmaps", "a", "x"), "n1").await.expect("create");
+    let before = scene.store.snapshot();
+    scene.update(&pod("a", "x"), "n2", revisions[0]).await.expect("update");
+    scene.delete(&pod("b", "x"), revisions[2]).await.expect("delete");
+    let now = scene.store.snapshot();
+    let check = |range: Range, expected_before: &[&str], expected: &[&str]| {
+        for field in ["spec.nodeName", "status.phase"] {
+            let range =
+                Range { field: range.field.clone().map(|it| Field { name: field.into(), ..it }), ..range.clone() };
+            for (snapshot, expected) in [(&before, expected_before), (&now, expected)] {
+                assert_eq!(names(&snapshot.list(&range, None, 0)), expected, "{range:?}");
+                assert_eq!(snapshot.count(&range), expected.len(), "{range:?}");
+                let first = snapshot.list(&range, None, 1);
+                assert_eq!(names(&first), expected[..expected.len().min(1)], "the first of {range:?}");
+                let Some(first) = first.first() else { continue };
+                assert_eq!(names(&snapshot.list(&range, Some(&first.key), 0)), expected[1..], "the rest of {range:?}");
+                assert_eq!(snapshot.count_after(&range, &first.key), expected.len() - 1, "{range:?}");
+            }
+        }
+    };
+    check(Range::all("pods").with_field("", "n1"), &["a/x", "b/x", "b/z"], &["b/z"]);
+    check(Range::all("pods").with_field("", "n2"), &["a/y"], &["a/x", "a/y"]);
+    check(Range::all("pods").with_field("", ""), &["c/x"], &["c/x"]);
+    check(Range::all("pods").with_field("", "n"), &[], &[]);
+    check(Range::within("pods", "b").with_field("", "n1"), &["b/x", "b/z"], &["b/z"]);
+    check(Range::within("pods", "ab").with_field("", "n1"), &[], &[]);
+    check(Range::one(&pod("a", "x")).with_field("", "n1"), &["a/x"], &[]);
+    check(Range::all("configmaps").with_field("", "n1"), &["a/x"], &["a/x"]);
 }
 
 pub async fn pages_cover_everything_once<S: Store>(scene: &Scene<S>) {

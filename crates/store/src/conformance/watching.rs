@@ -66,6 +66,52 @@ pub async fn only_the_range<S: Store>(scene: &Scene<S>) {
     }
 }
 
+/// Who watches one name, or one value of a field, hears of what belongs to it, or has belonged to it until then.
+pub async fn only_who_is_concerned<S: Store>(scene: &Scene<S>) {
+    let from = scene.newest();
+    let on = |node: &str| Range::all("pods").with_field("spec.nodeName", node);
+    let ranges = [
+        (on("n1"), vec!["a/x n1", "a/x n2", "b/x n1"]),
+        (on("n2"), vec!["a/x n2", "a/x n2", "a/x gone"]),
+        (on("n3"), vec![]),
+        (Range { namespace: Some("b".into()), ..on("n1") }, vec!["b/x n1"]),
+        (
+            Range { namespace: None, ..Range::one(&pod("", "x")) },
+            vec!["a/x n1", "a/x n2", "b/x n1", "a/x n2", "a/x gone"],
+        ),
+        (Range::one(&pod("b", "x")), vec!["b/x n1"]),
+        (Range::all("configmaps").with_field("status.phase", "n1"), vec!["a/x n1"]),
+    ];
+    let watch = |range: &Range| scene.store.watch(range.clone(), from).expect("watch");
+    let mut early: Vec<_> = ranges.iter().map(|(range, _)| watch(range)).collect();
+    let mut waiting = watch(&on("n2"));
+    let waiting = tokio::spawn(async move { waiting.next().await.map(|event| event.entry.revision) });
+
+    let first = scene.create(&pod("a", "x"), "n1").await.expect("create").revision;
+    let second = scene.update(&pod("a", "x"), "n2", first).await.expect("update").revision;
+    scene.create(&pod("b", "x"), "n1").await.expect("create");
+    scene.create(&Key::new("configmaps", "a", "x"), "n1").await.expect("create");
+    let third = scene.update(&pod("a", "x"), "n2", second).await.expect("update").revision;
+    scene.delete(&pod("a", "x"), third).await.expect("delete");
+
+    assert_eq!(waiting.await.expect("no panic").expect("an event"), second, "who waits is woken");
+    let words = |watch: &mut dyn Watch| {
+        let mut seen = Vec::new();
+        while let Some(event) = watch.try_next().expect("nothing is missing") {
+            let entry = &event.entry;
+            seen.push(format!("{}/{} {}", entry.key.namespace, entry.key.name, entry.index.uid));
+        }
+        seen
+    };
+    for ((range, expected), watching) in ranges.iter().zip(&mut early) {
+        let newest = scene.newest();
+        assert_eq!(watching.progress() < newest, !expected.is_empty(), "{range:?} before it is read");
+        assert_eq!(words(&mut **watching), *expected, "a watch of {range:?} from before");
+        assert_eq!(watching.progress(), newest, "{range:?}");
+        assert_eq!(words(&mut *watch(range)), *expected, "a watch of {range:?} from after");
+    }
+}
+
 pub async fn progress_follows_the_store<S: Store>(scene: &Scene<S>) {
     let from = scene.newest();
     let mut watch = scene.store.watch(Range::all("configmaps"), from).expect("watch");

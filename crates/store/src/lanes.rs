@@ -1,0 +1,170 @@
+//! Watches of one object, or of what has one value in a field: each has a lane of its own, in which its events wait.
+//!
+//! The agents of a fleet each watch the pods of their own node. If each of them looked at every event, a rollout would
+//! cost the number of nodes squared.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::{Event, Range, Revision};
+
+/// So many events may wait for one watcher: far more than one node's pods make while its agent is away for a moment.
+const WAITING_MAX: usize = 1_024;
+
+/// The lanes of one resource.
+#[derive(Default)]
+pub struct Lanes {
+    by_name: ByValue,
+    /// By the field, then by its value.
+    by_field: BTreeMap<Arc<str>, ByValue>,
+    /// Lanes with events that have not been shown yet, the oldest first.
+    unshown: VecDeque<(Revision, Arc<Lane>)>,
+}
+
+type ByValue = HashMap<Arc<str>, Vec<Arc<Lane>>>;
+
+/// What waits for one watcher.
+pub struct Lane {
+    range: Range,
+    pub wake: Notify,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    events: VecDeque<Arc<Event>>,
+    /// Events up to here are missing.
+    lost: Option<Revision>,
+}
+
+impl Lanes {
+    /// A lane for a range of little: `None` for one that is not, whose watchers look at everything.
+    ///
+    /// `missed`: the events since the watch's beginning.
+    pub fn add<'a>(&mut self, range: &Range, missed: impl Iterator<Item = &'a Arc<Event>>) -> Option<Arc<Lane>> {
+        let lane = Lane { range: range.clone(), wake: Notify::new(), waiting: Mutex::default() };
+        let lane = Arc::new(lane);
+        self.of(range)?.push(lane.clone());
+        missed.filter(|event| range.sees(event)).for_each(|event| lane.push(event));
+        Some(lane)
+    }
+
+    pub fn remove(&mut self, lane: &Arc<Lane>) {
+        if let Some(lanes) = self.of(&lane.range) {
+            lanes.retain(|other| !Arc::ptr_eq(other, lane));
+        }
+        let (by_name, by_field) = (&mut self.by_name, &mut self.by_field);
+        match (&lane.range.field, &lane.range.name) {
+            (Some(field), _) => {
+                if let Some(values) = by_field.get_mut(&field.name) {
+                    forget_empty(values, &field.value);
+                }
+                by_field.retain(|_, values| !values.is_empty());
+            }
+            (None, Some(name)) => forget_empty(by_name, name),
+            (None, None) => {}
+        }
+    }
+
+    fn of(&mut self, range: &Range) -> Option<&mut Vec<Arc<Lane>>> {
+        match (&range.field, &range.name) {
+            (Some(field), _) => {
+                Some(self.by_field.entry(field.name.clone()).or_default().entry(field.value.clone()).or_default())
+            }
+            (None, Some(name)) => Some(self.by_name.entry(name.clone()).or_default()),
+            (None, None) => None,
+        }
+    }
+
+    /// Puts an event where somebody waits for it, without showing it yet.
+    pub fn put(&mut self, event: &Arc<Event>) {
+        let of = |lanes: &ByValue, value: &str, unshown: &mut VecDeque<(Revision, Arc<Lane>)>| {
+            for lane in lanes.get(value).into_iter().flatten().filter(|lane| lane.range.sees(event)) {
+                lane.push(event);
+                unshown.push_back((event.entry.revision, lane.clone()));
+            }
+        };
+        of(&self.by_name, &event.entry.key.name, &mut self.unshown);
+        for (field, lanes) in &self.by_field {
+            let now = event.entry.index.fields.get(field).unwrap_or_default();
+            of(lanes, now, &mut self.unshown);
+            let before = event.previous.as_ref().map(|entry| entry.index.fields.get(field).unwrap_or_default());
+            if let Some(before) = before.filter(|before| *before != now) {
+                of(lanes, before, &mut self.unshown);
+            }
+        }
+    }
+
+    /// Wakes those whose events may be seen now that everything up to `revision` is shown.
+    pub fn show(&mut self, revision: Revision) {
+        while let Some((_, lane)) = self.unshown.pop_front_if(|(hidden, _)| *hidden <= revision) {
+            lane.wake.notify_waiters();
+        }
+    }
+
+    /// Everybody has missed something up to `revision`.
+    pub fn lose(&mut self, revision: Revision) {
+        self.unshown.clear();
+        for lane in self.all() {
+            lane.lock().lose(revision);
+            lane.wake.notify_waiters();
+        }
+    }
+
+    pub fn wake(&self) {
+        self.all().for_each(|lane| lane.wake.notify_waiters());
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Lane>> {
+        self.by_field.values().chain([&self.by_name]).flat_map(|lanes| lanes.values().flatten())
+    }
+}
+
+fn forget_empty(lanes: &mut ByValue, value: &Arc<str>) {
+    if lanes.get(value).is_some_and(Vec::is_empty) {
+        lanes.remove(value);
+    }
+}
+
+impl Lane {
+    fn push(&self, event: &Arc<Event>) {
+        let mut waiting = self.lock();
+        if waiting.events.len() >= WAITING_MAX {
+            waiting.lose(event.entry.revision);
+        }
+        if waiting.lost.is_none() {
+            waiting.events.push_back(event.clone());
+        }
+    }
+
+    /// The first that waits and may be seen.
+    ///
+    /// # Errors
+    /// Up to where events are missing.
+    pub fn take(&self, visible: Revision) -> Result<Option<Arc<Event>>, Revision> {
+        let mut waiting = self.lock();
+        match waiting.lost {
+            Some(lost) => Err(lost),
+            None => Ok(waiting.events.pop_front_if(|event| event.entry.revision <= visible)),
+        }
+    }
+
+    /// Whether something that may be seen waits, or is missing.
+    pub fn is_behind(&self, visible: Revision) -> bool {
+        let waiting = self.lock();
+        waiting.lost.is_some() || waiting.events.front().is_some_and(|event| event.entry.revision <= visible)
+    }
+
+    /// No code that holds the lock can leave it half-changed by a panic.
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn lose(&mut self, revision: Revision) {
+        (self.events, self.lost) = (VecDeque::new(), Some(revision));
+    }
+}
