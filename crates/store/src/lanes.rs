@@ -99,9 +99,8 @@ impl Lanes {
 
     /// Wakes those whose events may be seen now that everything up to `revision` is shown.
     pub fn show(&mut self, revision: Revision) {
-        while let Some((_, lane)) = self.unshown.pop_front_if(|(hidden, _)| *hidden <= revision) {
-            lane.wake.notify_waiters();
-        }
+        let shown = self.unshown.iter().take_while(|(hidden, _)| *hidden <= revision).count();
+        self.unshown.drain(..shown).for_each(|(_, lane)| lane.wake.notify_waiters());
     }
 
     /// Everybody has missed something up to `revision`.
@@ -147,7 +146,8 @@ impl Lane {
         let mut waiting = self.lock();
         match waiting.lost {
             Some(lost) => Err(lost),
-            None => Ok(waiting.events.pop_front_if(|event| event.entry.revision <= visible)),
+            None if waiting.events.front().is_none_or(|event| event.entry.revision > visible) => Ok(None),
+            None => Ok(waiting.events.pop_front()),
         }
     }
 
