@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backstay_api::meta;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -163,31 +162,31 @@ pub(crate) fn architecture() -> &'static str {
 }
 
 /// What this machine has. `addresses`: instead of those that are found out.
-pub(crate) fn facts(name: &str, addresses: &[String]) -> NodeFacts {
+pub(crate) fn facts(name: &str, addresses: &[String], data_dir: &Path) -> NodeFacts {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
     let ips = if addresses.is_empty() { vec![own_address()] } else { addresses.to_vec() };
-    NodeFacts { name: name.to_string(), ips, cpu_millis: cpus * 1000, memory_bytes: meminfo("MemTotal:") }
+    // The directory may not be there yet.
+    let disk = data_dir.ancestors().find_map(|dir| rustix::fs::statvfs(dir).ok());
+    let disk_bytes = disk.map_or(0, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
+    NodeFacts { name: name.to_string(), ips, cpu_millis: cpus * 1000, memory_bytes: meminfo("MemTotal:"), disk_bytes }
 }
 
 /// What the machine has.
-pub(crate) fn room(facts: &NodeFacts, data_dir: &Path) -> Value {
-    let disk = rustix::fs::statvfs(data_dir).map_or(0, |disk| disk.f_blocks.saturating_mul(disk.f_frsize) / 1024);
+pub(crate) fn room(facts: &NodeFacts) -> Value {
     json!({
         "cpu": (facts.cpu_millis / 1000).to_string(),
         "memory": format!("{}Ki", facts.memory_bytes / 1024),
-        "ephemeral-storage": format!("{disk}Ki"),
+        "ephemeral-storage": format!("{}Ki", facts.disk_bytes / 1024),
         "hugepages-1Gi": "0", "hugepages-2Mi": "0",
         "pods": PODS_MAX.to_string(),
     })
 }
 
-/// What pods may ask for: the rest is kept free, since a node that has less left ends pods.
+/// What pods may ask for.
 pub(crate) fn allocatable(facts: &NodeFacts, room: &Value) -> Value {
-    const MEMORY: u64 = 100 << 20;
     let mut allocatable = room.clone();
-    allocatable["memory"] = format!("{}Ki", facts.memory_bytes.saturating_sub(MEMORY) / 1024).into();
-    let disk = meta::str_at(room, &["ephemeral-storage"]).trim_end_matches("Ki").parse::<u64>().unwrap_or(0);
-    allocatable["ephemeral-storage"] = (disk.saturating_mul(1024) / 10 * 9).to_string().into();
+    allocatable["memory"] = format!("{}Ki", facts.allocatable_memory() / 1024).into();
+    allocatable["ephemeral-storage"] = facts.allocatable_disk().to_string().into();
     allocatable
 }
 

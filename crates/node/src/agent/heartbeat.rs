@@ -98,7 +98,7 @@ fn node(context: &Context, existing: &Value, images: &[Value], now: Timestamp) -
     for (key, value) in &context.config.labels {
         labels[key] = value.as_str().into();
     }
-    let room = machine::room(facts, &context.config.data_dir);
+    let room = machine::room(facts);
     let addresses = facts.ips.iter().map(|ip| json!({ "type": "InternalIP", "address": ip }));
     let addresses: Vec<Value> = addresses.chain([json!({ "type": "Hostname", "address": name })]).collect();
     let conditions = machine::conditions(now, "kubelet is posting ready status", &context.state());

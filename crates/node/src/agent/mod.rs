@@ -115,7 +115,7 @@ pub fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) -> impl Future<Output = ()> + Send {
     let api = Api::new(servers);
-    let facts = crate::machine::facts(&config.name, &config.addresses);
+    let facts = crate::machine::facts(&config.name, &config.addresses, &config.data_dir);
     let (events, recording) = events::recorder(api.clone(), &config);
     let (sender, changes) = mpsc::channel(CHANGES_MAX);
     let query = format!("fieldSelector=spec.nodeName%3D{}", watch::encode(&config.name));

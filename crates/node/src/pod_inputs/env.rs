@@ -141,8 +141,13 @@ mod tests {
             "metadata": { "name": "p", "namespace": "ns", "uid": "u", "labels": { "app": "web" } },
             "spec": { "serviceAccountName": "sa" },
         });
-        let node =
-            NodeFacts { name: "n1".into(), ips: vec!["10.0.0.1".into()], cpu_millis: 4000, memory_bytes: 1 << 30 };
+        let node = NodeFacts {
+            name: "n1".into(),
+            ips: vec!["10.0.0.1".into()],
+            cpu_millis: 4000,
+            memory_bytes: 1 << 30,
+            disk_bytes: 1000,
+        };
         let config = json!({ "kind": "ConfigMap", "data": { "a": "1", "b": "2" } });
         let secret = json!({ "kind": "Secret", "data": { "password": "aHVzaA==" } });
         let objects = Objects(
@@ -185,6 +190,9 @@ mod tests {
         check(from(json!({ "resourceFieldRef": { "resource": "requests.cpu", "divisor": "0" } })), "X=1");
         check(from(json!({ "resourceFieldRef": { "resource": "requests.cpu", "divisor": "1m" } })), "X=250");
         check(from(json!({ "resourceFieldRef": { "resource": "limits.cpu" } })), "X=4");
+        check(from(json!({ "resourceFieldRef": { "resource": "limits.ephemeral-storage" } })), "X=900");
+        check(from(json!({ "resourceFieldRef": { "resource": "requests.ephemeral-storage" } })), "X=0");
+        check(from(json!({ "resourceFieldRef": { "resource": "limits.hugepages-2Mi" } })), "X=0");
     }
 
     #[test]

@@ -11,6 +11,21 @@ pub struct NodeFacts {
     pub ips: Vec<String>,
     pub cpu_millis: u64,
     pub memory_bytes: u64,
+    /// Of the disk that pods write to.
+    pub disk_bytes: u64,
+}
+
+impl NodeFacts {
+    /// What pods may ask for, in bytes: the rest is kept free, since a node that has less left ends pods.
+    pub fn allocatable_memory(&self) -> u64 {
+        const KEPT: u64 = 100 << 20;
+        self.memory_bytes.saturating_sub(KEPT)
+    }
+
+    /// As [`NodeFacts::allocatable_memory`].
+    pub fn allocatable_disk(&self) -> u64 {
+        self.disk_bytes / 10 * 9
+    }
 }
 
 /// A field by its path, such as `metadata.labels['app']` or `status.podIP`.

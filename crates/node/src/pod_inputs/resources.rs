@@ -22,7 +22,8 @@ pub fn memory_request(container: &Value) -> u64 {
     quantity(container, "requests", "memory").and_then(|it| u64::try_from(it.to_int()).ok()).unwrap_or(0)
 }
 
-/// A `resourceFieldRef`: a request or limit in units of its divisor, rounded up. Without a limit it is what the node has.
+/// A `resourceFieldRef`: a request or limit in units of its divisor, rounded up. Without a limit it is what pods may have of the node.
+/// Source: `MergeContainerResourceLimits` of the kubelet.
 ///
 /// # Errors
 /// If the resource is none that containers have.
@@ -34,7 +35,9 @@ pub fn field(container: &Value, node: &NodeFacts, reference: &Value) -> Result<S
     }
     let whole = match name {
         "cpu" => node.cpu_millis,
-        _ => node.memory_bytes.saturating_mul(1000),
+        "memory" => node.allocatable_memory().saturating_mul(1000),
+        "ephemeral-storage" => node.allocatable_disk().saturating_mul(1000),
+        _ => 0,
     };
     let whole = if kind == "limits" { whole } else { 0 };
     let millis = match quantity(container, kind, name) {
