@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use backstay_api::causes::chain;
 use futures::Stream;
 use http::{Method, Request};
 use kube::Client;
@@ -105,7 +106,7 @@ impl Api {
             left -= 1;
             match self.post(path, body).await {
                 Err(error) if left > 0 && matches!(code(&error), None | Some(503)) => {
-                    tracing::warn!(%error, "a server does not serve; the next is asked");
+                    tracing::warn!(error = told(&error), "a server does not serve; the next is asked");
                 }
                 other => return other,
             }
@@ -198,6 +199,14 @@ fn lease(node: &str, uid: &str, seconds: i64, now: jiff::Timestamp) -> (Value, V
     let renewed = now.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
     let spec = json!({ "holderIdentity": node, "leaseDurationSeconds": seconds, "renewTime": renewed });
     (json!([{ "apiVersion": "v1", "kind": "Node", "name": node, "uid": uid }]), spec)
+}
+
+/// What went wrong, in words: those of the server if it has answered.
+pub(crate) fn told(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        error => chain(error),
+    }
 }
 
 /// The status code of an answer that is an error; `None` if there was no answer.

@@ -27,7 +27,13 @@ pub(super) async fn run(context: std::sync::Arc<Context>) {
     let mut uid = loop {
         match register(&context).await {
             Ok(uid) => break uid,
-            Err(error) => tracing::warn!(node = context.config.name, %error, "node not registered; will retry"),
+            Err(error) => {
+                tracing::warn!(
+                    node = context.config.name,
+                    error = client::told(&error),
+                    "node not registered; will retry"
+                )
+            }
         }
         tokio::time::sleep(RETRY).await;
     };
@@ -47,7 +53,7 @@ pub(super) async fn run(context: std::sync::Arc<Context>) {
         match renew(&context, &uid).await {
             // Who was silent for a while may have been given up: that is not taken back by a lease.
             Ok(()) => owing |= std::mem::replace(&mut heard, tokio::time::Instant::now()).elapsed() > SILENCE_MAX,
-            Err(error) => tracing::warn!(node = context.config.name, %error, "lease not renewed"),
+            Err(error) => tracing::warn!(node = context.config.name, error = client::told(&error), "lease not renewed"),
         }
         if owing || tick % RENEWALS_PER_STATUS == RENEWALS_PER_STATUS - 1 {
             // Also repairs what somebody else has made of it, and registers a node that was deleted.
@@ -55,7 +61,11 @@ pub(super) async fn run(context: std::sync::Arc<Context>) {
                 Ok(new) => (uid, owing) = (new, false),
                 Err(error) => {
                     owing = true;
-                    tracing::warn!(node = context.config.name, %error, "node status not written; will retry");
+                    tracing::warn!(
+                        node = context.config.name,
+                        error = client::told(&error),
+                        "node status not written; will retry"
+                    );
                 }
             }
         }

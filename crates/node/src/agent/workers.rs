@@ -416,7 +416,12 @@ impl Worker {
             // It is gone: the watch will say so. (A conflict may also be an overtaken write, so it is tried again.)
             Err(error) if client::code(&error) == Some(404) => {}
             Err(error) => {
-                tracing::warn!(pod = pod.name, namespace = pod.namespace, %error, "pod status not written; will retry");
+                tracing::warn!(
+                    pod = pod.name,
+                    namespace = pod.namespace,
+                    error = client::told(&error),
+                    "pod status not written; will retry"
+                );
                 self.repetition = status::Repetition::default();
                 self.retry = true;
             }
@@ -436,7 +441,12 @@ impl Worker {
         match client::delete_pod(&self.context.api, &pod.namespace, &pod.name, &pod.uid).await {
             Ok(()) => true,
             Err(error) => {
-                tracing::warn!(pod = pod.name, namespace = pod.namespace, %error, "pod not deleted; will retry");
+                tracing::warn!(
+                    pod = pod.name,
+                    namespace = pod.namespace,
+                    error = client::told(&error),
+                    "pod not deleted; will retry"
+                );
                 false
             }
         }
