@@ -154,16 +154,14 @@ fn normalised(outcome: Outcome) -> Outcome {
 /// `12s` as `0s`, and blanks after it.
 fn ages(line: &str) -> String {
     let words: Vec<&str> = line.split(' ').collect();
-    let is_age = |word: &str| {
+    let is_age = |word: &&str| {
         word.strip_suffix('s').is_some_and(|digits| !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit()))
     };
-    let replaced: Vec<&str> = words.into_iter().map(|word| if is_age(word) { "0s" } else { word }).collect();
-    replaced
-        .join(" ")
-        .split("  ")
-        .filter(|part| !part.is_empty() || !line.contains("0s"))
-        .collect::<Vec<_>>()
-        .join("  ")
+    if !words.iter().any(is_age) {
+        return line.to_string();
+    }
+    let replaced: Vec<&str> = words.into_iter().map(|word| if is_age(&word) { "0s" } else { word }).collect();
+    replaced.join(" ").split("  ").filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
 }
 
 /// All lines that differ, instead of the first only.

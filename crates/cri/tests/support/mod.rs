@@ -138,7 +138,16 @@ impl Machine {
     /// Ends everything: what outlives an agent by design must not outlive a test.
     pub async fn end(self) {
         for pod in self.runtime.pods().await.unwrap() {
-            self.runtime.remove(&pod.uid).await.unwrap();
+            let mut removed = self.runtime.remove(&pod.uid).await;
+            // As an agent does: containerd refuses to end what is just ending by itself.
+            for _ in 0..PATIENCE.as_millis() / 20 {
+                if removed.is_ok() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                removed = self.runtime.remove(&pod.uid).await;
+            }
+            removed.unwrap();
         }
         let left: Vec<PathBuf> = cgroups(&self.cgroup);
         assert!(left.is_empty(), "cgroups left: {left:?}");
