@@ -50,8 +50,7 @@ pub async fn measure(program: &Path, nodes: usize, changes: usize) -> Result<()>
 
     let (cpu_before, begun) = (server.cpu()?, Instant::now());
     let changing = (0..changes).map(|number| {
-        // Spread over all nodes, each in its turn.
-        let (mut writer, path) = (writer.clone(), format!("{PODS}/pod-{}", number * nodes / changes % nodes));
+        let (mut writer, path) = (writer.clone(), format!("{PODS}/pod-{}", number % nodes));
         let change = json!({ "metadata": { "annotations": { "number": number.to_string() } } }).to_string();
         async move { writer.merge(&path, change).await.map(drop) }
     });
