@@ -9,14 +9,12 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::client::connections;
+use crate::client::{AT_ONCE, started};
 use crate::figure::{print, rounded};
 use crate::objects::{PODS, create_all, pod};
 use crate::server::Server;
 
 const PER_CONNECTION: usize = 500;
-/// Requests in flight.
-const AT_ONCE: usize = 32;
 /// An event that has not come by then will not.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -29,13 +27,8 @@ pub async fn measure(program: &Path, nodes: usize, changes: usize) -> Result<()>
     let version = list["metadata"]["resourceVersion"].as_str().context("a list without a version")?;
     let of = |node: usize| format!("fieldSelector=spec.nodeName%3Dnode-{node}");
 
-    let connections = connections(&server.target, nodes, PER_CONNECTION).await?;
-    let starting = (0..nodes).map(|node| {
-        let mut connection = connections[node / PER_CONNECTION].clone();
-        let path = format!("{PODS}?watch=true&resourceVersion={version}&{}", of(node));
-        async move { connection.get(&path).await }
-    });
-    let watches: Vec<_> = futures::stream::iter(starting).buffer_unordered(AT_ONCE).try_collect().await?;
+    let path = |node: usize| format!("{PODS}?watch=true&resourceVersion={version}&{}", of(node));
+    let watches = started(&server.target, nodes, PER_CONNECTION, path).await?;
     let (hearing, mut heard) = mpsc::unbounded_channel();
     for watch in watches {
         let hearing = hearing.clone();

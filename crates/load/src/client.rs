@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
 use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -145,4 +146,22 @@ pub async fn connections(target: &Target, streams: usize, per_connection: usize)
         connections.push(target.connect(&tls).await?);
     }
     Ok(connections)
+}
+
+/// Requests in flight.
+pub const AT_ONCE: usize = 32;
+
+/// As many running answers as `count`, so many over each connection, each to the path of its number.
+pub async fn started(
+    target: &Target,
+    count: usize,
+    per_connection: usize,
+    path: impl Fn(usize) -> String,
+) -> Result<Vec<Response<Incoming>>> {
+    let connections = connections(target, count, per_connection).await?;
+    let starting = (0..count).map(|number| {
+        let (mut connection, path) = (connections[number / per_connection].clone(), path(number));
+        async move { connection.get(&path).await }
+    });
+    futures::stream::iter(starting).buffer_unordered(AT_ONCE).try_collect().await
 }

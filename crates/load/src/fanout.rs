@@ -4,13 +4,12 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use futures::{StreamExt, TryStreamExt};
 use http::Response;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use crate::client::{Connection, connections};
+use crate::client::{Connection, started};
 use crate::figure::{print, rounded};
 use crate::objects::{CONFIG_MAPS, config_map};
 use crate::raw;
@@ -68,12 +67,7 @@ pub async fn measure(program: &Path, shape: Shape) -> Result<()> {
 }
 
 async fn watches(server: &Server, path: &str, count: usize, per_connection: usize) -> Result<Vec<Response<Incoming>>> {
-    let connections = connections(&server.target, count, per_connection).await?;
-    let starting = (0..count).map(|number| {
-        let mut connection = connections[number / per_connection].clone();
-        async move { connection.get(path).await }
-    });
-    futures::stream::iter(starting).buffer_unordered(32).try_collect().await
+    started(&server.target, count, per_connection, |_| path.to_string()).await
 }
 
 async fn change(writer: &mut Connection, times: usize) -> Result<()> {

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
 
-use crate::client::connections;
+use crate::client::{AT_ONCE, started};
 use crate::figure::{print, rounded};
 use crate::objects::CONFIG_MAPS;
 use crate::server::Server;
@@ -16,9 +16,6 @@ pub struct Shape {
     pub per_connection: usize,
     pub http1: bool,
 }
-
-/// Watches that are started at once.
-const AT_ONCE: usize = 32;
 
 pub async fn measure(program: &Path, shape: Shape) -> Result<()> {
     let Shape { watches, per_connection, http1 } = shape;
@@ -50,10 +47,5 @@ async fn running(server: &Server, path: &str, watches: usize, per_connection: us
         let starting = (0..watches).map(|_| server.target.get_http1(&tls, path));
         return futures::stream::iter(starting).buffer_unordered(AT_ONCE).try_collect().await;
     }
-    let connections = connections(&server.target, watches, per_connection).await?;
-    let starting = (0..watches).map(|number| {
-        let mut connection = connections[number / per_connection].clone();
-        async move { connection.get(path).await }
-    });
-    futures::stream::iter(starting).buffer_unordered(AT_ONCE).try_collect().await
+    started(&server.target, watches, per_connection, |_| path.to_string()).await
 }

@@ -8,17 +8,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::{Event, Range, Revision};
+use crate::{Entry, Event, Range, Revision};
 
 /// So many events may wait for one watcher: far more than one node's pods make while its agent is away for a moment.
 const WAITING_MAX: usize = 1_024;
 
+/// The name of an object, as a field like others.
+const NAME: &str = "metadata.name";
+
 /// The lanes of one resource.
 #[derive(Default)]
 pub struct Lanes {
-    by_name: ByValue,
     /// By the field, then by its value.
-    by_field: BTreeMap<Arc<str>, ByValue>,
+    by_field: BTreeMap<String, ByValue>,
     /// Lanes with events that have not been shown yet, the oldest first.
     unshown: VecDeque<(Revision, Arc<Lane>)>,
 }
@@ -44,55 +46,37 @@ impl Lanes {
     ///
     /// `missed`: the events since the watch's beginning.
     pub fn add<'a>(&mut self, range: &Range, missed: impl Iterator<Item = &'a Arc<Event>>) -> Option<Arc<Lane>> {
-        let lane = Lane { range: range.clone(), wake: Notify::new(), waiting: Mutex::default() };
-        let lane = Arc::new(lane);
-        self.of(range)?.push(lane.clone());
+        let (field, wanted) = wanted(range)?;
+        let lane = Arc::new(Lane { range: range.clone(), wake: Notify::new(), waiting: Mutex::default() });
         missed.filter(|event| range.sees(event)).for_each(|event| lane.push(event));
+        let lanes = self.by_field.entry(field.to_string()).or_default();
+        lanes.entry(wanted.clone()).or_default().push(lane.clone());
         Some(lane)
     }
 
     pub fn remove(&mut self, lane: &Arc<Lane>) {
-        if let Some(lanes) = self.of(&lane.range) {
+        let Some((field, wanted)) = wanted(&lane.range) else { return };
+        let Some(values) = self.by_field.get_mut(field) else { return };
+        if let Some(lanes) = values.get_mut(wanted) {
             lanes.retain(|other| !Arc::ptr_eq(other, lane));
-        }
-        let (by_name, by_field) = (&mut self.by_name, &mut self.by_field);
-        match (&lane.range.field, &lane.range.name) {
-            (Some(field), _) => {
-                if let Some(values) = by_field.get_mut(&field.name) {
-                    forget_empty(values, &field.value);
-                }
-                by_field.retain(|_, values| !values.is_empty());
+            if lanes.is_empty() {
+                values.remove(wanted);
             }
-            (None, Some(name)) => forget_empty(by_name, name),
-            (None, None) => {}
         }
-    }
-
-    fn of(&mut self, range: &Range) -> Option<&mut Vec<Arc<Lane>>> {
-        match (&range.field, &range.name) {
-            (Some(field), _) => {
-                Some(self.by_field.entry(field.name.clone()).or_default().entry(field.value.clone()).or_default())
-            }
-            (None, Some(name)) => Some(self.by_name.entry(name.clone()).or_default()),
-            (None, None) => None,
+        if values.is_empty() {
+            self.by_field.remove(field);
         }
     }
 
     /// Puts an event where somebody waits for it, without showing it yet.
     pub fn put(&mut self, event: &Arc<Event>) {
-        let of = |lanes: &ByValue, value: &str, unshown: &mut VecDeque<(Revision, Arc<Lane>)>| {
-            for lane in lanes.get(value).into_iter().flatten().filter(|lane| lane.range.sees(event)) {
-                lane.push(event);
-                unshown.push_back((event.entry.revision, lane.clone()));
-            }
-        };
-        of(&self.by_name, &event.entry.key.name, &mut self.unshown);
         for (field, lanes) in &self.by_field {
-            let now = event.entry.index.fields.get(field).unwrap_or_default();
-            of(lanes, now, &mut self.unshown);
-            let before = event.previous.as_ref().map(|entry| entry.index.fields.get(field).unwrap_or_default());
-            if let Some(before) = before.filter(|before| *before != now) {
-                of(lanes, before, &mut self.unshown);
+            let now = value(&event.entry, field);
+            let before = event.previous.as_deref().map(|entry| value(entry, field)).filter(|before| *before != now);
+            let concerned = [Some(now), before].into_iter().flatten().filter_map(|value| lanes.get(value)).flatten();
+            for lane in concerned.filter(|lane| lane.range.sees(event)) {
+                lane.push(event);
+                self.unshown.push_back((event.entry.revision, lane.clone()));
             }
         }
     }
@@ -117,14 +101,21 @@ impl Lanes {
     }
 
     fn all(&self) -> impl Iterator<Item = &Arc<Lane>> {
-        self.by_field.values().chain([&self.by_name]).flat_map(|lanes| lanes.values().flatten())
+        self.by_field.values().flat_map(|lanes| lanes.values().flatten())
     }
 }
 
-fn forget_empty(lanes: &mut ByValue, value: &Arc<str>) {
-    if lanes.get(value).is_some_and(Vec::is_empty) {
-        lanes.remove(value);
+/// The field by which the objects of a range are known, and the value that they have in it.
+fn wanted(range: &Range) -> Option<(&str, &Arc<str>)> {
+    match (&range.field, &range.name) {
+        (Some(field), _) => Some((&field.name, &field.value)),
+        (None, Some(name)) => Some((NAME, name)),
+        (None, None) => None,
     }
+}
+
+fn value<'a>(entry: &'a Entry, field: &str) -> &'a str {
+    if field == NAME { &entry.key.name } else { entry.field(field) }
 }
 
 impl Lane {

@@ -62,6 +62,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The value of a field of its index; empty if it has none.
+    pub fn field(&self, name: &str) -> &str {
+        self.index.fields.get(name).unwrap_or_default()
+    }
+
     /// Its protobuf forms, as far as somebody has made them.
     pub fn messages(&self) -> &Messages {
         self.messages.get_or_init(Box::default)
@@ -152,7 +157,7 @@ impl Range {
 
     /// Whether an object belongs to it.
     pub fn holds(&self, entry: &Entry) -> bool {
-        let has = |field: &Field| entry.index.fields.get(&field.name).unwrap_or_default() == &*field.value;
+        let has = |field: &Field| entry.field(&field.name) == &*field.value;
         self.contains(&entry.key) && self.field.as_ref().is_none_or(has)
     }
 

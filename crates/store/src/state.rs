@@ -74,16 +74,15 @@ impl State {
     }
 
     /// The entries of a range that come after `after`, in order.
-    fn range(&self, range: &Range, after: Option<&Key>) -> impl Iterator<Item = &Arc<Entry>> {
+    fn range<'a>(&'a self, range: &'a Range, after: Option<&Key>) -> impl Iterator<Item = &'a Arc<Entry>> {
         let table = self.tables.get(&range.resource);
         let start = start(range, after);
         let indexed = indexed(&range.resource).zip(range.field.as_ref()).filter(|(name, field)| **name == *field.name);
-        let (all, some) = match (table, indexed) {
-            (Some(table), Some((_, field))) => (None, Some(table.with_value(&field.value, start))),
-            (Some(table), None) => (Some(table.entries.range((start, Bound::Unbounded)).map(|(_, entry)| entry)), None),
-            (None, _) => (None, None),
+        let found: Box<dyn Iterator<Item = &'a Arc<Entry>> + 'a> = match (table, indexed) {
+            (None, _) => Box::new(std::iter::empty()),
+            (Some(table), Some((_, field))) => Box::new(table.with_value(&field.value, start)),
+            (Some(table), None) => Box::new(table.entries.range((start, Bound::Unbounded)).map(|(_, entry)| entry)),
         };
-        let found = all.into_iter().flatten().chain(some.into_iter().flatten());
         found.take_while(|entry| !is_past(range, &entry.key)).filter(|entry| range.holds(entry))
     }
 }
@@ -109,7 +108,7 @@ impl Table {
     }
 
     /// The entries with a value in the indexed field, from a place on.
-    fn with_value(&self, value: &Arc<str>, start: Bound<Place>) -> impl Iterator<Item = &Arc<Entry>> {
+    fn with_value<'a>(&'a self, value: &'a Arc<str>, start: Bound<Place>) -> impl Iterator<Item = &'a Arc<Entry>> {
         let start = match start {
             Bound::Included(place) => Bound::Included((value.clone(), place)),
             Bound::Excluded(place) => Bound::Excluded((value.clone(), place)),
@@ -121,7 +120,7 @@ impl Table {
 }
 
 fn indexed_value(entry: &Entry) -> Option<&str> {
-    indexed(&entry.key.resource).map(|field| entry.index.fields.get(field).unwrap_or_default())
+    indexed(&entry.key.resource).map(|field| entry.field(field))
 }
 
 fn indexed(resource: &str) -> Option<&'static str> {

@@ -59,11 +59,9 @@ impl Worker {
         let config = &self.context.config;
         // Host processes are not protected from each other anyway.
         let has_apparmor = config.machine.has_apparmor || self.runtime.images().is_none();
-        let judged =
-            sysctls::check(&self.object, &config.sysctls_allowed).map_err(|why| (sysctls::FORBIDDEN, why)).and_then(
-                |()| security::check_apparmor(&self.object, has_apparmor).map_err(|why| (security::APPARMOR, why)),
-            );
-        if let Err((reason, why)) = judged {
+        let sysctls = sysctls::check(&self.object, &config.sysctls_allowed).err().map(|why| (sysctls::FORBIDDEN, why));
+        let apparmor = || Some((security::APPARMOR, security::check_apparmor(&self.object, has_apparmor).err()?));
+        if let Some((reason, why)) = sysctls.or_else(apparmor) {
             self.seen.ended_by_node = Some(NodeEnd::rejection(reason, &why));
             self.context.events.note(pod, "", Kind::Warning, reason, why);
         }

@@ -1,5 +1,7 @@
 //! What a pod gives back to the machine: when it has ended, and when it goes.
 
+use std::path::Path;
+
 use backstay_api::causes::chain;
 use jiff::Timestamp;
 
@@ -89,12 +91,7 @@ impl Worker {
 fn remove_volumes(context: &Context, uid: &str) {
     let dir = pods_dir(&context.config.data_dir).join(uid).join("volumes");
     files::release(&dir);
-    match std::fs::remove_dir_all(&dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            tracing::warn!(dir = %dir.display(), %error, "volumes of a pod that has ended not removed");
-        }
-        _ => {}
-    }
+    remove_directory(&dir);
 }
 
 /// Removes everything of a pod from this machine.
@@ -105,11 +102,15 @@ pub(super) async fn remove_pod(context: &Context, runtime: &dyn Runtime, uid: &s
     let dir = pods_dir(&context.config.data_dir).join(uid);
     files::release(&dir.join("volumes"));
     runtime.remove(uid).await?;
-    match std::fs::remove_dir_all(&dir) {
+    remove_directory(&dir);
+    Ok(())
+}
+
+fn remove_directory(dir: &Path) {
+    match std::fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             tracing::warn!(dir = %dir.display(), %error, "directory of a pod not removed");
         }
         _ => {}
     }
-    Ok(())
 }

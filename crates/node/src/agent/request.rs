@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::pods_dir;
 use super::workers::Worker;
 use crate::client;
+use crate::join::host_and_port;
 use crate::pod_inputs::{env, resources, sandbox, security, volumes};
 use crate::process::layout::Layout;
 use crate::runtime::{ContainerKey, Image, Mount, SandboxRequest, StartRequest};
@@ -135,7 +136,7 @@ impl Worker {
             env.push(("BACKSTAY_VOLUME_DIR", volumes.display().to_string()));
         }
         if let Some((host, port)) = self.context.api.server_url().as_deref().and_then(host_and_port) {
-            env.extend([("KUBERNETES_SERVICE_HOST", host), ("KUBERNETES_SERVICE_PORT", port)]);
+            env.extend([("KUBERNETES_SERVICE_HOST", host), ("KUBERNETES_SERVICE_PORT", port.to_string())]);
         }
         env.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
     }
@@ -178,11 +179,4 @@ fn write(file: &Path, content: &[u8], mode: u32) -> Result<(), String> {
         .and_then(|()| fs::write(file, content))
         .and_then(|()| fs::set_permissions(file, fs::Permissions::from_mode(mode)));
     written.map_err(|error| format!("cannot write {}: {error}", file.display()))
-}
-
-/// The parts of `https://HOST:PORT`; an IPv6 address loses its brackets.
-fn host_and_port(url: &str) -> Option<(String, String)> {
-    let address: http::Uri = url.parse().ok()?;
-    let port = address.port_u16().unwrap_or(443);
-    Some((address.host()?.trim_matches(['[', ']']).to_string(), port.to_string()))
 }

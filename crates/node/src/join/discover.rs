@@ -60,7 +60,8 @@ pub fn addresses(named: &[String]) -> Result<Vec<String>, JoinError> {
     Ok(servers)
 }
 
-fn host_and_port(server: &str) -> Option<(String, u16)> {
+/// Of `https://HOST` or `https://HOST:PORT`; an IPv6 address is without its brackets.
+pub(crate) fn host_and_port(server: &str) -> Option<(String, u16)> {
     let address: http::Uri = server.parse().ok()?;
     let host = address.host().filter(|host| !host.is_empty() && address.scheme_str() == Some("https"))?;
     Some((host.trim_matches(['[', ']']).to_string(), address.port_u16().unwrap_or(443)))

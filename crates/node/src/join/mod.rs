@@ -11,6 +11,7 @@ mod request;
 use thiserror::Error;
 
 pub use credentials::Credentials;
+pub(crate) use discover::host_and_port;
 pub use discover::{Hash, addresses, discover};
 pub use request::{join, renew, renew_at};
 
