@@ -20,7 +20,7 @@ pub struct Call {
     pub served: Arc<Served>,
     pub verb: Verb,
     pub target: Target,
-    pub user: UserInfo,
+    pub user: Arc<UserInfo>,
     pub query: Query,
     pub media: Media,
     pub content_type: String,
@@ -79,7 +79,7 @@ impl Call {
             served,
             verb: Verb::Delete,
             target,
-            user: UserInfo::new("system:apiserver", &[MASTERS]),
+            user: Arc::new(UserInfo::new("system:apiserver", &[MASTERS])),
             query: Query::default(),
             media: Media::default(),
             content_type: String::new(),
@@ -94,7 +94,7 @@ impl Call {
 
     /// The same for a stream, which may last for days: without what only its start needs.
     pub fn lasting(mut self) -> Self {
-        (self.user, self.query, self.warnings) = (UserInfo::default(), Query::default(), Arc::default());
+        (self.user, self.query, self.warnings) = (self.core.nobody.clone(), Query::default(), Arc::default());
         (self.content_type, self.user_agent) = (String::new(), String::new());
         self
     }

@@ -24,7 +24,7 @@ use crate::{problem, subresources, watch};
 
 /// Serves a request for a resource.
 pub async fn resource(
-    mut asked: Asked,
+    mut asked: Box<Asked>,
     verb: Verb,
     target: Target,
     body: Body,

@@ -254,7 +254,7 @@ fn read(certificate: &CertificateDer<'_>) -> Option<Peer> {
     let user = name.map(|name| {
         let fingerprint: String = Sha256::digest(certificate).iter().map(|byte| format!("{byte:02x}")).collect();
         let id = (CREDENTIAL_ID.to_string(), vec![format!("X509SHA256={fingerprint}")]);
-        UserInfo { extra: [id].into(), ..UserInfo::new(name, &groups) }
+        Arc::new(UserInfo { extra: [id].into(), ..UserInfo::new(name, &groups) })
     });
     Some(Peer::Vouched { user, until })
 }

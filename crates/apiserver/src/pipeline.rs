@@ -2,7 +2,6 @@
 //! answered.
 
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,7 +38,7 @@ pub struct Asked {
     pub info: RequestInfo,
     pub query: Query,
     /// Nobody, until credentials have been looked at.
-    pub user: UserInfo,
+    pub user: Arc<UserInfo>,
     /// What is wrong with the store, as far as somebody has asked.
     pub store_problem: Option<String>,
     /// The place that it takes, once it is let in.
@@ -73,9 +72,9 @@ pub async fn run(core: Arc<Core>, request: Request<Body>) -> Response<Body> {
     let query = Query::parse(head.uri.query().unwrap_or_default());
     let info = RequestInfo::parse(&head.method, head.uri.path(), &query);
     let label = system::metrics::Label::of(&core.catalog, &head.method, &info);
-    let asked =
-        Asked { core: core.clone(), head, info, query, user: UserInfo::anonymous(), store_problem: None, held: None };
-    let mut response = guarded(asked, body).await;
+    let user = core.nobody.clone();
+    let asked = Asked { core: core.clone(), head, info, query, user, store_problem: None, held: None };
+    let mut response = guarded(Box::new(asked), body).await;
     send::set(response.headers_mut(), AUDIT_ID, &audit_id);
     response.headers_mut().entry(CACHE_CONTROL).or_insert_with(|| http::HeaderValue::from_static("no-cache, private"));
     core.metrics.observe(label, response.status().as_u16(), begun.elapsed());
@@ -83,7 +82,7 @@ pub async fn run(core: Arc<Core>, request: Request<Body>) -> Response<Body> {
 }
 
 /// Runs a request within its limits; a panic is an answer too.
-async fn guarded(asked: Asked, body: Body) -> Response<Body> {
+async fn guarded(asked: Box<Asked>, body: Body) -> Response<Body> {
     let nature = Nature::of(&asked.info);
     if nature == Nature::Stream {
         return limited(asked, body, nature).await;
@@ -94,7 +93,7 @@ async fn guarded(asked: Asked, body: Body) -> Response<Body> {
     response
 }
 
-async fn limited(asked: Asked, body: Body, nature: Nature) -> Response<Body> {
+async fn limited(asked: Box<Asked>, body: Body, nature: Nature) -> Response<Body> {
     let core = asked.core.clone();
     let media = asked.media();
     if asked.head.uri.to_string().len() > core.limits.uri_bytes_max {
@@ -142,7 +141,7 @@ fn lasts_max(asked: &Asked) -> Result<Duration, Status> {
 
 /// Serves a request once it is known who asks, and there is room for it.
 async fn in_turn(
-    mut asked: Asked,
+    mut asked: Box<Asked>,
     body: Body,
     nature: Nature,
     warnings: Arc<Warnings>,
@@ -151,11 +150,13 @@ async fn in_turn(
     catch_up(&mut asked, nature).await?;
     asked.user = authenticate(&core, &asked.head)?;
     // Whoever acts as others queues up as who they are.
-    let user = asked.user.name.clone();
-    match core.gate.enter(nature, &user).await {
+    let user = asked.user.clone();
+    match core.gate.enter(nature, &user.name).await {
         Ok(held) => {
             asked.held = Some(Arc::new(held));
-            core.gate.in_turn(nature, &user, pin!(answer(asked, body, warnings))).await
+            // Made only now, for it is large: thousands may wait for a seat.
+            let work = Box::pin(answer(asked, body, warnings));
+            core.gate.in_turn(nature, &user.name, work).await
         }
         Err(TooMany) => Err(too_many()),
     }
@@ -187,9 +188,9 @@ fn too_many() -> Status {
     Status::new(Reason::TooManyRequests, "Too many requests, please try again later.").details(details)
 }
 
-async fn answer(mut asked: Asked, body: Body, warnings: Arc<Warnings>) -> Result<Response<Body>, Status> {
+async fn answer(mut asked: Box<Asked>, body: Body, warnings: Arc<Warnings>) -> Result<Response<Body>, Status> {
     if let Some(other) = impersonate(&asked.core.authorizer.rules(), &asked.user, &asked.head.headers)? {
-        asked.user = other;
+        asked.user = Arc::new(other);
     }
     if let Some(node) = tunnel::node_of(&asked.info.path).map(str::to_string) {
         return tunnel::answer(asked, &node);

@@ -15,6 +15,7 @@ use jiff::SignedDuration;
 use crate::UserInfo;
 use crate::accounts::{self, Accounts};
 use crate::admission::{Plugins, UnknownPlugin};
+use crate::authn::known::Known;
 use crate::authz::Authorizer;
 use crate::bootstrap::{self, BootstrapError};
 use crate::catalog::Catalog;
@@ -67,6 +68,9 @@ pub struct Limits {
     pub leases_max: usize,
     /// Requests that wait for one of these to end, each kind apart. Two for every node of the largest cluster.
     pub waiting_max: usize,
+    /// Of these, from one user: as many as a connection carries. What waits is memory that is cold when its turn comes,
+    /// and has a cost for everybody.
+    pub waiting_per_user_max: usize,
     /// Watches and logs that one user follows at once: three for every node of the largest cluster, if all of them came
     /// as the same user.
     pub streams_per_user_max: usize,
@@ -83,6 +87,7 @@ impl Default for Limits {
             writes_max: 1_000,
             leases_max: 500,
             waiting_max: 10_000,
+            waiting_per_user_max: 1_000,
             streams_per_user_max: 15_000,
             request_lasts_max: Duration::from_secs(60),
         }
@@ -127,12 +132,15 @@ pub struct Core {
     pub pod_access: Arc<dyn PodAccess>,
     pub tunnels: Arc<Tunnels>,
     pub tokens: Option<Arc<Signer>>,
+    pub known_tokens: Known,
     pub admission: Plugins,
     pub policy: Policy,
     pub event_ttl: SignedDuration,
     /// None if the `ServiceAccount` admission is switched off.
     pub accounts: Option<Accounts>,
     pub catalog: Catalog,
+    /// Who asks without credentials.
+    pub nobody: Arc<UserInfo>,
     /// Held while a definition is given its names.
     pub definitions: custom::Lock,
     /// Held while addresses of services are handed out.
@@ -165,7 +173,9 @@ impl ApiServer {
             pod_access: config.pod_access,
             tunnels: config.tunnels,
             tokens: config.tokens,
+            known_tokens: Known::default(),
             catalog: Catalog::new(config.store.clone()),
+            nobody: Arc::new(UserInfo::anonymous()),
             definitions: custom::Lock::default(),
             addresses: services::Lock::default(),
             openapi: OpenApi::default(),
@@ -196,7 +206,7 @@ impl ApiServer {
         upkeep::run(&self.core, stop).await;
     }
 
-    /// The service, for a listener or to be called in-process. Who asks is a [`UserInfo`] among the request's
+    /// The service, for a listener or to be called in-process. Who asks is an `Arc` of a [`UserInfo`] among the request's
     /// extensions; a request without one is anonymous.
     pub fn router(&self) -> Router {
         let core = self.core.clone();
@@ -206,5 +216,5 @@ impl ApiServer {
 
 /// The same service, with every request sent as this user: for clients in the same process.
 pub fn as_user(router: Router, user: UserInfo) -> Router {
-    router.layer(axum::Extension(user))
+    router.layer(axum::Extension(Arc::new(user)))
 }

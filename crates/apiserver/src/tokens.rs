@@ -85,6 +85,25 @@ impl Claims {
         self.aud.contains(audience)
     }
 
+    /// Whether it is valid now, for one of these audiences (none: for the server itself).
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn check(&self, audiences: &[String], now: Timestamp) -> Result<(), TokenError> {
+        if self.exp <= now.as_second() {
+            return Err(TokenError::Expired);
+        }
+        if self.nbf > now.as_second() + 60 {
+            return Err(TokenError::NotYet);
+        }
+        let own = [ISSUER.to_string()];
+        let asked = if audiences.is_empty() { &own } else { audiences };
+        match asked.iter().any(|audience| self.is_for(audience)) {
+            true => Ok(()),
+            false => Err(TokenError::Audience { found: self.aud.clone(), asked: asked.to_vec() }),
+        }
+    }
+
     /// The user that the bearer is: the service account, with what the token is bound to as extra.
     pub fn user(&self) -> UserInfo {
         let namespace = &self.binding.namespace;
@@ -206,27 +225,17 @@ impl Signer {
         jsonwebtoken::encode(&header, claims, &self.sign).map_err(TokenError::Sign)
     }
 
-    /// The claims of a token that this server signed, that is still valid, and that is for one of these audiences
-    /// (none: for the server itself). What they name may be gone by now.
-    pub fn verify(&self, token: &str, audiences: &[String], now: Timestamp) -> Result<Claims, TokenError> {
+    /// The claims of a token that this server signed. It may have ended, and what they name may be gone by now.
+    ///
+    /// # Errors
+    /// Somebody else has signed it, or it says something else.
+    pub fn read(&self, token: &str) -> Result<Claims, TokenError> {
         let mut rules = Validation::new(Algorithm::ES256);
-        // Time comes from our own clock, issuer and audience are checked below.
+        // Issuer, time and audience are ours to check.
         (rules.validate_exp, rules.validate_nbf, rules.validate_aud) = (false, false, false);
         rules.required_spec_claims.clear();
         let signed = jsonwebtoken::decode::<Value>(token, &self.verify, &rules).map_err(TokenError::Invalid)?.claims;
-        let claims = claims_of(signed).ok_or(TokenError::Foreign)?;
-        if claims.exp <= now.as_second() {
-            return Err(TokenError::Expired);
-        }
-        if claims.nbf > now.as_second() + 60 {
-            return Err(TokenError::NotYet);
-        }
-        let own = [ISSUER.to_string()];
-        let asked = if audiences.is_empty() { &own } else { audiences };
-        match asked.iter().any(|audience| claims.is_for(audience)) {
-            true => Ok(claims),
-            false => Err(TokenError::Audience { found: claims.aud, asked: asked.to_vec() }),
-        }
+        claims_of(signed).ok_or(TokenError::Foreign)
     }
 }
 
@@ -258,6 +267,12 @@ mod tests {
         Timestamp::from_second(second).expect("in range")
     }
 
+    fn verify(signer: &Signer, token: &str, audiences: &[&str], now: i64) -> Result<Claims, TokenError> {
+        let audiences: Vec<String> = audiences.iter().map(|one| one.to_string()).collect();
+        let claims = signer.read(token)?;
+        claims.check(&audiences, at(now)).map(|()| claims)
+    }
+
     fn claims(audiences: &[&str]) -> Claims {
         let account = Reference { name: "agent".into(), uid: "u".into() };
         let pod = Some(Reference { name: "p".into(), uid: "pu".into() });
@@ -271,16 +286,16 @@ mod tests {
         let signer = Signer::open(dir.path(), at(0)).expect("a signer");
         let token = signer.issue(&claims(&[])).expect("signed");
         let again = Signer::open(dir.path(), at(0)).expect("the same key after a restart");
-        let found = again.verify(&token, &[], at(1599)).expect("valid");
+        let found = verify(&again, &token, &[], 1599).expect("valid");
         assert_eq!(found, claims(&[]));
         assert_eq!(found.user().name, "system:serviceaccount:ns:agent");
         assert!(found.user().is_in("system:serviceaccounts:ns") && found.user().is_in("system:authenticated"));
         let stranger = Signer::open(other.path(), at(0)).expect("a signer");
-        assert!(matches!(stranger.verify(&token, &[], at(1599)), Err(TokenError::Invalid(_))));
+        assert!(matches!(verify(&stranger, &token, &[], 1599), Err(TokenError::Invalid(_))));
         let (head, tail) = token.rsplit_once('.').expect("three parts");
         let changed = format!("{head}x.{tail}");
-        assert!(matches!(again.verify(&changed, &[], at(1599)), Err(TokenError::Invalid(_))));
-        assert!(matches!(again.verify("garbage", &[], at(1599)), Err(TokenError::Invalid(_))));
+        assert!(matches!(verify(&again, &changed, &[], 1599), Err(TokenError::Invalid(_))));
+        assert!(matches!(verify(&again, "garbage", &[], 1599), Err(TokenError::Invalid(_))));
     }
 
     #[test]
@@ -288,13 +303,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let signer = Signer::open(dir.path(), at(0)).expect("a signer");
         let token = signer.issue(&claims(&["vault"])).expect("signed");
-        assert!(signer.verify(&token, &["vault".into(), "x".into()], at(1599)).is_ok());
-        assert!(matches!(signer.verify(&token, &["vault".into()], at(1600)), Err(TokenError::Expired)));
-        let wrong = signer.verify(&token, &[], at(1001)).expect_err("for somebody else");
+        assert!(verify(&signer, &token, &["vault", "x"], 1599).is_ok());
+        assert!(matches!(verify(&signer, &token, &["vault"], 1600), Err(TokenError::Expired)));
+        let wrong = verify(&signer, &token, &[], 1001).expect_err("for somebody else");
         let words =
             r#"token audiences ["vault"] is invalid for the target audiences ["https://kubernetes.default.svc"]"#;
         assert_eq!(wrong.to_string(), words);
-        let early = signer.verify(&token, &["vault".into()], at(900));
+        let early = verify(&signer, &token, &["vault"], 900);
         assert!(matches!(early, Err(TokenError::NotYet)));
     }
 
@@ -304,10 +319,10 @@ mod tests {
         let signer = Signer::open(dir.path(), at(0)).expect("a signer");
         let account = Reference { name: "agent".into(), uid: "u".into() };
         let token = signer.issue_legacy("ns", "s", &account).expect("signed");
-        let found = signer.verify(&token, &[], at(1 << 33)).expect("valid");
+        let found = verify(&signer, &token, &[], 1 << 33).expect("valid");
         assert!(found.is_legacy() && found.user().extra.is_empty());
         assert_eq!((found.user().name.as_str(), found.user().uid.as_str()), ("system:serviceaccount:ns:agent", "u"));
-        assert!(matches!(signer.verify(&token, &["vault".into()], at(1)), Err(TokenError::Audience { .. })));
+        assert!(matches!(verify(&signer, &token, &["vault"], 1), Err(TokenError::Audience { .. })));
     }
 
     #[test]

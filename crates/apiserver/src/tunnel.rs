@@ -149,7 +149,7 @@ pub fn node_of(path: &str) -> Option<&str> {
 ///
 /// # Errors
 /// Somebody else than the node itself asks, or for something else.
-pub fn answer(mut asked: Asked, node: &str) -> Result<Response<Body>, Status> {
+pub fn answer(mut asked: Box<Asked>, node: &str) -> Result<Response<Body>, Status> {
     if !is_node(&asked.user, node) {
         let message = format!("the tunnel of node {node:?} is for that node alone, not for user {:?}", asked.user.name);
         return Err(Status::with_code(403, Some(StatusReason::Forbidden), message));

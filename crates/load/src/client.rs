@@ -24,8 +24,8 @@ use tokio_rustls::client::TlsStream;
 pub struct Target {
     pub address: String,
     ca: String,
-    certificate: String,
-    key: String,
+    /// A client certificate and its key.
+    certificate: Option<(String, String)>,
 }
 
 /// One HTTP/2 connection; clones share it.
@@ -47,20 +47,29 @@ impl Target {
         Ok(Self {
             address: url.trim_start_matches("https://").to_string(),
             ca: text("certificate-authority-data:")?,
-            certificate: text("client-certificate-data:")?,
-            key: text("client-key-data:")?,
+            certificate: Some((text("client-certificate-data:")?, text("client-key-data:")?)),
         })
+    }
+
+    /// The same without a certificate, which would count for more than a token.
+    pub fn anonymous(&self) -> Self {
+        Self { certificate: None, ..self.clone() }
     }
 
     /// What connections of this protocol (`h2`, `http/1.1`) are made with.
     pub fn tls(&self, protocol: &str) -> Result<TlsConnector> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.ca.as_bytes())?)?;
-        let chain = CertificateDer::pem_slice_iter(self.certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
-        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes())?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-        let mut config = builder.with_root_certificates(roots).with_client_auth_cert(chain, key)?;
+        let builder = builder.with_root_certificates(roots);
+        let mut config = match &self.certificate {
+            Some((certificate, key)) => {
+                let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+                builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes())?)?
+            }
+            None => builder.with_no_client_auth(),
+        };
         config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
         Ok(TlsConnector::from(Arc::new(config)))
     }

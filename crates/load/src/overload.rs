@@ -99,7 +99,7 @@ async fn somebody(admin: &mut Connection, server: &Server) -> Result<Vec<Connect
     let answer = admin.create(&format!("{accounts}/busy/token"), json!({ "spec": {} }).to_string()).await?;
     let answer: Value = serde_json::from_slice(&answer)?;
     let token = answer["status"]["token"].as_str().context("no token")?;
-    let connections = connections(&server.target, CONNECTIONS, 1).await?;
+    let connections = connections(&server.target.anonymous(), CONNECTIONS, 1).await?;
     Ok(connections.iter().map(|connection| connection.with_token(token)).collect())
 }
 

@@ -1,10 +1,14 @@
 //! Who sends a request: whoever the listener's owner says, else the holder of a client certificate, else the bearer of
-//! a token (of a service account, or one to join with), else nobody. Credentials that are shown and do not hold are refused, never ignored.
+//! a token (of a service account, or one to join with), else nobody. Credentials that are shown and do not hold are
+//! refused, never ignored.
 //!
 //! Source: `k8s.io/apiserver` `pkg/authentication/request/{union,x509,bearertoken}`.
 
 pub mod bearer;
 pub mod bootstrap_token;
+pub mod known;
+
+use std::sync::Arc;
 
 use backstay_api::{Reason, Status};
 use http::header::AUTHORIZATION;
@@ -18,7 +22,7 @@ use crate::server::Core;
 #[derive(Clone, Debug)]
 pub enum Peer {
     /// Our authority vouches for it until then. Nobody: it names no user.
-    Vouched { user: Option<UserInfo>, until: Timestamp },
+    Vouched { user: Option<Arc<UserInfo>>, until: Timestamp },
     /// It is somebody else's, has expired, or is not for clients.
     Refused,
 }
@@ -27,8 +31,8 @@ pub enum Peer {
 ///
 /// # Errors
 /// `Unauthorized` if credentials are shown and none of them holds.
-pub fn authenticate(core: &Core, head: &Parts) -> Result<UserInfo, Status> {
-    if let Some(user) = head.extensions.get::<UserInfo>() {
+pub fn authenticate(core: &Core, head: &Parts) -> Result<Arc<UserInfo>, Status> {
+    if let Some(user) = head.extensions.get::<Arc<UserInfo>>() {
         return Ok(user.clone());
     }
     let is_refused = match head.extensions.get::<Peer>() {
@@ -40,14 +44,14 @@ pub fn authenticate(core: &Core, head: &Parts) -> Result<UserInfo, Status> {
     let header = head.headers.get(AUTHORIZATION).map(|value| value.as_bytes()).unwrap_or_default();
     match token_of(header) {
         Some(token) if bootstrap_token::parts(token).is_some() => {
-            bootstrap_token::user(core, token).ok_or_else(unauthorized)
+            bootstrap_token::user(core, token).map(Arc::new).ok_or_else(unauthorized)
         }
         Some(token) => bearer::user(core, token, &[]).map(|(user, _)| user).map_err(|error| {
             tracing::debug!(error = %error.chain(), "a bearer token was refused");
             unauthorized()
         }),
         None if is_refused => Err(unauthorized()),
-        None => Ok(UserInfo::anonymous()),
+        None => Ok(core.nobody.clone()),
     }
 }
 

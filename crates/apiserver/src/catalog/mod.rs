@@ -5,7 +5,7 @@
 
 mod rules;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -112,7 +112,8 @@ struct Current {
 pub struct Contents {
     /// In discovery order, custom resources last.
     pub all: Vec<Arc<Served>>,
-    by_path: BTreeMap<(String, String, String), Arc<Served>>,
+    /// What bears a plural name, seldom more than one.
+    by_plural: HashMap<String, Vec<Arc<Served>>>,
 }
 
 impl Catalog {
@@ -160,16 +161,16 @@ impl Current {
 
 impl Contents {
     fn new(all: Vec<Arc<Served>>) -> Self {
-        let mut by_path = BTreeMap::new();
+        let mut by_plural: HashMap<String, Vec<Arc<Served>>> = HashMap::new();
         for served in &all {
-            let Resource { group, version, plural, .. } = &served.resource;
-            by_path.entry((group.clone(), version.clone(), plural.clone())).or_insert_with(|| served.clone());
+            by_plural.entry(served.resource.plural.clone()).or_default().push(served.clone());
         }
-        Self { all, by_path }
+        Self { all, by_plural }
     }
 
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Served>> {
-        self.by_path.get(&(group.to_string(), version.to_string(), plural.to_string())).cloned()
+        let named = self.by_plural.get(plural)?;
+        named.iter().find(|served| served.resource.group == group && served.resource.version == version).cloned()
     }
 
     pub fn has_group_version(&self, group: &str, version: &str) -> bool {

@@ -86,10 +86,10 @@ pub struct TooMany;
 
 impl Gate {
     pub fn new(limits: &Limits) -> Self {
-        let room = |seats| Room::new(seats, limits.waiting_max);
+        let room = |seats| Room::new(seats, limits.waiting_max, limits.waiting_per_user_max);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
-            turns: Room::new(TURNS_PER_PROCESSOR * processors, usize::MAX),
+            turns: Room::new(TURNS_PER_PROCESSOR * processors, usize::MAX, usize::MAX),
             reads: room(limits.reads_max),
             writes: room(limits.writes_max),
             leases: room(limits.leases_max),
@@ -118,7 +118,7 @@ impl Gate {
     /// Tasks run in the order in which they became ready, and that of a read is done when it has run once. Without
     /// turns, thousands of reads that arrive at once would all be done before the lease that arrives next. A turn lasts
     /// until the work first waits for something.
-    pub async fn in_turn<F: Future>(&self, nature: Nature, user: &str, mut work: Pin<&mut F>) -> F::Output {
+    pub async fn in_turn<F: Future>(&self, nature: Nature, user: &str, mut work: Pin<Box<F>>) -> F::Output {
         if !matches!(nature, Nature::Read | Nature::Write) || !self.is_crowded() {
             return work.await;
         }
@@ -164,7 +164,7 @@ mod tests {
         let request = |nature: Nature| {
             let (gate, done) = (gate.clone(), done.clone());
             async move {
-                let work = std::pin::pin!(async { done.fetch_add(1, Ordering::SeqCst) });
+                let work = Box::pin(async { done.fetch_add(1, Ordering::SeqCst) });
                 gate.in_turn(nature, "somebody", work).await
             }
         };

@@ -20,7 +20,7 @@ pub struct Queue<T> {
     seats: usize,
     seats_per_user: usize,
     waiting_max: usize,
-    waiting_per_user: usize,
+    waiting_per_user_max: usize,
     taken: usize,
     waiting: usize,
     users: HashMap<Arc<str>, Own<T>>,
@@ -42,13 +42,13 @@ impl<T> Default for Own<T> {
 }
 
 impl<T> Queue<T> {
-    /// One user gets three quarters of the seats at most, and half of the queue.
-    pub fn new(seats: usize, waiting_max: usize) -> Self {
+    /// One user gets three quarters of the seats at most, and never more than half of the queue.
+    pub fn new(seats: usize, waiting_max: usize, waiting_per_user_max: usize) -> Self {
         Self {
             seats,
             seats_per_user: seats - seats / 4,
             waiting_max,
-            waiting_per_user: waiting_max.div_ceil(2),
+            waiting_per_user_max: waiting_per_user_max.min(waiting_max.div_ceil(2)),
             taken: 0,
             waiting: 0,
             users: HashMap::new(),
@@ -66,7 +66,7 @@ impl<T> Queue<T> {
             self.taken += 1;
             return Arrival::Seated;
         }
-        if self.waiting >= self.waiting_max || own.waiting.len() >= self.waiting_per_user {
+        if self.waiting >= self.waiting_max || own.waiting.len() >= self.waiting_per_user_max {
             self.forget(user);
             return Arrival::Refused;
         }
@@ -151,7 +151,12 @@ mod tests {
 
     /// Runs `+user` (arrive), `-user` (leave) and `xuser:number` (give up); tells what came of each.
     fn check(seats: usize, waiting: usize, script: &str, expected: &str) {
-        let mut queue = Queue::new(seats, waiting);
+        check_limited(seats, (waiting, waiting), script, expected);
+    }
+
+    /// The same, where so many may wait, and so many of one user.
+    fn check_limited(seats: usize, (waiting, per_user): (usize, usize), script: &str, expected: &str) {
+        let mut queue = Queue::new(seats, waiting, per_user);
         let mut seen = Vec::new();
         for word in script.split(' ') {
             let (what, user) = word.split_at(1);
@@ -188,6 +193,8 @@ mod tests {
         check(1, 4, "+a +a +a +a +b +c +d", "in 1 2 no 3 4 no");
         check(0, 0, "+a", "no");
         check(1, 1, "+a +b +c -a -b", "in 1 no b -");
+        check_limited(1, (9, 2), "+a +a +a +a +b +b +b +c", "in 1 2 no 3 4 no 5");
+        check_limited(1, (9, 0), "+a +a +b", "in no no");
     }
 
     #[test]
@@ -198,7 +205,7 @@ mod tests {
 
     #[test]
     fn nobody_is_remembered() {
-        let mut queue = Queue::new(1, 1);
+        let mut queue = Queue::new(1, 1, 1);
         for user in ["a", "b", "c"].map(Arc::from) {
             queue.arrive(&user, || ());
         }

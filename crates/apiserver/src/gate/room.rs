@@ -17,8 +17,8 @@ pub struct Pass {
 }
 
 impl Room {
-    pub fn new(seats: usize, waiting_max: usize) -> Self {
-        Self(Arc::new(Mutex::new(Queue::new(seats, waiting_max))))
+    pub fn new(seats: usize, waiting_max: usize, waiting_per_user_max: usize) -> Self {
+        Self(Arc::new(Mutex::new(Queue::new(seats, waiting_max, waiting_per_user_max))))
     }
 
     /// Waits for a seat.

@@ -1,6 +1,6 @@
 //! `/metrics`: how many requests of which kind, how long they took, and where the store stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,15 +18,18 @@ use crate::server::Core;
 const BUCKETS: [f64; 9] = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
 /// What a request is counted under. Only names that the server serves: paths of clients must not fill the memory.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Label {
-    verb: String,
+    verb: &'static str,
     group: String,
     resource: String,
 }
 
+/// What became of the requests of one label.
 #[derive(Clone, Debug, Default)]
-struct Durations {
+struct Counted {
+    /// How many were answered with which code.
+    codes: BTreeMap<u16, u64>,
     buckets: [u64; BUCKETS.len()],
     count: u64,
     sum_seconds: f64,
@@ -34,8 +37,8 @@ struct Durations {
 
 #[derive(Default)]
 pub struct Metrics {
-    requests: Mutex<BTreeMap<(Label, u16), u64>>,
-    durations: Mutex<BTreeMap<Label, Durations>>,
+    /// Looked into by every request; put in order only when somebody reads it.
+    counted: Mutex<HashMap<Label, Counted>>,
     watchers: Arc<AtomicUsize>,
 }
 
@@ -53,12 +56,12 @@ impl Label {
         let known = |target: &Target| catalog.find(&target.group, &target.version, &target.resource).is_some();
         match &info.intent {
             Intent::Resource { verb, target } if known(target) => {
-                Self { verb: verb.as_str().into(), group: target.group.clone(), resource: target.resource.clone() }
+                Self { verb: verb.as_str(), group: target.group.clone(), resource: target.resource.clone() }
             }
             _ => {
-                let is_usual = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].contains(&method.as_str());
-                let verb = if is_usual { method.as_str().to_ascii_lowercase() } else { "other".into() };
-                Self { verb, group: String::new(), resource: String::new() }
+                let usual = ["get", "head", "post", "put", "patch", "delete", "options"];
+                let verb = usual.into_iter().find(|verb| verb.eq_ignore_ascii_case(method.as_str()));
+                Self { verb: verb.unwrap_or("other"), group: String::new(), resource: String::new() }
             }
         }
     }
@@ -72,26 +75,30 @@ impl Metrics {
     }
 
     pub fn observe(&self, label: Label, code: u16, took: Duration) {
-        let mut durations = self.durations.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = durations.entry(label.clone()).or_default();
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = counted.entry(label).or_default();
         let seconds = took.as_secs_f64();
+        *own.codes.entry(code).or_default() += 1;
         own.count += 1;
         own.sum_seconds += seconds;
         for (at, _) in BUCKETS.iter().enumerate().filter(|(_, bound)| seconds <= **bound) {
             own.buckets[at] += 1;
         }
-        drop(durations);
-        *self.requests.lock().unwrap_or_else(PoisonError::into_inner).entry((label, code)).or_default() += 1;
     }
 
     fn write(&self, out: &mut String) {
         header(out, "apiserver_request_total", "counter", "Answered requests.");
-        for ((label, code), count) in &*self.requests.lock().unwrap_or_else(PoisonError::into_inner) {
-            let _ = writeln!(out, "apiserver_request_total{{{},code=\"{code}\"}} {count}", label.text());
+        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let counted: BTreeMap<Label, Counted> = counted.into_iter().collect();
+        for (label, own) in &counted {
+            let label = label.text();
+            for (code, count) in &own.codes {
+                let _ = writeln!(out, "apiserver_request_total{{{label},code=\"{code}\"}} {count}");
+            }
         }
         let name = "apiserver_request_duration_seconds";
         header(out, name, "histogram", "Time until the answer began.");
-        for (label, own) in &*self.durations.lock().unwrap_or_else(PoisonError::into_inner) {
+        for (label, own) in &counted {
             let label = label.text();
             for (bound, count) in BUCKETS.iter().zip(own.buckets) {
                 let _ = writeln!(out, "{name}_bucket{{{label},le=\"{bound}\"}} {count}");
@@ -106,8 +113,8 @@ impl Metrics {
 impl Label {
     fn text(&self) -> String {
         let escape = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        let (verb, group, resource) = (escape(&self.verb), escape(&self.group), escape(&self.resource));
-        format!("verb=\"{verb}\",group=\"{group}\",resource=\"{resource}\"")
+        let (group, resource) = (escape(&self.group), escape(&self.resource));
+        format!("verb=\"{}\",group=\"{group}\",resource=\"{resource}\"", self.verb)
     }
 }
 
