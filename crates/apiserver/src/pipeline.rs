@@ -13,7 +13,7 @@ use backstay_store::Revision;
 use futures::FutureExt;
 use http::header::{ACCEPT, CACHE_CONTROL, HeaderName, USER_AGENT};
 use http::request::Parts;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 
 use crate::UserInfo;
 use crate::answer::{Media, failure, negotiate, send};
@@ -75,8 +75,12 @@ pub async fn run(core: Arc<Core>, request: Request<Body>) -> Response<Body> {
     let user = core.nobody.clone();
     let asked = Asked { core: core.clone(), head, info, query, user, store_problem: None, held: None };
     let mut response = guarded(Box::new(asked), body).await;
-    send::set(response.headers_mut(), AUDIT_ID, &audit_id);
-    response.headers_mut().entry(CACHE_CONTROL).or_insert_with(|| http::HeaderValue::from_static("no-cache, private"));
+    if let Ok(mut audit_id) = HeaderValue::from_str(&audit_id) {
+        // Not worth a place in the tables of headers of a connection: it does not come again.
+        audit_id.set_sensitive(true);
+        response.headers_mut().insert(AUDIT_ID, audit_id);
+    }
+    response.headers_mut().entry(CACHE_CONTROL).or_insert_with(|| HeaderValue::from_static("no-cache, private"));
     core.metrics.observe(label, response.status().as_u16(), begun.elapsed());
     response
 }
