@@ -12,8 +12,10 @@ use crate::wait;
 
 /// A pressure is over once it has not been seen for so long: what comes and goes is one pressure.
 const TRANSITION: Duration = Duration::from_secs(5 * 60);
-/// Pods of this priority are never ended for want of something: `system-cluster-critical` and above.
-const CRITICAL: i64 = 2_000_000_000;
+/// Pods of this priority are never ended for want of something, nor turned away: `system-cluster-critical` and above.
+pub(crate) const CRITICAL: i64 = 2_000_000_000;
+/// The reason in the status of a pod that has to go, or cannot come, for want of something.
+pub(crate) const EVICTED: &str = "Evicted";
 
 /// A disk with so much left, in bytes, is not short of it, however large it is.
 const ENOUGH_DISK: u64 = 2 << 30;
@@ -43,6 +45,17 @@ pub enum Pressure {
     Memory,
     Disk,
     Pid,
+}
+
+impl Pressure {
+    /// The type of the node's condition.
+    pub(crate) fn condition(self) -> &'static str {
+        match self {
+            Self::Memory => "MemoryPressure",
+            Self::Disk => "DiskPressure",
+            Self::Pid => "PIDPressure",
+        }
+    }
 }
 
 /// A pod that may have to go.

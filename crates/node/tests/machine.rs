@@ -482,6 +482,45 @@ async fn a_node_that_runs_short_says_so_and_ends_a_pod() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_runs_short_takes_no_more_pods() {
+    let machine = Machine::start().await;
+    // Taken before, though what they refer to is not there yet: one of them goes, the other is not rejected afterwards.
+    let waits = json!([{ "name": "v", "configMap": { "name": "later" } }]);
+    for name in ["early", "other"] {
+        machine.server.pod(name, "n1", |pod| pod["spec"]["volumes"] = waits.clone()).await;
+        machine.server.wait(&pod_path(name), "taken", |pod| !pod["status"]["startTime"].is_null()).await;
+    }
+    machine.fake.state().signals.disk = short(1 << 20);
+    machine.server.wait(NODE, "short", |node| condition(node, "DiskPressure") == "True").await;
+    machine.fake.state().signals.disk = Room::default();
+    let later = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "later" } });
+    machine.server.post("/api/v1/namespaces/default/configmaps", later).await;
+    let mut ready = 0;
+    for name in ["early", "other"] {
+        let settled = |pod: &Value| is_ready(pod) || pod["status"]["phase"] == "Failed";
+        let pod = machine.server.wait(&pod_path(name), "settled", settled).await;
+        ready += usize::from(is_ready(&pod));
+        let message = pod["status"]["message"].as_str().unwrap_or_default();
+        assert!(is_ready(&pod) || message.starts_with("The node was low on resource"), "{pod:#}");
+    }
+    assert_eq!(ready, 1);
+    let every = json!([{ "operator": "Exists" }]);
+    machine.pod("app:v1", "Always", |pod| pod["spec"]["tolerations"] = every).await;
+    let pod = machine.server.wait(&pod_path("a"), "failed", |pod| pod["status"]["phase"] == "Failed").await;
+    let status = &pod["status"];
+    assert_eq!(status["reason"], "Evicted");
+    assert_eq!(status["message"], "Pod was rejected: The node had condition: [DiskPressure]. ");
+    assert!(status["containerStatuses"].is_null() && condition(&pod, "DisruptionTarget") != "True", "{status:#}");
+    machine.wait_for_event("Evicted The node had condition: [DiskPressure]. ").await;
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    machine.server.wait(NODE, "well again", |node| condition(node, "DiskPressure") == "False").await;
+    machine.server.delete(&pod_path("a")).await;
+    machine.server.wait(&pod_path("a"), "gone", Value::is_null).await;
+    machine.pod("app:v1", "Always", |_| {}).await;
+    machine.server.wait(&pod_path("a"), "ready", is_ready).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_volume_that_outgrows_its_limit_ends_its_pod() {
     let machine = Machine::start().await;
     let limited = json!([{ "name": "v", "emptyDir": { "sizeLimit": "1Mi" } }, { "name": "w", "emptyDir": {} }]);

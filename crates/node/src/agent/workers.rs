@@ -198,6 +198,8 @@ pub(super) struct Worker {
     pub(super) gone: bool,
     pub(super) seen: Observed,
     pub(super) runtime: Arc<dyn Runtime>,
+    /// This node has taken it.
+    pub(super) admitted: bool,
     /// Volumes and sandbox have been made, or adopted.
     pub(super) prepared: bool,
     pub(super) release: Release,
@@ -234,6 +236,7 @@ impl Worker {
             gone: false,
             seen: Observed::default(),
             runtime,
+            admitted: false,
             prepared: false,
             release: Release::default(),
             pulled: BTreeMap::new(),
@@ -281,9 +284,9 @@ impl Worker {
     async fn settle(&mut self) -> Option<Option<Timestamp>> {
         self.retry = false;
         loop {
-            self.observe().await;
+            let is_known = self.observe().await;
             let (pod, now) = (self.pod(), self.now());
-            self.admit(&pod);
+            self.admit(&pod, is_known);
             self.reside(&pod);
             if self.clear(&pod).await {
                 continue;
@@ -337,10 +340,12 @@ impl Worker {
         self.context.set_resident(&pod.uid, resident);
     }
 
-    async fn observe(&mut self) {
+    /// Returns whether the runtime could be asked: whether nothing of the pod is there, or is only not seen.
+    pub(super) async fn observe(&mut self) -> bool {
         let uid = meta::uid(&self.object).to_string();
+        let mut is_known = false;
         match self.runtime.containers(&uid).await {
-            Ok(containers) => self.seen.containers = containers,
+            Ok(containers) => (self.seen.containers, is_known) = (containers, true),
             Err(error) => {
                 tracing::warn!(%uid, %error, "cannot look at the containers of a pod");
                 self.retry = true;
@@ -360,7 +365,7 @@ impl Worker {
             Err(error) => {
                 tracing::warn!(%uid, %error, "cannot look at the sandbox of a pod");
                 self.retry = true;
-                return;
+                return false;
             }
         };
         // Adopted: what runs has its sandbox, whatever has become of the objects its volumes were made from.
@@ -374,6 +379,7 @@ impl Worker {
         let host_ips = &self.context.facts.ips;
         let sandbox = sandbox.filter(|_| self.prepared);
         self.seen.sandbox = sandbox.map(|sandbox| Sandbox::new(sandbox.ips, host_ips.clone()));
+        is_known
     }
 
     pub(super) fn target(&self) -> Target {
