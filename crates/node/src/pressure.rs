@@ -79,6 +79,8 @@ pub struct History {
 pub struct Decision {
     /// What the node's conditions say, in order.
     pub pressures: Vec<Pressure>,
+    /// What there is to be more of, first of all.
+    pub reclaim: Option<&'static str>,
     /// Images that nobody uses are to go.
     pub reclaim_images: bool,
     /// The pod that is to go, and what it is told.
@@ -112,6 +114,7 @@ pub fn decide(history: &mut History, signals: &Signals, candidates: &[Candidate]
     }
     Decision {
         pressures: history.last_seen.keys().copied().collect(),
+        reclaim: wants.first().map(|want| want.resource),
         reclaim_images: wants.iter().any(|want| want.pressure == Pressure::Disk),
         evict,
     }
@@ -240,8 +243,9 @@ mod tests {
         let short = Signals { images: room(1, 100), ..short_of_memory() };
         let first = decide(&mut history, &short, &[], at(0));
         assert_eq!((first.pressures, first.reclaim_images), (vec![Pressure::Memory, Pressure::Disk], true));
+        assert_eq!(first.reclaim, Some("memory"));
         let still = decide(&mut history, &Signals::default(), &[], at(299));
-        assert_eq!((still.pressures.len(), still.reclaim_images), (2, false));
+        assert_eq!((still.pressures.len(), still.reclaim_images, still.reclaim), (2, false, None));
         assert_eq!(decide(&mut history, &Signals::default(), &[], at(300)).pressures, []);
         decide(&mut history, &short, &[], at(1000));
         assert_eq!(decide(&mut history, &Signals::default(), &[], at(10)).pressures, [], "the clock was set back");

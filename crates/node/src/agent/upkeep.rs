@@ -12,6 +12,7 @@ use backstay_api::meta;
 use backstay_api::quantity::Quantity;
 use serde_json::Value;
 
+use super::events::Kind;
 use super::{Context, pods_dir};
 use crate::image_gc;
 use crate::lifecycle::NodeEnd;
@@ -124,6 +125,9 @@ async fn look(context: &Context, history: &mut pressure::History) -> bool {
     }
     let decision = pressure::decide(history, &signals, &candidates, context.config.clock.now());
     context.change_state(|state| (state.health, state.pressures) = (health, decision.pressures));
+    if let Some(resource) = decision.reclaim {
+        context.events.note_node(Kind::Warning, "EvictionThresholdMet", format!("Attempting to reclaim {resource}"));
+    }
     if let Some((uid, message)) = decision.evict {
         tracing::warn!(%uid, message, "a pod has to go");
         context.end(&uid, NodeEnd::new(EVICTED, message, EVICTION_GRACE_SECONDS));
@@ -179,6 +183,7 @@ async fn clean_images(context: &Context, history: &mut image_gc::History, all: b
 /// or their time is over.
 pub(super) async fn end_all(context: &Context) {
     tracing::info!("the machine is being switched off: ending its pods");
+    context.events.note_node(Kind::Normal, "Shutdown", "Shutdown manager detected shutdown event");
     context.change_state(|state| state.shutting_down = true);
     let (regular, critical) = context.config.machine.shutdown_grace;
     let is_critical = |priority: i64| priority >= CRITICAL;

@@ -20,6 +20,7 @@ use super::upkeep::Resident;
 use super::{Context, pods_dir};
 use crate::client;
 use crate::lifecycle::{Action, NodeEnd, Observed, Plan, Pod, ProbeKind, Sandbox, WaitingOn, plan, too_early, words};
+use crate::pressure::EVICTED;
 use crate::process::layout::{self, Layout};
 use crate::runtime::{Image, ImageError, Runtime};
 use crate::status;
@@ -520,7 +521,12 @@ impl Worker {
     pub(super) fn take_in(&mut self, note: Note) {
         match note {
             Note::Look => {}
-            Note::End(why) => drop(self.seen.ended_by_node.get_or_insert(why)),
+            Note::End(why) => {
+                if why.reason == EVICTED && self.seen.ended_by_node.is_none() {
+                    self.context.events.note(&self.pod(), "", Kind::Warning, EVICTED, why.message.clone());
+                }
+                self.seen.ended_by_node.get_or_insert(why);
+            }
             Note::Object(object) => {
                 let held = std::mem::replace(&mut self.object, *object);
                 if version(meta::resource_version(&self.object)) < self.written {
