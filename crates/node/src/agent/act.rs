@@ -12,7 +12,7 @@ use super::images::Wanting;
 use super::probes::Target;
 use super::workers::{Note, Worker};
 use crate::admission::{self, Ground, Rejection};
-use crate::lifecycle::{Action, Handler, NodeEnd, Pod, ProbeKind, ProbeState, SetupError, StopReason};
+use crate::lifecycle::{Action, Handler, NodeEnd, Pod, PreStop, ProbeKind, ProbeState, SetupError, StopReason};
 use crate::pod_inputs::sandbox;
 use crate::runtime::{ContainerKey, StartFailure};
 
@@ -33,6 +33,10 @@ impl Worker {
             Action::StartContainer { container, attempt, backoff_seconds } => {
                 let key = self.key(container, *attempt);
                 self.start(pod, &key, *backoff_seconds).await
+            }
+            Action::PreStop { container, id, deadline } => {
+                self.pre_stop(pod, container, id, *deadline);
+                false
             }
             Action::StopContainer { container, id, deadline, why } => {
                 self.stop(pod, container, id, *deadline, *why);
@@ -219,11 +223,32 @@ impl Worker {
         self.stop(&pod, container, id, deadline, StopReason::HookFailed);
     }
 
+    /// Tells a container whose turn comes later that the pod ends.
+    fn pre_stop(&mut self, pod: &Pod, container: &str, id: &str, deadline: Timestamp) {
+        let now = self.now();
+        let Some(record) = self.seen.latest(container) else { return };
+        let key = self.key(container, record.attempt);
+        self.seen.termination_began.get_or_insert(now);
+        self.context.events.note(pod, container, Kind::Normal, "Killing", format!("Stopping container {container}"));
+        let Some(hook) = pod.container(container).and_then(|container| container.pre_stop.clone()) else {
+            self.seen.told.insert(id.to_string(), PreStop::Done);
+            return;
+        };
+        self.seen.told.insert(id.to_string(), PreStop::Runs);
+        let grace = Duration::try_from(deadline.duration_since(now)).unwrap_or_default();
+        let (context, target, mailbox) = (self.context.clone(), self.target(), self.mailbox.clone());
+        let (pod, id) = (pod.clone(), id.to_string());
+        self.tasks.spawn(async move {
+            pre_stop(&context, &target, &pod, &key, &hook, grace).await;
+            let _ = mailbox.send(Note::PreStopped { id });
+        });
+    }
+
     fn stop(&mut self, pod: &Pod, container: &str, id: &str, deadline: Timestamp, why: StopReason) {
         let now = self.now();
         let Some(record) = self.seen.latest(container) else { return };
         let key = self.key(container, record.attempt);
-        let first = !self.seen.stopping.contains_key(id);
+        let first = !self.seen.stopping.contains_key(id) && !self.seen.told.contains_key(id);
         if !matches!(why, StopReason::Unhealthy(_) | StopReason::HookFailed) {
             self.seen.termination_began.get_or_insert(now);
         }

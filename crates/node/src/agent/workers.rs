@@ -19,7 +19,9 @@ use super::release::{self, Release};
 use super::upkeep::Resident;
 use super::{Context, pods_dir};
 use crate::client;
-use crate::lifecycle::{Action, NodeEnd, Observed, Plan, Pod, ProbeKind, Sandbox, WaitingOn, plan, too_early, words};
+use crate::lifecycle::{
+    Action, NodeEnd, Observed, Plan, Pod, PreStop, ProbeKind, Sandbox, WaitingOn, plan, too_early, words,
+};
 use crate::pressure::EVICTED;
 use crate::process::layout::{self, Layout};
 use crate::runtime::{Image, ImageError, Runtime};
@@ -86,6 +88,10 @@ pub(super) enum Note {
     Pulled {
         container: String,
         pulled: Result<Image, ImageError>,
+    },
+    /// The `preStop` hook of a container has run before its turn to end.
+    PreStopped {
+        id: String,
     },
     /// A hook that must succeed has failed.
     HookFailed {
@@ -361,6 +367,7 @@ impl Worker {
             .map(|record| record.id.as_str())
             .collect();
         self.seen.stopping.retain(|id, _| running.contains(id.as_str()));
+        self.seen.told.retain(|id, _| running.contains(id.as_str()));
         let sandbox = match self.runtime.sandbox(&uid).await {
             Ok(sandbox) => sandbox,
             Err(error) => {
@@ -547,6 +554,9 @@ impl Worker {
             }
             Note::Probed { container, id, kind, failure } => self.probed(&container, &id, kind, failure),
             Note::Pulled { container, pulled } => self.pulled(&container, pulled),
+            Note::PreStopped { id } => {
+                self.seen.told.entry(id).and_modify(|hook| *hook = PreStop::Done);
+            }
             Note::HookFailed { container, id, why } => self.hook_failed(&container, &id, &why),
         }
     }
