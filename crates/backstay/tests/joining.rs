@@ -142,9 +142,9 @@ fn who_is_not_let_in() {
     let server = Server::start(dir.path(), &["server"]);
     let refused = |words: &[&str], expected: &str| {
         let dir = tempfile::tempdir().unwrap();
-        let ran = run(&mut agent_command(dir.path(), "n9", words));
+        let ran = run(&mut agent_command(&dir.path().join("var/agent"), "n9", words));
         assert!(ran.code == Some(1) && ran.stderr.contains(expected), "{words:?}: {ran:?}");
-        assert!(!dir.path().join("agent.kubeconfig").exists());
+        assert!(!dir.path().join("var").exists(), "{words:?}: something is left");
     };
     let join = joining(&server, &["--ttl", "1h", "--description", "rack 7"]);
     let good = words(&join);
@@ -164,6 +164,7 @@ fn who_is_not_let_in() {
     refused(&good[..4], "--token needs --ca-cert or --ca-cert-hash");
     refused(&[], "has not joined a server");
     refused(&["--runtime", "none"], "the argument");
+    refused(&[&["--cri-socket", "/none"], good.as_slice()].concat(), "--cri-socket is for a container runtime");
     let dir_of_bad = tempfile::tempdir().unwrap();
     let ran = run(&mut agent_command(dir_of_bad.path(), "Bad_Name", &good));
     assert!(ran.stderr.contains("a node cannot be named \"Bad_Name\": a lowercase RFC 1123 subdomain"), "{ran:?}");
