@@ -88,15 +88,13 @@ fn machines_join_and_stay() {
     assert_eq!(started(&pod), before);
 
     // The same token does not take the place of a node that is there and well.
-    let thief = Agent::start("n1", &words(&join));
-    wait_for("its request waits", || {
-        let requests = json(server.backstay(&["get", "csr", "-o", "json"]));
-        let mut open =
-            requests["items"].as_array().unwrap().iter().filter(|it| it["status"].get("conditions").is_none());
-        open.next().map(|_| ())
-    });
-    assert!(!thief.dir.path().join("agent.kubeconfig").exists());
-    drop(thief);
+    let thief = tempfile::tempdir().unwrap();
+    let refused = run(&mut agent_command(&thief.path().join("agent"), "n1", &words(&join)));
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    let why = "there is a node \"n1\" already, and it is ready: delete it, or give this machine another name";
+    assert!(refused.stderr.contains(why), "{refused:?}");
+    assert!(!thief.path().join("agent").exists());
+    assert!(server.kubectl(&["get", "csr"]).ok().contains("Denied"));
 
     server.backstay(&["delete", "ds", "agent"]).ok();
     wait_for("its pods are gone", || server.backstay(&["get", "pods", "-o", "name"]).stdout.is_empty().then_some(()));
