@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Runtime, RuntimeArgs};
 use crate::node;
+use crate::place::Place;
 
 /// A renewal that did not succeed is tried again after this.
 const RETRY: Duration = Duration::from_secs(60);
@@ -76,7 +77,8 @@ pub async fn run(args: AgentArgs) -> Result<ExitCode> {
     }
     let data_dir = args.data_dir.clone().unwrap_or_else(crate::data_dir::agent);
     let data_dir = std::path::absolute(data_dir)?;
-    let _place = node::occupy(&data_dir)?;
+    let mut place = Place::take(&data_dir)?;
+    node::check(&args.runtime, &data_dir)?;
     let (clock, entropy) = (Clock::new(Timestamp::now), Entropy::new(rand::random));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stopped = async move {
@@ -90,6 +92,7 @@ pub async fn run(args: AgentArgs) -> Result<ExitCode> {
         joined = credentials(&args, &data_dir, clock.now()) => joined?,
         () = &mut stopped => return Ok(ExitCode::SUCCESS),
     };
+    place.keep();
     println!("backstay: node {} of {}", credentials.node, list(&credentials));
     let runtimes = node::runtimes(&args.runtime, &data_dir, &clock).await?;
     let streams = NodeStreams::new(runtimes.clone(), pods_dir(&data_dir));

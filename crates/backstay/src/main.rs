@@ -8,6 +8,7 @@ mod data_dir;
 mod image;
 mod logging;
 mod node;
+mod place;
 mod reach;
 mod serve;
 mod signer;

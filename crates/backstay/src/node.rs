@@ -1,7 +1,5 @@
 //! This machine as a node.
 
-use std::fs::{File, TryLockError};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +22,7 @@ use backstay_oci::{Network, OciRuntime, StoredImages};
 use crate::args::{Runtime, RuntimeArgs, UpArgs};
 use crate::control_plane::{ControlPlane, host_name};
 use crate::image;
+use crate::place::Place;
 
 /// The name of this machine's node; `None` if it is to be none.
 pub fn name(args: &UpArgs) -> Result<Option<String>> {
@@ -39,43 +38,33 @@ pub fn named(given: Option<&str>) -> Result<String> {
     }
 }
 
-/// Takes the place of the machine's one agent, as long as what is returned is held.
+/// Whether there can be such a runtime here, as far as one can tell without it.
 ///
 /// # Errors
-/// There is one already: two would end each other's pods.
-pub fn occupy(data_dir: &Path) -> Result<File> {
-    let path = data_dir.join("lock");
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
-    let file = made.and_then(|()| File::options().create(true).truncate(false).write(true).open(&path));
-    let file = file.with_context(|| format!("cannot use {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => bail!(
-            "another agent runs with {}: stop it first, or give this one a --data-dir of its own",
-            data_dir.display()
-        ),
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+/// If not, and what to choose instead.
+pub fn check(args: &RuntimeArgs, data_dir: &Path) -> Result<()> {
+    if args.cri_socket.is_some() && !matches!(args.kind, Runtime::Auto | Runtime::Cri) {
+        bail!("--cri-socket is for a container runtime: leave it out, or choose --runtime cri");
     }
+    if args.kind == Runtime::Oci
+        && let Err(why) = backstay_oci::can_run(data_dir)
+    {
+        bail!("--runtime oci cannot work here ({why}): run as root, or choose --runtime process");
+    }
+    Ok(())
 }
 
 /// What runs the pods of this machine.
 pub async fn runtimes(args: &RuntimeArgs, data_dir: &Path, clock: &Clock) -> Result<Runtimes> {
+    check(args, data_dir)?;
     let pods = pods_dir(data_dir);
     let program = std::env::current_exe().context("cannot tell where this program is")?;
     let shim = ShimCommand(vec![program.into(), "shim".into()]);
     let process = ProcessRuntime::new(pods.clone(), shim.clone(), clock.clone())
         .with_context(|| format!("cannot use {} for the pods of this machine", pods.display()))?;
-    if args.cri_socket.is_some() && !matches!(args.kind, Runtime::Auto | Runtime::Cri) {
-        bail!("--cri-socket is for a container runtime: leave it out, or choose --runtime cri");
-    }
     let chosen: Option<Arc<dyn backstay_node::runtime::Runtime>> = match args.kind {
         Runtime::Cri => cri(args, data_dir).await?.map(|cri| Arc::new(cri) as _),
-        Runtime::Oci => match backstay_oci::can_run(data_dir) {
-            Ok(()) => Some(Arc::new(oci(args, data_dir, shim, clock)?)),
-            Err(why) => {
-                bail!("--runtime oci cannot work here ({why}): run as root, or choose --runtime process")
-            }
-        },
+        Runtime::Oci => Some(Arc::new(oci(args, data_dir, shim, clock)?)),
         Runtime::Process | Runtime::None => None,
         Runtime::Auto => match cri(args, data_dir).await? {
             Some(cri) => Some(Arc::new(cri)),
@@ -140,8 +129,9 @@ async fn cri(args: &RuntimeArgs, data_dir: &Path) -> Result<Option<CriRuntime>> 
 /// Starts the agent of this machine in the control plane's process.
 pub async fn start(plane: &mut ControlPlane, name: String, args: &RuntimeArgs) -> Result<()> {
     let data_dir = plane.data_dir.join("node");
-    let place = occupy(&data_dir)?;
+    let mut place = Place::take(&data_dir)?;
     let runtimes = runtimes(args, &data_dir, &plane.clock).await?;
+    place.keep();
     let streams = NodeStreams::new(runtimes.clone(), pods_dir(&data_dir));
     plane.reach.set_local(name.clone(), streams.clone());
     if let Some(announced) = &plane.announced {

@@ -54,6 +54,18 @@ spec:
   containers: [{ name: main, image: none, command: [/bin/sleep, \"1000\"] }]
 ";
 
+/// As a DaemonSet's, its pod tolerates what the node's conditions put upon it; but it is not critical.
+const ORDINARY: &str = "apiVersion: apps/v1
+kind: DaemonSet
+metadata: { name: ordinary }
+spec:
+  selector: { matchLabels: { app: ordinary } }
+  template:
+    metadata: { labels: { app: ordinary } }
+    spec:
+      containers: [{ name: main, image: none, command: [/bin/sleep, \"1000\"] }]
+";
+
 /// A disk of its own, mounted for as long as it lives.
 struct Disk(PathBuf);
 
@@ -156,6 +168,7 @@ impl Drop for World {
         // Pods outlive their agent by design, but not a test.
         for command in [
             &["delete", "ds", "calm", "-n", "kube-system"][..],
+            &["delete", "ds", "ordinary"],
             &["delete", "pod", "greedy"],
             &["delete", "pod", "late", "-n", "kube-system"],
         ] {
@@ -196,6 +209,22 @@ fn a_disk_gets_full() {
     wait_for("nothing more is sent there", || {
         world.server.backstay(&taints).stdout.contains("node.kubernetes.io/disk-pressure").then_some(())
     });
+
+    // A DaemonSet's pod comes all the same, and is turned away; again and again, each time after a longer while.
+    let ordinary = world.disk.0.parent().unwrap().join("ordinary.yaml");
+    std::fs::write(&ordinary, ORDINARY).unwrap();
+    world.server.backstay(&["apply", "-f", ordinary.to_str().unwrap()]).ok();
+    let mut seen = std::collections::BTreeSet::new();
+    wait_for("it is tried again", || {
+        let pods = world.json(&["get", "pods", "-l", "app=ordinary", "-o", "json"]);
+        for pod in pods["items"].as_array().unwrap().iter().filter(|pod| pod["status"]["phase"] == "Failed") {
+            assert_eq!(pod["status"]["reason"], "Evicted", "{pod:#}");
+            assert_eq!(pod["status"]["message"], "Pod was rejected: The node had condition: [DiskPressure]. ");
+            seen.insert(pod["metadata"]["name"].to_string());
+        }
+        (seen.len() > 2).then_some(())
+    });
+    world.server.backstay(&["delete", "ds", "ordinary"]).ok();
 
     // The disk is full to the last byte, by nobody who could go. What runs goes on; an agent begins on it all the same.
     world.disk.fill();

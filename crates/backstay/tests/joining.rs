@@ -88,15 +88,13 @@ fn machines_join_and_stay() {
     assert_eq!(started(&pod), before);
 
     // The same token does not take the place of a node that is there and well.
-    let thief = Agent::start("n1", &words(&join));
-    wait_for("its request waits", || {
-        let requests = json(server.backstay(&["get", "csr", "-o", "json"]));
-        let mut open =
-            requests["items"].as_array().unwrap().iter().filter(|it| it["status"].get("conditions").is_none());
-        open.next().map(|_| ())
-    });
-    assert!(!thief.dir.path().join("agent.kubeconfig").exists());
-    drop(thief);
+    let thief = tempfile::tempdir().unwrap();
+    let refused = run(&mut agent_command(&thief.path().join("agent"), "n1", &words(&join)));
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    let why = "there is a node \"n1\" already, and it is ready: delete it, or give this machine another name";
+    assert!(refused.stderr.contains(why), "{refused:?}");
+    assert!(!thief.path().join("agent").exists());
+    assert!(server.kubectl(&["get", "csr"]).ok().contains("Denied"));
 
     server.backstay(&["delete", "ds", "agent"]).ok();
     wait_for("its pods are gone", || server.backstay(&["get", "pods", "-o", "name"]).stdout.is_empty().then_some(()));
@@ -142,9 +140,9 @@ fn who_is_not_let_in() {
     let server = Server::start(dir.path(), &["server"]);
     let refused = |words: &[&str], expected: &str| {
         let dir = tempfile::tempdir().unwrap();
-        let ran = run(&mut agent_command(dir.path(), "n9", words));
+        let ran = run(&mut agent_command(&dir.path().join("var/agent"), "n9", words));
         assert!(ran.code == Some(1) && ran.stderr.contains(expected), "{words:?}: {ran:?}");
-        assert!(!dir.path().join("agent.kubeconfig").exists());
+        assert!(!dir.path().join("var").exists(), "{words:?}: something is left");
     };
     let join = joining(&server, &["--ttl", "1h", "--description", "rack 7"]);
     let good = words(&join);
@@ -164,6 +162,7 @@ fn who_is_not_let_in() {
     refused(&good[..4], "--token needs --ca-cert or --ca-cert-hash");
     refused(&[], "has not joined a server");
     refused(&["--runtime", "none"], "the argument");
+    refused(&[&["--cri-socket", "/none"], good.as_slice()].concat(), "--cri-socket is for a container runtime");
     let dir_of_bad = tempfile::tempdir().unwrap();
     let ran = run(&mut agent_command(dir_of_bad.path(), "Bad_Name", &good));
     assert!(ran.stderr.contains("a node cannot be named \"Bad_Name\": a lowercase RFC 1123 subdomain"), "{ran:?}");

@@ -4,6 +4,7 @@
 //! implementation. [`run`] drives one node, [`simulated::run`] a whole fleet. Knows nothing of the server's inside: it
 //! speaks through [`servers::Servers`], each a `kube::Client`.
 
+mod admission;
 mod agent;
 mod client;
 pub mod image_gc;
@@ -19,6 +20,7 @@ pub mod servers;
 pub mod simulated;
 mod status;
 pub mod streams;
+mod transitions;
 mod wait;
 mod watch;
 

@@ -87,28 +87,24 @@ pub(crate) fn conditions(now: Timestamp, ready: &str, state: &NodeState) -> Valu
             "lastHeartbeatTime": now, "lastTransitionTime": now,
         })
     };
-    let pressure =
-        |pressure: Pressure, kind: &str, short: [&str; 2], fine: [&str; 2]| match state.pressures.contains(&pressure) {
-            true => condition(kind, "True", short[0], short[1]),
-            false => condition(kind, "False", fine[0], fine[1]),
-        };
+    let pressure = |pressure: Pressure, short: [&str; 2], fine: [&str; 2]| match state.pressures.contains(&pressure) {
+        true => condition(pressure.condition(), "True", short[0], short[1]),
+        false => condition(pressure.condition(), "False", fine[0], fine[1]),
+    };
     let unready = unready(state);
     json!([
         pressure(
             Pressure::Memory,
-            "MemoryPressure",
             ["KubeletHasInsufficientMemory", "kubelet has insufficient memory available"],
             ["KubeletHasSufficientMemory", "kubelet has sufficient memory available"],
         ),
         pressure(
             Pressure::Disk,
-            "DiskPressure",
             ["KubeletHasDiskPressure", "kubelet has disk pressure"],
             ["KubeletHasNoDiskPressure", "kubelet has no disk pressure"],
         ),
         pressure(
             Pressure::Pid,
-            "PIDPressure",
             ["KubeletHasInsufficientPID", "kubelet has insufficient PID available"],
             ["KubeletHasSufficientPID", "kubelet has sufficient PID available"],
         ),

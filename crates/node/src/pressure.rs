@@ -12,8 +12,10 @@ use crate::wait;
 
 /// A pressure is over once it has not been seen for so long: what comes and goes is one pressure.
 const TRANSITION: Duration = Duration::from_secs(5 * 60);
-/// Pods of this priority are never ended for want of something: `system-cluster-critical` and above.
-const CRITICAL: i64 = 2_000_000_000;
+/// Pods of this priority are never ended for want of something, nor turned away: `system-cluster-critical` and above.
+pub(crate) const CRITICAL: i64 = 2_000_000_000;
+/// The reason in the status of a pod that has to go, or cannot come, for want of something.
+pub(crate) const EVICTED: &str = "Evicted";
 
 /// A disk with so much left, in bytes, is not short of it, however large it is.
 const ENOUGH_DISK: u64 = 2 << 30;
@@ -45,6 +47,17 @@ pub enum Pressure {
     Pid,
 }
 
+impl Pressure {
+    /// The type of the node's condition.
+    pub(crate) fn condition(self) -> &'static str {
+        match self {
+            Self::Memory => "MemoryPressure",
+            Self::Disk => "DiskPressure",
+            Self::Pid => "PIDPressure",
+        }
+    }
+}
+
 /// A pod that may have to go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Candidate {
@@ -66,6 +79,8 @@ pub struct History {
 pub struct Decision {
     /// What the node's conditions say, in order.
     pub pressures: Vec<Pressure>,
+    /// What there is to be more of, first of all.
+    pub reclaim: Option<&'static str>,
     /// Images that nobody uses are to go.
     pub reclaim_images: bool,
     /// The pod that is to go, and what it is told.
@@ -99,6 +114,7 @@ pub fn decide(history: &mut History, signals: &Signals, candidates: &[Candidate]
     }
     Decision {
         pressures: history.last_seen.keys().copied().collect(),
+        reclaim: wants.first().map(|want| want.resource),
         reclaim_images: wants.iter().any(|want| want.pressure == Pressure::Disk),
         evict,
     }
@@ -227,8 +243,9 @@ mod tests {
         let short = Signals { images: room(1, 100), ..short_of_memory() };
         let first = decide(&mut history, &short, &[], at(0));
         assert_eq!((first.pressures, first.reclaim_images), (vec![Pressure::Memory, Pressure::Disk], true));
+        assert_eq!(first.reclaim, Some("memory"));
         let still = decide(&mut history, &Signals::default(), &[], at(299));
-        assert_eq!((still.pressures.len(), still.reclaim_images), (2, false));
+        assert_eq!((still.pressures.len(), still.reclaim_images, still.reclaim), (2, false, None));
         assert_eq!(decide(&mut history, &Signals::default(), &[], at(300)).pressures, []);
         decide(&mut history, &short, &[], at(1000));
         assert_eq!(decide(&mut history, &Signals::default(), &[], at(10)).pressures, [], "the clock was set back");

@@ -427,3 +427,43 @@ async fn init_containers_hooks_and_a_final_phase() {
     assert!(machine.dir.path().join("started").exists() && machine.dir.path().join("stopping").exists());
     machine.end().await;
 }
+
+#[tokio::test]
+async fn a_sidecar_hears_at_once_and_ends_last() {
+    let server = Server::start().await;
+    let machine = Machine::start(&server).await;
+    let dir = machine.dir.path().join("said");
+    std::fs::create_dir(&dir).unwrap();
+    // The container goes when it may, the sidecar when it is told to.
+    let until = |file: &str| format!("while [ ! -e {}/{file} ]; do sleep 0.02; done", dir.display());
+    let (may_go, at) = (until("may-go"), dir.display());
+    server
+        .pod("pair", "n1", |pod| {
+            let command = |script: String| json!(["sh", "-c", script]);
+            let script = format!("trap 'touch {at}/ended; exit 0' TERM; while :; do sleep 0.02; done");
+            let hook = json!({ "preStop": { "exec": { "command": command(format!("touch {at}/told")) } } });
+            pod["spec"]["initContainers"] = json!([{ "name": "side", "image": "i", "restartPolicy": "Always",
+                "command": command(script), "lifecycle": hook }]);
+            pod["spec"]["containers"][0]["command"] =
+                command(format!("trap '{may_go}; exit 0' TERM; while :; do sleep 0.02; done"));
+            pod["spec"]["terminationGracePeriodSeconds"] = 600.into();
+        })
+        .await;
+    server.wait(&pod_path("pair"), "ready", is_ready).await;
+    server.delete(&pod_path("pair")).await;
+    wait_for_event(&server, "pair", "Killing Stopping container side").await;
+    for _ in 0..1000 {
+        if dir.join("told").exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(dir.join("told").exists(), "its hook does not wait for the other");
+    assert!(!dir.join("ended").exists(), "but the signal does");
+    std::fs::write(dir.join("may-go"), "").unwrap();
+    server.wait(&pod_path("pair"), "gone", Value::is_null).await;
+    assert!(dir.join("ended").exists());
+    let told = events(&server, "pair").await;
+    assert_eq!(told.iter().filter(|event| event.contains("Stopping container side")).count(), 1, "{told:?}");
+    machine.end().await;
+}

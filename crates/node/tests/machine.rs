@@ -5,6 +5,7 @@
 mod fake;
 mod support;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -469,6 +470,7 @@ async fn a_node_that_runs_short_says_so_and_ends_a_pod() {
     for name in ["a", "b"] {
         gone.extend(Some(machine.server.get(&pod_path(name)).await).filter(evicted));
     }
+    machine.wait_for_event("Evicted The node was low on resource: memory.").await;
     let [pod] = gone.as_slice() else { panic!("one at a time: {gone:#?}") };
     let (name, status) = (pod["metadata"]["name"].as_str().unwrap(), &pod["status"]);
     assert!(status["message"].as_str().unwrap().starts_with("The node was low on resource: memory."), "{status:#}");
@@ -479,6 +481,45 @@ async fn a_node_that_runs_short_says_so_and_ends_a_pod() {
     assert!(!machine.volumes(&pod["metadata"]["uid"]).exists(), "what it has filled is given back");
     let other = machine.server.get(&pod_path(if name == "a" { "b" } else { "a" })).await;
     assert!(is_ready(&other) && machine.volumes(&other["metadata"]["uid"]).join("data/large").exists(), "it ran on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_runs_short_takes_no_more_pods() {
+    let machine = Machine::start().await;
+    // Taken before, though what they refer to is not there yet: one of them goes, the other is not rejected afterwards.
+    let waits = json!([{ "name": "v", "configMap": { "name": "later" } }]);
+    for name in ["early", "other"] {
+        machine.server.pod(name, "n1", |pod| pod["spec"]["volumes"] = waits.clone()).await;
+        machine.server.wait(&pod_path(name), "taken", |pod| !pod["status"]["startTime"].is_null()).await;
+    }
+    machine.fake.state().signals.disk = short(1 << 20);
+    machine.server.wait(NODE, "short", |node| condition(node, "DiskPressure") == "True").await;
+    machine.fake.state().signals.disk = Room::default();
+    let later = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "later" } });
+    machine.server.post("/api/v1/namespaces/default/configmaps", later).await;
+    let mut ready = 0;
+    for name in ["early", "other"] {
+        let settled = |pod: &Value| is_ready(pod) || pod["status"]["phase"] == "Failed";
+        let pod = machine.server.wait(&pod_path(name), "settled", settled).await;
+        ready += usize::from(is_ready(&pod));
+        let message = pod["status"]["message"].as_str().unwrap_or_default();
+        assert!(is_ready(&pod) || message.starts_with("The node was low on resource"), "{pod:#}");
+    }
+    assert_eq!(ready, 1);
+    let every = json!([{ "operator": "Exists" }]);
+    machine.pod("app:v1", "Always", |pod| pod["spec"]["tolerations"] = every).await;
+    let pod = machine.server.wait(&pod_path("a"), "failed", |pod| pod["status"]["phase"] == "Failed").await;
+    let status = &pod["status"];
+    assert_eq!(status["reason"], "Evicted");
+    assert_eq!(status["message"], "Pod was rejected: The node had condition: [DiskPressure]. ");
+    assert!(status["containerStatuses"].is_null() && condition(&pod, "DisruptionTarget") != "True", "{status:#}");
+    machine.wait_for_event("Evicted The node had condition: [DiskPressure]. ").await;
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    machine.server.wait(NODE, "well again", |node| condition(node, "DiskPressure") == "False").await;
+    machine.server.delete(&pod_path("a")).await;
+    machine.server.wait(&pod_path("a"), "gone", Value::is_null).await;
+    machine.pod("app:v1", "Always", |_| {}).await;
+    machine.server.wait(&pod_path("a"), "ready", is_ready).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -534,6 +575,77 @@ async fn a_node_whose_runtime_is_ill_is_not_ready() {
     );
     machine.fake.state().health = Health::default();
     machine.server.wait(NODE, "ready", is_ready).await;
+}
+
+/// The reasons of the events about the node, each with how often it was told.
+async fn told_of_node(machine: &Machine) -> Vec<String> {
+    let list = machine.server.get("/api/v1/namespaces/default/events").await;
+    let about = list["items"].as_array().unwrap().iter().filter(|event| event["involvedObject"]["kind"] == "Node");
+    let mut told: Vec<(String, String)> = Vec::new();
+    for event in about {
+        let text = |field: &str| event[field].as_str().unwrap().to_string();
+        assert_eq!(event["involvedObject"], json!({ "apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "n1" }));
+        assert_eq!(event["source"], json!({ "component": "kubelet", "host": "n1" }));
+        told.push((
+            text("firstTimestamp"),
+            format!("{} {} {}: {}", event["count"], text("type"), text("reason"), text("message")),
+        ));
+    }
+    told.sort_by(|a, b| a.0.cmp(&b.0));
+    told.into_iter().map(|(_, text)| text).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_tells_of_itself() {
+    let mut machine = Machine::start().await;
+    machine.wait_for_event("NodeReady Node n1 status is now: NodeReady").await;
+    let beginning: BTreeSet<String> = told_of_node(&machine).await.into_iter().collect();
+    let expected = [
+        "1 Normal Starting: Starting kubelet.",
+        "1 Normal NodeHasSufficientMemory: Node n1 status is now: NodeHasSufficientMemory",
+        "1 Normal NodeHasNoDiskPressure: Node n1 status is now: NodeHasNoDiskPressure",
+        "1 Normal NodeHasSufficientPID: Node n1 status is now: NodeHasSufficientPID",
+        "1 Normal NodeReady: Node n1 status is now: NodeReady",
+    ];
+    assert_eq!(beginning, expected.map(String::from).into());
+    // Nothing is told that has not changed.
+    tokio::time::sleep(Duration::from_secs(1200)).await;
+    assert_eq!(told_of_node(&machine).await.len(), expected.len());
+
+    machine.fake.state().health.runtime = Err("gone".into());
+    machine.wait_for_event("NodeNotReady Node n1 status is now: NodeNotReady").await;
+    machine.fake.state().health = Health::default();
+    machine.fake.state().signals.disk = short(1 << 20);
+    machine.wait_for_event("NodeHasDiskPressure Node n1 status is now: NodeHasDiskPressure").await;
+    machine.wait_for_event("EvictionThresholdMet Attempting to reclaim ephemeral-storage").await;
+    machine.fake.state().signals.disk = Room::default();
+    let again = |reason: &'static str| {
+        let machine = &machine;
+        async move {
+            let twice = |list: &Value| {
+                let mut events = list["items"].as_array().unwrap().iter();
+                events.any(|event| event["reason"] == reason && event["count"] == 2)
+            };
+            machine.server.wait("/api/v1/namespaces/default/events", reason, twice).await;
+        }
+    };
+    again("NodeReady").await;
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    again("NodeHasNoDiskPressure").await;
+
+    // The next agent finds that the machine has been started anew.
+    machine.agent.abort();
+    let boot = json!({ "status": { "nodeInfo": { "bootID": "of-yesterday" } } });
+    machine.server.send(http::Method::PATCH, "/api/v1/nodes/n1/status", &boot).await.unwrap();
+    machine.start_agent();
+    machine.wait_for_event("Rebooted Node n1 has been rebooted, boot id: ").await;
+
+    machine.fake.state().stopping = true;
+    machine.pod("app:v1", "Always", |_| {}).await;
+    machine.server.wait(&pod_path("a"), "ready", is_ready).await;
+    machine.shutdown.notify_one();
+    (&mut machine.agent).await.unwrap();
+    machine.wait_for_event("Shutdown Shutdown manager detected shutdown event").await;
 }
 
 #[tokio::test(start_paused = true)]

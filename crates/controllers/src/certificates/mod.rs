@@ -42,6 +42,8 @@ pub struct Request {
     pub body: Vec<u8>,
     pub approved: Option<Timestamp>,
     pub denied: Option<Timestamp>,
+    /// The reason of that, in a word.
+    pub denied_for: String,
     pub failed: Option<Timestamp>,
     /// PEM; empty until it is issued.
     pub certificate: Vec<u8>,
@@ -52,10 +54,12 @@ impl Request {
     pub fn read(object: &Value) -> Self {
         let text = |path: &[&str]| meta::str_at(object, path).to_string();
         let bytes = |path: &[&str]| backstay_api::decode::base64_bytes(meta::str_at(object, path)).unwrap_or_default();
+        let held = |kind: &str| {
+            let mut conditions = meta::list_at(object, &["status", "conditions"]).iter();
+            conditions.find(|one| meta::str_at(one, &["type"]) == kind)
+        };
         let at = |kind: &str| {
-            let conditions = meta::list_at(object, &["status", "conditions"]).iter();
-            let mut held = conditions.filter(|one| meta::str_at(one, &["type"]) == kind);
-            held.next().map(|one| meta::str_at(one, &["lastUpdateTime"]).parse().unwrap_or(Timestamp::UNIX_EPOCH))
+            held(kind).map(|one| meta::str_at(one, &["lastUpdateTime"]).parse().unwrap_or(Timestamp::UNIX_EPOCH))
         };
         let usages = meta::list_at(object, &["spec", "usages"]).iter();
         Self {
@@ -69,6 +73,7 @@ impl Request {
             body: bytes(&["spec", "request"]),
             approved: at("Approved"),
             denied: at("Denied"),
+            denied_for: held("Denied").map(|one| meta::str_at(one, &["reason"]).to_string()).unwrap_or_default(),
             failed: at("Failed"),
             certificate: bytes(&["status", "certificate"]),
         }

@@ -13,6 +13,9 @@ const SECONDS_MAX: i64 = 365 * 24 * 3600;
 /// What has been decided is kept so long; what has not, so long. Source: `csrcleaner`.
 const DECIDED_KEPT: Duration = Duration::from_secs(3600);
 const OPEN_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// Who is refused since there is such a node asks again and again, perhaps every two seconds: its requests go soon.
+const REFUSED_KEPT: Duration = Duration::from_secs(60);
+const NODE_IS_READY: &str = "NodeIsReady";
 
 /// What may be known about whoever asks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +32,11 @@ pub struct Rights {
 pub enum Step {
     Approve {
         message: &'static str,
+    },
+    /// Nobody needs to decide that it cannot be.
+    Deny {
+        reason: &'static str,
+        message: String,
     },
     /// For so long.
     Sign {
@@ -95,7 +103,14 @@ fn decide(request: &Request, asked: Result<&Asked, &str>, rights: Rights) -> Res
     }
     if rights.node_is_alive {
         let node = asked.common_name.trim_start_matches(NODE_PREFIX);
-        return Err(format!("there is a node {node:?} already, and it is ready: remove it, or approve this by hand"));
+        // Left open, it would be let in as soon as that node is not heard of for a moment.
+        return Ok(Some(Step::Deny {
+            reason: NODE_IS_READY,
+            message: format!(
+                "there is a node {node:?} already, and it is ready: delete it, or give this machine another name with \
+                 --node-name"
+            ),
+        }));
     }
     Ok(Some(Step::Approve { message: "Auto approving kubelet client certificate after SubjectAccessReview." }))
 }
@@ -178,7 +193,8 @@ fn gone_at(request: &Request, expires: Option<Timestamp>) -> Option<Timestamp> {
     let issued = request.approved.filter(|_| !request.certificate.is_empty());
     let waiting = request.approved.filter(|_| request.certificate.is_empty());
     let decided = [issued, request.denied, request.failed].into_iter().flatten().map(|at| at + DECIDED_KEPT);
-    decided.chain(waiting.map(|at| at + OPEN_KEPT)).chain(expires).min()
+    let refused = request.denied.filter(|_| request.denied_for == NODE_IS_READY).map(|at| at + REFUSED_KEPT);
+    decided.chain(refused).chain(waiting.map(|at| at + OPEN_KEPT)).chain(expires).min()
 }
 
 #[cfg(test)]
@@ -232,7 +248,6 @@ mod tests {
     #[test]
     fn others_wait_for_somebody_to_decide() {
         check(|_, _, rights| rights.node_client = false, "waits: \"system:bootstrap:abcdef\" may not become a node");
-        check(|_, _, rights| rights.node_is_alive = true, "waits: there is a node \"n1\" already, and it is ready");
         check(
             |it, _, rights| (it.username, rights.self_node_client) = ("system:node:n1".into(), false),
             "waits: \"system:node:n1\" may not renew",
@@ -249,6 +264,21 @@ mod tests {
         check(|it, _, _| it.usages.clear(), "waits: usages lack");
         check(|it, _, _| it.signer = CLIENT.into(), "waits: requests of signer");
         check(|it, _, _| it.signer = "example.com/mine".into(), "waits: requests of signer");
+    }
+
+    #[test]
+    fn nobody_takes_the_place_of_a_node_that_is_well() {
+        let alive = |_: &mut Request, _: &mut Asked, rights: &mut Rights| rights.node_is_alive = true;
+        check(
+            alive,
+            "Deny { reason: \"NodeIsReady\", message: \"there is a node \\\"n1\\\" already, and it is ready: delete",
+        );
+        check(
+            |_, _, rights| (rights.node_is_alive, rights.node_client) = (true, false),
+            "waits: \"system:bootstrap:abcdef\" may not become a node",
+        );
+        // Whoever wants it all the same decides so.
+        check(|it, _, rights| (it.approved, rights.node_is_alive) = (Some(at(0)), true), "Sign");
     }
 
     #[test]
@@ -290,6 +320,8 @@ mod tests {
         };
         assert_eq!(gone(request(), None), Some(86_400));
         assert_eq!(gone(Request { denied: Some(at(5)), ..request() }, None), Some(3605));
+        let refused = Request { denied: Some(at(5)), denied_for: "NodeIsReady".into(), ..request() };
+        assert_eq!(gone(refused, None), Some(65));
         assert_eq!(gone(Request { approved: Some(at(5)), ..request() }, None), Some(86_405));
         let issued = Request { approved: Some(at(5)), certificate: b"x".to_vec(), ..request() };
         assert_eq!((gone(issued.clone(), None), gone(issued.clone(), Some(60))), (Some(3605), Some(60)));

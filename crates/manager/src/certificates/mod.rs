@@ -1,4 +1,4 @@
-//! Drives requests for certificates: nodes that may join are let in, what is approved is signed, what is old goes. Also
+//! Drives requests for certificates: nodes that may join are let in, others are told that they may not, what is approved is signed, what is old goes. Also
 //! clears away joining tokens whose time is over.
 //!
 //! Requests are few: when one changes all are read, and nothing is kept of them in between.
@@ -162,6 +162,11 @@ impl Driver {
             Step::Approve { message } => {
                 tracing::info!(request = request.name, username = request.username, "a node may join");
                 let changed = with_condition(object, "Approved", "AutoApproved", message, now);
+                self.context.api.put(&format!("{path}/approval"), changed.to_string()).await
+            }
+            Step::Deny { reason, message } => {
+                tracing::warn!(request = request.name, username = request.username, message, "a node may not join");
+                let changed = with_condition(object, "Denied", reason, &message, now);
                 self.context.api.put(&format!("{path}/approval"), changed.to_string()).await
             }
             Step::Sign { seconds } => match self.authority.sign(&request.body, seconds, &request.usages, now) {

@@ -11,8 +11,9 @@ use super::events::Kind;
 use super::images::Wanting;
 use super::probes::Target;
 use super::workers::{Note, Worker};
-use crate::lifecycle::{Action, Handler, NodeEnd, Pod, ProbeKind, ProbeState, SetupError, StopReason};
-use crate::pod_inputs::{sandbox, security, sysctls};
+use crate::admission::{self, Ground, Rejection};
+use crate::lifecycle::{Action, Handler, NodeEnd, Pod, PreStop, ProbeKind, ProbeState, SetupError, StopReason};
+use crate::pod_inputs::sandbox;
 use crate::runtime::{ContainerKey, StartFailure};
 
 /// However long a `preStop` hook takes, a container has so long between the signal and the kill; as in a kubelet.
@@ -33,6 +34,10 @@ impl Worker {
                 let key = self.key(container, *attempt);
                 self.start(pod, &key, *backoff_seconds).await
             }
+            Action::PreStop { container, id, deadline } => {
+                self.pre_stop(pod, container, id, *deadline);
+                false
+            }
             Action::StopContainer { container, id, deadline, why } => {
                 self.stop(pod, container, id, *deadline, *why);
                 false
@@ -50,20 +55,27 @@ impl Worker {
         ContainerKey { pod_uid: meta::uid(&self.object).to_string(), name: container.to_string(), attempt }
     }
 
-    /// Rejects a pod that this node must not run, before anything is made of it.
-    pub(super) fn admit(&mut self, pod: &Pod) {
+    /// Rejects a pod that this node must not run, before anything is made of it. `is_known`: see [`Self::observe`].
+    pub(super) fn admit(&mut self, pod: &Pod, is_known: bool) {
         let is_begun = self.seen.sandbox.is_some() || !self.seen.containers.is_empty();
-        if is_begun || self.seen.ended_by_node.is_some() || self.is_over(pod) || meta::is_being_deleted(&self.object) {
+        let is_ending = self.seen.ended_by_node.is_some() || self.is_over(pod) || meta::is_being_deleted(&self.object);
+        if self.admitted || is_begun || is_ending {
             return;
         }
-        let config = &self.context.config;
-        // Host processes are not protected from each other anyway.
-        let has_apparmor = config.machine.has_apparmor || self.runtime.images().is_none();
-        let sysctls = sysctls::check(&self.object, &config.sysctls_allowed).err().map(|why| (sysctls::FORBIDDEN, why));
-        let apparmor = || Some((security::APPARMOR, security::check_apparmor(&self.object, has_apparmor).err()?));
-        if let Some((reason, why)) = sysctls.or_else(apparmor) {
-            self.seen.ended_by_node = Some(NodeEnd::rejection(reason, &why));
-            self.context.events.note(pod, "", Kind::Warning, reason, why);
+        let (config, state) = (&self.context.config, self.context.state());
+        let ground = Ground {
+            // What has been taken, perhaps by an earlier agent, does not go for that: see `pressure`.
+            pressures: if is_known && pod.start_time().is_none() { &state.pressures } else { &[] },
+            sysctls_allowed: &config.sysctls_allowed,
+            // Host processes are not protected from each other anyway.
+            has_apparmor: config.machine.has_apparmor || self.runtime.images().is_none(),
+        };
+        match admission::check(&self.object, &ground) {
+            Ok(()) => self.admitted = is_known,
+            Err(Rejection { reason, why }) => {
+                self.seen.ended_by_node = Some(NodeEnd::rejection(reason, &why));
+                self.context.events.note(pod, "", Kind::Warning, reason, why);
+            }
         }
     }
 
@@ -211,11 +223,32 @@ impl Worker {
         self.stop(&pod, container, id, deadline, StopReason::HookFailed);
     }
 
+    /// Tells a container whose turn comes later that the pod ends.
+    fn pre_stop(&mut self, pod: &Pod, container: &str, id: &str, deadline: Timestamp) {
+        let now = self.now();
+        let Some(record) = self.seen.latest(container) else { return };
+        let key = self.key(container, record.attempt);
+        self.seen.termination_began.get_or_insert(now);
+        self.context.events.note(pod, container, Kind::Normal, "Killing", format!("Stopping container {container}"));
+        let Some(hook) = pod.container(container).and_then(|container| container.pre_stop.clone()) else {
+            self.seen.told.insert(id.to_string(), PreStop::Done);
+            return;
+        };
+        self.seen.told.insert(id.to_string(), PreStop::Runs);
+        let grace = Duration::try_from(deadline.duration_since(now)).unwrap_or_default();
+        let (context, target, mailbox) = (self.context.clone(), self.target(), self.mailbox.clone());
+        let (pod, id) = (pod.clone(), id.to_string());
+        self.tasks.spawn(async move {
+            pre_stop(&context, &target, &pod, &key, &hook, grace).await;
+            let _ = mailbox.send(Note::PreStopped { id });
+        });
+    }
+
     fn stop(&mut self, pod: &Pod, container: &str, id: &str, deadline: Timestamp, why: StopReason) {
         let now = self.now();
         let Some(record) = self.seen.latest(container) else { return };
         let key = self.key(container, record.attempt);
-        let first = !self.seen.stopping.contains_key(id);
+        let first = !self.seen.stopping.contains_key(id) && !self.seen.told.contains_key(id);
         if !matches!(why, StopReason::Unhealthy(_) | StopReason::HookFailed) {
             self.seen.termination_began.get_or_insert(now);
         }

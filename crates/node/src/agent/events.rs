@@ -1,4 +1,4 @@
-//! Events about pods: written in the background, equal ones counted together.
+//! Events about pods and their node: written in the background, equal ones counted together.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,14 +25,22 @@ pub(super) enum Kind {
     Warning,
 }
 
-/// Something that happened to a pod.
+/// What it happened to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Subject {
+    kind: &'static str,
+    /// Empty for a node.
+    namespace: String,
+    name: String,
+    uid: String,
+    /// `spec.containers{main}`, or empty for the whole.
+    field_path: String,
+}
+
+/// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Happening {
-    namespace: String,
-    pod: String,
-    uid: String,
-    /// `spec.containers{main}`, or empty for the pod as a whole.
-    field_path: String,
+    subject: Subject,
     kind: Kind,
     reason: &'static str,
     message: String,
@@ -40,6 +48,7 @@ pub(super) struct Happening {
 
 #[derive(Clone)]
 pub(super) struct Recorder {
+    node: String,
     sender: mpsc::Sender<Happening>,
 }
 
@@ -61,9 +70,23 @@ impl Recorder {
         };
         let field_path = if container.is_empty() { String::new() } else { format!("spec.{list}{{{container}}}") };
         let (namespace, name, uid) = (pod.namespace.clone(), pod.name.clone(), pod.uid.clone());
-        let happening = Happening { namespace, pod: name, uid, field_path, kind, reason, message: message.into() };
-        if self.sender.try_send(happening).is_err() {
-            tracing::debug!(pod = pod.name, reason, "event dropped: too many are waiting");
+        let subject = Subject { kind: "Pod", namespace, name, uid, field_path };
+        self.send(Happening { subject, kind, reason, message: message.into() });
+    }
+
+    /// Notes something about this node. Never waits.
+    pub(super) fn note_node(&self, kind: Kind, reason: &'static str, message: impl Into<String>) {
+        let (namespace, name, field_path) = (String::new(), self.node.clone(), String::new());
+        // A kubelet's events have the node's name for its uid, and that is what those who look for them know.
+        let subject = Subject { kind: "Node", namespace, uid: name.clone(), name, field_path };
+        self.send(Happening { subject, kind, reason, message: message.into() });
+    }
+
+    fn send(&self, happening: Happening) {
+        if let Err(error) = self.sender.try_send(happening) {
+            let happening = error.into_inner();
+            let (subject, reason) = (happening.subject, happening.reason);
+            tracing::debug!(subject.name, reason, "event dropped: too many are waiting");
         }
     }
 }
@@ -79,7 +102,7 @@ pub(super) fn recorder(api: Api, config: &NodeConfig) -> (Recorder, impl Future<
         }
         std::future::pending().await
     };
-    (Recorder { sender }, writing)
+    (Recorder { node: config.name.clone(), sender }, writing)
 }
 
 struct Writer {
@@ -105,7 +128,7 @@ impl Writer {
                 return;
             }
             known.written_at = now;
-            let path = format!("/api/v1/namespaces/{}/events/{}", happening.namespace, known.name);
+            let path = format!("{}/{}", happening.subject.path(), known.name);
             let patch = json!({ "count": known.count, "lastTimestamp": words::time(now) });
             match self.api.merge_patch(&path, &patch).await {
                 // It has expired, or was deleted: written anew below.
@@ -114,9 +137,8 @@ impl Writer {
                 Ok(_) => return,
             }
         }
-        let name = format!("{}.{:016x}", happening.pod, self.entropy.next_u64());
-        let path = format!("/api/v1/namespaces/{}/events", happening.namespace);
-        if let Err(error) = self.api.post(&path, &self.event(&happening, &name, now)).await {
+        let name = format!("{}.{:016x}", happening.subject.name, self.entropy.next_u64());
+        if let Err(error) = self.api.post(&happening.subject.path(), &self.event(&happening, &name, now)).await {
             return tracing::debug!(%error, "event not written");
         }
         if self.remembered.len() >= REMEMBERED_MAX {
@@ -128,17 +150,17 @@ impl Writer {
     }
 
     fn event(&self, happening: &Happening, name: &str, now: Timestamp) -> Value {
-        let now = words::time(now);
-        let mut involved = json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "namespace": happening.namespace, "name": happening.pod, "uid": happening.uid,
-        });
-        if !happening.field_path.is_empty() {
-            involved["fieldPath"] = happening.field_path.as_str().into();
+        let (now, subject) = (words::time(now), &happening.subject);
+        let mut involved =
+            json!({ "apiVersion": "v1", "kind": subject.kind, "name": subject.name, "uid": subject.uid });
+        for (field, value) in [("namespace", &subject.namespace), ("fieldPath", &subject.field_path)] {
+            if !value.is_empty() {
+                involved[field] = value.as_str().into();
+            }
         }
         json!({
             "apiVersion": "v1", "kind": "Event",
-            "metadata": { "name": name, "namespace": happening.namespace },
+            "metadata": { "name": name, "namespace": subject.events_namespace() },
             "involvedObject": involved,
             "type": match happening.kind { Kind::Normal => "Normal", Kind::Warning => "Warning" },
             "reason": happening.reason, "message": happening.message,
@@ -146,5 +168,16 @@ impl Writer {
             "reportingComponent": "kubelet", "reportingInstance": self.node,
             "firstTimestamp": now, "lastTimestamp": now, "count": 1,
         })
+    }
+}
+
+impl Subject {
+    /// Events lie in a namespace, and those about what lies in none in `default`.
+    fn events_namespace(&self) -> &str {
+        if self.namespace.is_empty() { "default" } else { &self.namespace }
+    }
+
+    fn path(&self) -> String {
+        format!("/api/v1/namespaces/{}/events", self.events_namespace())
     }
 }

@@ -7,8 +7,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Context;
+use super::events::Kind;
 use crate::client;
 use crate::machine;
+use crate::transitions::{self, Transition};
 
 /// The kubelet's figures.
 const LEASE_SECONDS: i64 = 40;
@@ -25,7 +27,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Registers the node and keeps it alive, for ever.
 pub(super) async fn run(context: std::sync::Arc<Context>) {
     let mut uid = loop {
-        match register(&context).await {
+        match register(&context, true).await {
             Ok(uid) => break uid,
             Err(error) => {
                 tracing::warn!(
@@ -57,7 +59,7 @@ pub(super) async fn run(context: std::sync::Arc<Context>) {
         }
         if owing || tick % RENEWALS_PER_STATUS == RENEWALS_PER_STATUS - 1 {
             // Also repairs what somebody else has made of it, and registers a node that was deleted.
-            match register(&context).await {
+            match register(&context, false).await {
                 Ok(new) => (uid, owing) = (new, false),
                 Err(error) => {
                     owing = true;
@@ -72,16 +74,19 @@ pub(super) async fn run(context: std::sync::Arc<Context>) {
     }
 }
 
-/// Makes the Node object, or brings an existing one up to date. Returns its uid.
-async fn register(context: &Context) -> Result<String, kube::Error> {
+/// Makes the Node object, or brings an existing one up to date, and tells what that changes. `begins`: the agent has only
+/// just begun. Returns the node's uid.
+async fn register(context: &Context, begins: bool) -> Result<String, kube::Error> {
     let now = context.config.clock.now();
     let path = format!("/api/v1/nodes/{}", context.config.name);
     let images = &images(context).await;
     let existing = match context.api.get(&path).await {
         Ok(existing) => existing,
         Err(error) if client::code(&error) == Some(404) => {
-            let made = context.api.post("/api/v1/nodes", &node(context, &Value::Null, images, now)).await?;
+            let wanted = node(context, &Value::Null, images, now);
+            let made = context.api.post("/api/v1/nodes", &wanted).await?;
             if !meta::list_at(&made, &["status", "conditions"]).is_empty() {
+                tell(context, begins, &Value::Null, &wanted["status"]);
                 return Ok(meta::uid(&made).to_string());
             }
             made
@@ -95,7 +100,19 @@ async fn register(context: &Context) -> Result<String, kube::Error> {
         context.api.strategic_patch(&path, &patch).await?;
     }
     context.api.strategic_patch(&format!("{path}/status"), &json!({ "status": wanted["status"] })).await?;
+    tell(context, begins, &existing["status"], &wanted["status"]);
     Ok(meta::uid(&existing).to_string())
+}
+
+/// Once it is written: who can be written to can be told.
+fn tell(context: &Context, begins: bool, before: &Value, now: &Value) {
+    if begins {
+        context.events.note_node(Kind::Normal, "Starting", "Starting kubelet.");
+    }
+    for Transition { is_warning, reason, message } in transitions::between(&context.config.name, before, now) {
+        let kind = if is_warning { Kind::Warning } else { Kind::Normal };
+        context.events.note_node(kind, reason, message);
+    }
 }
 
 fn node(context: &Context, existing: &Value, images: &[Value], now: Timestamp) -> Value {

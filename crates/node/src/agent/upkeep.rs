@@ -12,11 +12,12 @@ use backstay_api::meta;
 use backstay_api::quantity::Quantity;
 use serde_json::Value;
 
+use super::events::Kind;
 use super::{Context, pods_dir};
 use crate::image_gc;
 use crate::lifecycle::NodeEnd;
 use crate::pod_inputs::resources;
-use crate::pressure::{self, Candidate, Pressure};
+use crate::pressure::{self, CRITICAL, Candidate, EVICTED, Pressure};
 use crate::runtime::{Health, Runtime};
 
 /// The kubelet's figure.
@@ -25,8 +26,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 const LOOKS_PER_IMAGES: u32 = 30;
 /// A pod that has to go for want of something has so long: the kubelet's figure.
 const EVICTION_GRACE_SECONDS: i64 = 1;
-/// From this priority on a pod goes last when the machine is switched off.
-const CRITICAL: i64 = 2_000_000_000;
 
 /// What the node's conditions are to say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,9 +125,12 @@ async fn look(context: &Context, history: &mut pressure::History) -> bool {
     }
     let decision = pressure::decide(history, &signals, &candidates, context.config.clock.now());
     context.change_state(|state| (state.health, state.pressures) = (health, decision.pressures));
+    if let Some(resource) = decision.reclaim {
+        context.events.note_node(Kind::Warning, "EvictionThresholdMet", format!("Attempting to reclaim {resource}"));
+    }
     if let Some((uid, message)) = decision.evict {
         tracing::warn!(%uid, message, "a pod has to go");
-        context.end(&uid, NodeEnd::new("Evicted", message, EVICTION_GRACE_SECONDS));
+        context.end(&uid, NodeEnd::new(EVICTED, message, EVICTION_GRACE_SECONDS));
     }
     decision.reclaim_images
 }
@@ -144,7 +146,7 @@ async fn limit_volumes(context: &Context) {
                 let message =
                     format!("Usage of EmptyDir volume {:?} exceeds the limit {:?}.", volume.name, volume.text);
                 tracing::warn!(%uid, message, "a pod has to go");
-                context.end(&uid, NodeEnd::new("Evicted", message, EVICTION_GRACE_SECONDS));
+                context.end(&uid, NodeEnd::new(EVICTED, message, EVICTION_GRACE_SECONDS));
             }
         }
     }
@@ -177,10 +179,11 @@ async fn clean_images(context: &Context, history: &mut image_gc::History, all: b
     }
 }
 
-/// Ends every pod in order, since the machine is being switched off: critical ones last. Returns once all have ended,
+/// Ends every pod in order, since the machine is being switched off: critical ones ([`CRITICAL`]) last. Returns once all have ended,
 /// or their time is over.
 pub(super) async fn end_all(context: &Context) {
     tracing::info!("the machine is being switched off: ending its pods");
+    context.events.note_node(Kind::Normal, "Shutdown", "Shutdown manager detected shutdown event");
     context.change_state(|state| state.shutting_down = true);
     let (regular, critical) = context.config.machine.shutdown_grace;
     let is_critical = |priority: i64| priority >= CRITICAL;

@@ -19,7 +19,10 @@ use super::release::{self, Release};
 use super::upkeep::Resident;
 use super::{Context, pods_dir};
 use crate::client;
-use crate::lifecycle::{Action, NodeEnd, Observed, Plan, Pod, ProbeKind, Sandbox, WaitingOn, plan, too_early, words};
+use crate::lifecycle::{
+    Action, NodeEnd, Observed, Plan, Pod, PreStop, ProbeKind, Sandbox, WaitingOn, plan, too_early, words,
+};
+use crate::pressure::EVICTED;
 use crate::process::layout::{self, Layout};
 use crate::runtime::{Image, ImageError, Runtime};
 use crate::status;
@@ -85,6 +88,10 @@ pub(super) enum Note {
     Pulled {
         container: String,
         pulled: Result<Image, ImageError>,
+    },
+    /// The `preStop` hook of a container has run before its turn to end.
+    PreStopped {
+        id: String,
     },
     /// A hook that must succeed has failed.
     HookFailed {
@@ -198,6 +205,8 @@ pub(super) struct Worker {
     pub(super) gone: bool,
     pub(super) seen: Observed,
     pub(super) runtime: Arc<dyn Runtime>,
+    /// This node has taken it.
+    pub(super) admitted: bool,
     /// Volumes and sandbox have been made, or adopted.
     pub(super) prepared: bool,
     pub(super) release: Release,
@@ -234,6 +243,7 @@ impl Worker {
             gone: false,
             seen: Observed::default(),
             runtime,
+            admitted: false,
             prepared: false,
             release: Release::default(),
             pulled: BTreeMap::new(),
@@ -281,9 +291,9 @@ impl Worker {
     async fn settle(&mut self) -> Option<Option<Timestamp>> {
         self.retry = false;
         loop {
-            self.observe().await;
+            let is_known = self.observe().await;
             let (pod, now) = (self.pod(), self.now());
-            self.admit(&pod);
+            self.admit(&pod, is_known);
             self.reside(&pod);
             if self.clear(&pod).await {
                 continue;
@@ -337,10 +347,12 @@ impl Worker {
         self.context.set_resident(&pod.uid, resident);
     }
 
-    async fn observe(&mut self) {
+    /// Returns whether the runtime could be asked: whether nothing of the pod is there, or is only not seen.
+    pub(super) async fn observe(&mut self) -> bool {
         let uid = meta::uid(&self.object).to_string();
+        let mut is_known = false;
         match self.runtime.containers(&uid).await {
-            Ok(containers) => self.seen.containers = containers,
+            Ok(containers) => (self.seen.containers, is_known) = (containers, true),
             Err(error) => {
                 tracing::warn!(%uid, %error, "cannot look at the containers of a pod");
                 self.retry = true;
@@ -355,12 +367,13 @@ impl Worker {
             .map(|record| record.id.as_str())
             .collect();
         self.seen.stopping.retain(|id, _| running.contains(id.as_str()));
+        self.seen.told.retain(|id, _| running.contains(id.as_str()));
         let sandbox = match self.runtime.sandbox(&uid).await {
             Ok(sandbox) => sandbox,
             Err(error) => {
                 tracing::warn!(%uid, %error, "cannot look at the sandbox of a pod");
                 self.retry = true;
-                return;
+                return false;
             }
         };
         // Adopted: what runs has its sandbox, whatever has become of the objects its volumes were made from.
@@ -374,6 +387,7 @@ impl Worker {
         let host_ips = &self.context.facts.ips;
         let sandbox = sandbox.filter(|_| self.prepared);
         self.seen.sandbox = sandbox.map(|sandbox| Sandbox::new(sandbox.ips, host_ips.clone()));
+        is_known
     }
 
     pub(super) fn target(&self) -> Target {
@@ -514,7 +528,12 @@ impl Worker {
     pub(super) fn take_in(&mut self, note: Note) {
         match note {
             Note::Look => {}
-            Note::End(why) => drop(self.seen.ended_by_node.get_or_insert(why)),
+            Note::End(why) => {
+                if why.reason == EVICTED && self.seen.ended_by_node.is_none() {
+                    self.context.events.note(&self.pod(), "", Kind::Warning, EVICTED, why.message.clone());
+                }
+                self.seen.ended_by_node.get_or_insert(why);
+            }
             Note::Object(object) => {
                 let held = std::mem::replace(&mut self.object, *object);
                 if version(meta::resource_version(&self.object)) < self.written {
@@ -535,6 +554,9 @@ impl Worker {
             }
             Note::Probed { container, id, kind, failure } => self.probed(&container, &id, kind, failure),
             Note::Pulled { container, pulled } => self.pulled(&container, pulled),
+            Note::PreStopped { id } => {
+                self.seen.told.entry(id).and_modify(|hook| *hook = PreStop::Done);
+            }
             Note::HookFailed { container, id, why } => self.hook_failed(&container, &id, &why),
         }
     }

@@ -16,8 +16,10 @@ use crate::servers::{Server, Servers};
 
 const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
 const SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
-/// How often to look whether it has been decided, and how often to say that it has not.
+/// How often to look whether it has been decided.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// After so many looks it is said that it has not: what decides by itself has done so by then. And again after so many more.
+const SAY_FIRST: u32 = 4;
 const SAY_EVERY: u32 = 60;
 
 /// Makes this machine a node: shows the token to the first of these servers that serves, and gets a certificate of its own
@@ -86,7 +88,7 @@ async fn certificate(api: &Api, node: &str) -> Result<(String, String), JoinErro
             Err(error) if !matches!(code(&error), None | Some(503)) => return Err(refusal(error)),
             Err(error) => tracing::warn!(%error, "cannot look at the request for a certificate; will retry"),
         }
-        if look % SAY_EVERY == 0 {
+        if look % SAY_EVERY == SAY_FIRST {
             tracing::warn!(
                 request = meta::name(&made),
                 "nobody has decided yet: see `kubectl get csr`, and `kubectl certificate approve` to let it in"

@@ -19,7 +19,7 @@ mod tests;
 
 pub use facts::{Container, Handler, Pod, Probe, RestartPolicy, RestartRule};
 pub use haste::too_early;
-pub use observed::{ContainerRecord, ContainerState, NodeEnd, Observed, Sandbox, SetupError, StartError};
+pub use observed::{ContainerRecord, ContainerState, NodeEnd, Observed, PreStop, Sandbox, SetupError, StartError};
 pub(crate) use planner::decide;
 pub use planner::{Action, Plan, StopReason, WaitingOn, plan};
 pub use probe::{ProbeKind, ProbeState};

@@ -22,6 +22,8 @@ pub struct Observed {
     pub probes: BTreeMap<(String, ProbeKind), ProbeState>,
     /// By container id: when a container that is being stopped is killed at the latest.
     pub stopping: BTreeMap<String, Timestamp>,
+    /// By container id: those that have been told that the pod ends, before their turn.
+    pub told: BTreeMap<String, PreStop>,
     /// The node ends the pod, of its own accord.
     pub ended_by_node: Option<NodeEnd>,
     /// When this node began to end the pod.
@@ -49,6 +51,14 @@ impl NodeEnd {
     pub fn rejection(reason: &'static str, why: &str) -> Self {
         Self { reason, message: format!("Pod was rejected: {why}"), grace_seconds: 0, is_rejection: true }
     }
+}
+
+/// The `preStop` hook of a container whose turn to end comes later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PreStop {
+    Runs,
+    /// Or there is none.
+    Done,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::facts::{Container, Pod};
-use super::observed::{ContainerRecord, Observed};
+use super::observed::{ContainerRecord, Observed, PreStop};
 use super::probe::{self, ProbeKind};
 use super::restart;
 use super::status;
@@ -30,7 +30,9 @@ pub enum Action {
     PrepareSandbox,
     /// Start an attempt. `backoff_seconds` is to be kept in its record.
     StartContainer { container: String, attempt: u32, backoff_seconds: i64 },
-    /// Run `preStop`, send the stop signal, and kill what still runs at `deadline`.
+    /// The pod ends, and this container after others: run its `preStop` now, until `deadline` at most.
+    PreStop { container: String, id: String, deadline: Timestamp },
+    /// Run `preStop` unless it has run, send the stop signal, and kill what still runs at `deadline`.
     StopContainer { container: String, id: String, deadline: Timestamp, why: StopReason },
     /// Run a probe and record its result.
     Probe { container: String, id: String, kind: ProbeKind },
@@ -69,6 +71,8 @@ pub enum WaitingOn {
     ImageBackOff { container: String, until: Timestamp },
     /// Containers wait for this init container.
     Init { container: String },
+    /// Its `preStop` hook, or others have to end before this container; at `until` it is stopped all the same.
+    Turn { container: String, until: Timestamp },
     /// A container is being stopped and is killed at `until`.
     Stopping { container: String, until: Timestamp },
 }
@@ -330,33 +334,40 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Stops what runs: containers and plain init containers together, then sidecars, last started first.
-    /// Returns whether anything still runs.
+    /// Stops what runs: sidecars after the containers, last started first, all others at once. Those whose turn has not
+    /// come run their `preStop` hooks all the same; and once the grace is used up, nobody waits for others.
+    /// Returns whether anything still runs. Source: a kubelet's `killContainersWithSyncResult`.
     fn stop_all(&mut self, why: StopReason, grace: i64) -> bool {
         let pod = self.pod;
         let deadline = self.deadline(grace);
-        let plain = pod.all_containers().filter(|container| !container.sidecar);
-        let running: Vec<&Container> = plain.filter(|container| self.seen.is_running(&container.name)).collect();
-        for container in &running {
+        let (sidecars, plain): (Vec<&Container>, Vec<&Container>) =
+            pod.all_containers().filter(|it| self.seen.is_running(&it.name)).partition(|it| it.sidecar);
+        for container in &plain {
             self.stop(container, why, deadline);
         }
-        !running.is_empty() || self.stop_sidecars(why, grace)
+        let mut must_wait = pod.containers.iter().any(|container| self.seen.is_running(&container.name));
+        for container in sidecars.iter().rev() {
+            self.stop_sidecar(container, why, grace, must_wait);
+            must_wait = true;
+        }
+        !plain.is_empty() || !sidecars.is_empty()
     }
 
-    fn stop_sidecars(&mut self, why: StopReason, grace: i64) -> bool {
-        let pod = self.pod;
-        // Those before may have used all of the grace up.
-        let at_least = if grace > 0 { GRACE_MIN } else { Duration::ZERO };
-        let deadline = self.deadline(grace).max(self.now + at_least);
-        let sidecars = pod.init_containers.iter().rev().filter(|container| container.sidecar);
-        let mut running = sidecars.filter(|container| self.seen.is_running(&container.name));
-        match running.next() {
-            Some(container) => {
-                self.stop(container, why, deadline);
-                true
-            }
-            None => false,
+    /// `must_wait`: there are others that have to end before.
+    fn stop_sidecar(&mut self, container: &Container, why: StopReason, grace: i64, must_wait: bool) {
+        let Some(id) = self.seen.latest(&container.name).map(|record| record.id.clone()) else { return };
+        let (deadline, told) = (self.deadline(grace), self.seen.told.get(&id).copied());
+        let name = container.name.clone();
+        if deadline <= self.now || (!must_wait && told != Some(PreStop::Runs)) {
+            // Those before may have used all of the grace up.
+            let at_least = if grace > 0 { GRACE_MIN } else { Duration::ZERO };
+            return self.stop(container, why, deadline.max(self.now + at_least));
         }
+        if told.is_none() {
+            self.actions.push(Action::PreStop { container: name.clone(), id, deadline });
+        }
+        self.waiting.push(WaitingOn::Turn { container: name, until: deadline });
+        self.recheck(deadline);
     }
 
     /// The grace counts from when this node began to end the pod.

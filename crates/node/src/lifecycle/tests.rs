@@ -1,7 +1,7 @@
 //! Rows: a pod, what happens to it step by step, and what the planner makes of it.
 //!
 //! Steps: `exit NAME CODE`, `+10s` (time passes), `-10s` (the clock is set back), `pass|fail NAME startup|readiness|liveness`, `delete GRACE`,
-//! `off NAME CODE` (it has exited, and the sandbox is lost), `error NAME REASON`, `pull NAME` and `pulled NAME` (its image is being fetched), `broken WHY` and `mended` (preparing fails, or no more)`, `phase NAME`. After each, the world obeys the plan (preparing and starting work at once,
+//! `hooked NAME` (its `preStop` hook has run before its turn), `off NAME CODE` (it has exited, and the sandbox is lost), `error NAME REASON`, `pull NAME` and `pulled NAME` (its image is being fetched), `broken WHY` and `mended` (preparing fails, or no more)`, `phase NAME`. After each, the world obeys the plan (preparing and starting work at once,
 //! stopping and probing do not) and writes what it was told and what the status says.
 
 use std::time::Duration;
@@ -68,6 +68,10 @@ impl World {
                 self.seen.start_errors.insert(name.into(), error);
             }
             ["start"] => {}
+            ["hooked", name] => {
+                let id = self.seen.latest(name).unwrap().id.clone();
+                self.seen.told.insert(id, PreStop::Done);
+            }
             ["pull", name] => drop(self.seen.pulling.insert(name.into())),
             ["pulled", name] => drop(self.seen.pulling.remove(name)),
             ["broken", why] => self.broken = Some(why.to_string()),
@@ -145,6 +149,12 @@ impl World {
                 self.seen.start_errors.remove(container);
                 self.seen.containers.entry(container.clone()).or_default().push(record);
                 format!("start {container} #{attempt}")
+            }
+            Action::PreStop { container, id, deadline } => {
+                self.seen.termination_began.get_or_insert(self.now);
+                let hook = Pod::read(&self.object).container(container).unwrap().pre_stop.is_some();
+                self.seen.told.insert(id.clone(), if hook { PreStop::Runs } else { PreStop::Done });
+                format!("tell {container} within {}", deadline.duration_since(self.now).as_secs())
             }
             Action::StopContainer { container, id, deadline, why } => {
                 self.seen.termination_began.get_or_insert(self.now);
@@ -557,47 +567,48 @@ fn a_sidecar_has_a_moment_when_the_grace_is_used_up() {
         spec.clone(),
         "start; delete 5; +5s; exit main 137; +1s; exit side 0",
         expect![[r#"
-        start
-          prepare
-          start side #0
-          start main #0
-          Running; side: running, started, ready; main: running, started, ready
-        delete 5
-          stop main within 5 (Deleted)
-          Running; side: running, started, ready; main: running, started, ready
-        +5s
-          Running; side: running, started, ready; main: running, started, ready
-        exit main 137
-          stop side within 2 (Deleted)
-          Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; side: running, started, ready; main: terminated Error 137
-        +1s
-          Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; side: running, started, ready; main: terminated Error 137
-        exit side 0
-          remove
-          delete object
-          Failed; !Ready PodFailed; !ContainersReady PodFailed; side: terminated Completed 0; main: terminated Error 137
-    "#]],
+            start
+              prepare
+              start side #0
+              start main #0
+              Running; side: running, started, ready; main: running, started, ready
+            delete 5
+              stop main within 5 (Deleted)
+              tell side within 5
+              Running; side: running, started, ready; main: running, started, ready; recheck in 5s
+            +5s
+              stop side within 2 (Deleted)
+              Running; side: running, started, ready; main: running, started, ready
+            exit main 137
+              Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; side: running, started, ready; main: terminated Error 137
+            +1s
+              Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; side: running, started, ready; main: terminated Error 137
+            exit side 0
+              remove
+              delete object
+              Failed; !Ready PodFailed; !ContainersReady PodFailed; side: terminated Completed 0; main: terminated Error 137
+        "#]],
     );
     check(
         spec,
         "start; delete 0; exit main 137; exit side 137",
         expect![[r#"
-        start
-          prepare
-          start side #0
-          start main #0
-          Running; side: running, started, ready; main: running, started, ready
-        delete 0
-          stop main within 0 (Deleted)
-          Running; side: running, started, ready; main: running, started, ready
-        exit main 137
-          stop side within 0 (Deleted)
-          Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; side: running, started, ready; main: terminated Error 137
-        exit side 137
-          remove
-          delete object
-          Failed; !Ready PodFailed; !ContainersReady PodFailed; side: terminated Error 137; main: terminated Error 137
-    "#]],
+            start
+              prepare
+              start side #0
+              start main #0
+              Running; side: running, started, ready; main: running, started, ready
+            delete 0
+              stop main within 0 (Deleted)
+              stop side within 0 (Deleted)
+              Running; side: running, started, ready; main: running, started, ready
+            exit main 137
+              Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; side: running, started, ready; main: terminated Error 137
+            exit side 137
+              remove
+              delete object
+              Failed; !Ready PodFailed; !ContainersReady PodFailed; side: terminated Error 137; main: terminated Error 137
+        "#]],
     );
 }
 
@@ -694,13 +705,215 @@ fn sidecars_start_before_and_stop_after() {
               Running; s: running, last terminated Error 1, started, ready, restarts 1; b: terminated Completed 0, ready; t: running, started, ready; main: running, started, ready
             exit main 0
               stop t within 30 (PodFinished)
-              Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: running, last terminated Error 1, started, ready, restarts 1; b: terminated Completed 0, ready; t: running, started, ready; main: terminated Completed 0
+              tell s within 30
+              Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: running, last terminated Error 1, started, ready, restarts 1; b: terminated Completed 0, ready; t: running, started, ready; main: terminated Completed 0; recheck in 30s
             exit t 143
               stop s within 30 (PodFinished)
               Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: running, last terminated Error 1, started, ready, restarts 1; b: terminated Completed 0, ready; t: terminated Error 143; main: terminated Completed 0
             exit s 143
               Succeeded; !Ready PodCompleted; !ContainersReady PodCompleted; s: terminated Error 143, last terminated Error 1, restarts 1; b: terminated Completed 0, ready; t: terminated Error 143; main: terminated Completed 0
         "#]],
+    );
+}
+
+/// As by a kubelet: hooks run at once, signals come in order, and nobody waits once the grace is used up.
+#[test]
+fn sidecars_hear_at_once_that_their_pod_ends() {
+    let hook = json!({ "preStop": { "exec": { "command": ["x"] } } });
+    let sidecar =
+        |name: &str, lifecycle: Value| json!({ "name": name, "restartPolicy": "Always", "lifecycle": lifecycle });
+    let spec = json!({ "restartPolicy": "Always", "containers": [{ "name": "main" }],
+        "initContainers": [sidecar("s", hook.clone()), sidecar("t", json!({})), sidecar("u", hook)] });
+    // The hook of u takes longer than main: its signal waits for it, and t's for u.
+    check(
+        spec.clone(),
+        "start; delete 30; +5s; exit main 0; hooked s; +5s; hooked u; exit u 0; exit t 0; +5s; exit s 0",
+        expect![[r#"
+            start
+              prepare
+              start s #0
+              start t #0
+              start u #0
+              start main #0
+              Running; s: running, started, ready; t: running, started, ready; u: running, started, ready; main: running, started, ready
+            delete 30
+              stop main within 30 (Deleted)
+              tell u within 30
+              tell t within 30
+              tell s within 30
+              Running; s: running, started, ready; t: running, started, ready; u: running, started, ready; main: running, started, ready; recheck in 30s
+            +5s
+              Running; s: running, started, ready; t: running, started, ready; u: running, started, ready; main: running, started, ready; recheck in 25s
+            exit main 0
+              Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: running, started, ready; t: running, started, ready; u: running, started, ready; main: terminated Completed 0; recheck in 25s
+            hooked s
+              Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: running, started, ready; t: running, started, ready; u: running, started, ready; main: terminated Completed 0; recheck in 25s
+            +5s
+              Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: running, started, ready; t: running, started, ready; u: running, started, ready; main: terminated Completed 0; recheck in 20s
+            hooked u
+              stop u within 20 (Deleted)
+              Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: running, started, ready; t: running, started, ready; u: running, started, ready; main: terminated Completed 0; recheck in 20s
+            exit u 0
+              stop t within 20 (Deleted)
+              Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: running, started, ready; t: running, started, ready; u: terminated Completed 0; main: terminated Completed 0; recheck in 20s
+            exit t 0
+              stop s within 20 (Deleted)
+              Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: running, started, ready; t: terminated Completed 0; u: terminated Completed 0; main: terminated Completed 0
+            +5s
+              Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: running, started, ready; t: terminated Completed 0; u: terminated Completed 0; main: terminated Completed 0
+            exit s 0
+              remove
+              delete object
+              Succeeded; !Ready PodCompleted; !ContainersReady PodCompleted; s: terminated Completed 0; t: terminated Completed 0; u: terminated Completed 0; main: terminated Completed 0
+        "#]],
+    );
+    check(
+        spec.clone(),
+        "start; delete 5; +4s; exit main 0; +1s; exit s 0; exit t 0; exit u 0",
+        expect![[r#"
+        start
+          prepare
+          start s #0
+          start t #0
+          start u #0
+          start main #0
+          Running; s: running, started, ready; t: running, started, ready; u: running, started, ready; main: running, started, ready
+        delete 5
+          stop main within 5 (Deleted)
+          tell u within 5
+          tell t within 5
+          tell s within 5
+          Running; s: running, started, ready; t: running, started, ready; u: running, started, ready; main: running, started, ready; recheck in 5s
+        +4s
+          Running; s: running, started, ready; t: running, started, ready; u: running, started, ready; main: running, started, ready; recheck in 1s
+        exit main 0
+          Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: running, started, ready; t: running, started, ready; u: running, started, ready; main: terminated Completed 0; recheck in 1s
+        +1s
+          stop u within 2 (Deleted)
+          stop t within 2 (Deleted)
+          stop s within 2 (Deleted)
+          Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: running, started, ready; t: running, started, ready; u: running, started, ready; main: terminated Completed 0
+        exit s 0
+          Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: terminated Completed 0; t: running, started, ready; u: running, started, ready; main: terminated Completed 0
+        exit t 0
+          Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: terminated Completed 0; t: terminated Completed 0; u: running, started, ready; main: terminated Completed 0
+        exit u 0
+          remove
+          delete object
+          Succeeded; !Ready PodCompleted; !ContainersReady PodCompleted; s: terminated Completed 0; t: terminated Completed 0; u: terminated Completed 0; main: terminated Completed 0
+    "#]],
+    );
+    check(
+        spec.clone(),
+        "start; delete 5; +5s; exit u 137; exit main 137; +1s; exit s 0; exit t 0",
+        expect![[r#"
+        start
+          prepare
+          start s #0
+          start t #0
+          start u #0
+          start main #0
+          Running; s: running, started, ready; t: running, started, ready; u: running, started, ready; main: running, started, ready
+        delete 5
+          stop main within 5 (Deleted)
+          tell u within 5
+          tell t within 5
+          tell s within 5
+          Running; s: running, started, ready; t: running, started, ready; u: running, started, ready; main: running, started, ready; recheck in 5s
+        +5s
+          stop u within 2 (Deleted)
+          stop t within 2 (Deleted)
+          stop s within 2 (Deleted)
+          Running; s: running, started, ready; t: running, started, ready; u: running, started, ready; main: running, started, ready
+        exit u 137
+          Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: running, started, ready; t: running, started, ready; u: terminated Error 137; main: running, started, ready
+        exit main 137
+          Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: running, started, ready; t: running, started, ready; u: terminated Error 137; main: terminated Error 137
+        +1s
+          Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: running, started, ready; t: running, started, ready; u: terminated Error 137; main: terminated Error 137
+        exit s 0
+          Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: terminated Completed 0; t: running, started, ready; u: terminated Error 137; main: terminated Error 137
+        exit t 0
+          remove
+          delete object
+          Failed; !Ready PodFailed; !ContainersReady PodFailed; s: terminated Completed 0; t: terminated Completed 0; u: terminated Error 137; main: terminated Error 137
+    "#]],
+    );
+    check(
+        spec,
+        "start; delete 0; exit u 137; exit s 137; exit main 137; exit t 137",
+        expect![[r#"
+        start
+          prepare
+          start s #0
+          start t #0
+          start u #0
+          start main #0
+          Running; s: running, started, ready; t: running, started, ready; u: running, started, ready; main: running, started, ready
+        delete 0
+          stop main within 0 (Deleted)
+          stop u within 0 (Deleted)
+          stop t within 0 (Deleted)
+          stop s within 0 (Deleted)
+          Running; s: running, started, ready; t: running, started, ready; u: running, started, ready; main: running, started, ready
+        exit u 137
+          Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: running, started, ready; t: running, started, ready; u: terminated Error 137; main: running, started, ready
+        exit s 137
+          Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: terminated Error 137; t: running, started, ready; u: terminated Error 137; main: running, started, ready
+        exit main 137
+          Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: terminated Error 137; t: running, started, ready; u: terminated Error 137; main: terminated Error 137
+        exit t 137
+          remove
+          delete object
+          Failed; !Ready PodFailed; !ContainersReady PodFailed; s: terminated Error 137; t: terminated Error 137; u: terminated Error 137; main: terminated Error 137
+    "#]],
+    );
+}
+
+/// Only containers are waited for.
+#[test]
+fn who_is_waited_for_by_sidecars() {
+    let spec = json!({ "restartPolicy": "Always", "containers": [{ "name": "main" }],
+        "initContainers": [{ "name": "s", "restartPolicy": "Always" }, { "name": "init" }] });
+    check(
+        spec.clone(),
+        "start; delete 30",
+        expect![[r#"
+        start
+          prepare
+          start s #0
+          start init #0
+          Pending; !Initialized ContainersNotInitialized; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: running, started, ready; init: running, started; main: waiting PodInitializing
+        delete 30
+          stop init within 30 (Deleted)
+          stop s within 30 (Deleted)
+          Pending; !Initialized ContainersNotInitialized; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: running, started, ready; init: running, started; main: waiting PodInitializing
+    "#]],
+    );
+    check(
+        spec,
+        "start; exit init 0; debug d; delete 30; exit main 0",
+        expect![[r#"
+        start
+          prepare
+          start s #0
+          start init #0
+          Pending; !Initialized ContainersNotInitialized; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: running, started, ready; init: running, started; main: waiting PodInitializing
+        exit init 0
+          start main #0
+          Running; s: running, started, ready; init: terminated Completed 0, ready; main: running, started, ready
+        debug d
+          start d #0
+          Running; s: running, started, ready; init: terminated Completed 0, ready; main: running, started, ready; d: running
+        delete 30
+          stop main within 30 (Deleted)
+          stop d within 30 (Deleted)
+          tell s within 30
+          Running; s: running, started, ready; init: terminated Completed 0, ready; main: running, started, ready; d: running; recheck in 30s
+        exit main 0
+          stop s within 30 (Deleted)
+          Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; s: running, started, ready; init: terminated Completed 0, ready; main: terminated Completed 0; d: running
+    "#]],
     );
 }
 

@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::behavior::{self, Behavior, Fault};
 use crate::lifecycle::observed::Exit;
 use crate::lifecycle::{
-    Action, ContainerRecord, ContainerState, Handler, Observed, Plan, Pod, Probe, ProbeKind, ProbeState, Sandbox,
-    StartError, decide,
+    Action, ContainerRecord, ContainerState, Handler, Observed, Plan, Pod, PreStop, Probe, ProbeKind, ProbeState,
+    Sandbox, StartError, decide,
 };
 
 #[derive(Debug)]
@@ -70,6 +70,7 @@ impl SimulatedPod {
             Action::StartContainer { container, attempt, backoff_seconds } => {
                 self.start(container, *attempt, *backoff_seconds, now);
             }
+            Action::PreStop { id, .. } => drop(self.seen.told.insert(id.clone(), PreStop::Done)),
             Action::StopContainer { container, .. } => self.exit(container, 0, now),
             Action::Probe { container, id, kind } => self.probe(container, id, *kind, now),
             Action::RemoveSandbox => self.seen = Observed::default(),
