@@ -101,8 +101,7 @@ pub(crate) async fn run<T: Watched>(
             version = None;
             continue;
         }
-        let jitter = pause.mul_f64((entropy.next_u64() >> 11) as f64 / (1u64 << 53) as f64);
-        tokio::time::sleep(pause / 2 + jitter / 2).await;
+        tokio::time::sleep(entropy.jittered(pause)).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
 }

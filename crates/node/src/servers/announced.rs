@@ -60,11 +60,10 @@ async fn begun(api: &Api, selection: &Selection, entropy: &Entropy) {
             // A server of an earlier version does not tell nodes.
             Err(error) => tracing::debug!(%error, "it is not known whether there are other servers; will retry"),
         }
-        let random = (entropy.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
         tokio::select! {
             // It may be that the server has started again as one of several.
             Ok(()) = restored.changed() => {}
-            () = tokio::time::sleep(LOOK_EVERY.mul_f64(0.5 + random / 2.0)) => {}
+            () = tokio::time::sleep(entropy.jittered(LOOK_EVERY)) => {}
         }
     }
 }
