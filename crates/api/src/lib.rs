@@ -29,6 +29,7 @@ pub mod servers;
 pub mod status;
 pub mod strategy;
 pub mod table;
+pub mod time;
 pub mod validation;
 
 #[cfg(test)]

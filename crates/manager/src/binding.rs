@@ -13,8 +13,9 @@ use tokio::task::JoinSet;
 
 use crate::api::{Api, ApiError, PODS, Patch, chain};
 use crate::context::Context;
-use crate::events::{Note, Subject, seconds};
+use crate::events::{Note, Subject};
 use crate::inform::{Batch, Cache, Effect, Hub};
+use backstay_api::time::seconds;
 
 /// Whom `managedFields` names.
 const FIELD_MANAGER: &str = "kube-scheduler";

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::approval;
 use crate::meta::{self, list_at, str_at, value_at};
+use crate::time;
 
 /// Keeps a definition that is being deleted until its objects are gone.
 pub const CLEANUP_FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
@@ -198,7 +199,7 @@ fn set_condition(status: &mut Value, mut wanted: Value, now: Timestamp) {
         *conditions = json!([]);
     }
     let conditions = conditions.as_array_mut().expect("made a list just above");
-    let now = Timestamp::from_second(now.as_second()).unwrap_or(now).to_string();
+    let now = time::seconds(now);
     let Some(old) = conditions.iter_mut().find(|old| old["type"] == wanted["type"]) else {
         wanted["lastTransitionTime"] = now.into();
         conditions.push(wanted);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use backstay_api::selector::LabelSelector;
 use backstay_api::status::{Cause, Details};
-use backstay_api::{Reason, Status, meta};
+use backstay_api::{Reason, Status, meta, time};
 use backstay_store::{Entry, Operation, Range, StoreError};
 use http::Response;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use super::{body_of, create_options, created};
 use crate::call::Call;
 use crate::catalog::Served;
 use crate::registry::update::{Change, update};
-use crate::registry::{delete, metadata, store_failure};
+use crate::registry::{delete, store_failure};
 use crate::request::options::DeleteOptions;
 use crate::{encode, registry};
 
@@ -61,7 +61,7 @@ impl Change for Disrupted<'_> {
         let condition = json!({
             "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
             "message": "Eviction API: evicting", "lastProbeTime": null,
-            "lastTransitionTime": metadata::seconds(self.call.core.clock.now()),
+            "lastTransitionTime": time::seconds(self.call.core.clock.now()),
         });
         let conditions = meta::map_mut(&mut pod, &["status"]).entry("conditions").or_insert_with(|| json!([]));
         if let Some(conditions) = conditions.as_array_mut() {
@@ -156,10 +156,10 @@ fn decide(call: &Call, pod: &Value, mut budget: Value) -> Result<Option<Value>, 
         let message = format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently");
         return Err(refused(message));
     }
-    let now = metadata::seconds(call.core.clock.now());
+    let now = time::seconds(call.core.clock.now());
     let status = meta::map_mut(&mut budget, &["status"]);
     status.insert("disruptionsAllowed".into(), json!(allowed - 1));
-    meta::map_mut(&mut budget, &["status", "disruptedPods"]).insert(meta::name(pod).into(), now);
+    meta::map_mut(&mut budget, &["status", "disruptedPods"]).insert(meta::name(pod).into(), now.into());
     Ok(Some(budget))
 }
 

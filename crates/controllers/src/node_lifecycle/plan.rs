@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use backstay_api::meta;
 
 use super::Heard;
-use crate::wire_time as seconds;
+use backstay_api::time::seconds;
 
 /// A node that was heard of is given up after so long without a sign of life, unless another time is asked for
 /// (`--node-monitor-grace-period`).

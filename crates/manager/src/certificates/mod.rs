@@ -17,8 +17,8 @@ use tokio::sync::mpsc::Receiver;
 
 use crate::api::{ApiError, CERTIFICATE_REQUESTS, NODES, Resource, SECRETS, chain};
 use crate::context::Context;
-use crate::events::seconds;
 use crate::inform::{Batch, Hub};
+use backstay_api::time::seconds;
 
 const RETRY: Duration = Duration::from_secs(5);
 /// Tokens are looked at this often, too.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::content;
 use crate::api::{Api, ApiError, Discovered, NAMESPACES, Served, discover};
-use crate::events::seconds;
+use backstay_api::time::seconds;
 
 /// How far a namespace is.
 #[derive(Debug)]

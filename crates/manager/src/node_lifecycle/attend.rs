@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::notes;
 use crate::api::{ApiError, NODES, PODS, Patch, escape};
 use crate::context::Context;
-use crate::events::seconds;
+use backstay_api::time::seconds;
 
 /// Reads the node and writes what must be different. Nothing happens to a node that is gone.
 pub async fn attend(context: &Context, name: &str, heard: &Heard) -> Result<(), ApiError> {

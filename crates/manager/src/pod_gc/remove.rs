@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::api::{Api, ApiError, NODES, PODS, Patch};
-use crate::events::seconds;
+use backstay_api::time::seconds;
 
 /// Marks the pod as failed if it has not ended, and deletes it without grace. A pod whose node turns out to exist is
 /// left alone.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::api::{Api, ApiError, PODS, Patch, escape};
-use crate::events::seconds;
+use backstay_api::time::seconds;
 
 /// A pod and what it bears.
 #[derive(Clone, Debug, Deserialize)]
