@@ -20,6 +20,7 @@ pub mod json_path;
 pub mod managed;
 pub mod meta;
 pub mod patch;
+pub mod pod;
 pub mod protobuf;
 pub mod quantity;
 pub mod resources;
