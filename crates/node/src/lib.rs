@@ -19,6 +19,7 @@ pub mod servers;
 pub mod simulated;
 mod status;
 pub mod streams;
+mod tls;
 mod wait;
 mod watch;
 
