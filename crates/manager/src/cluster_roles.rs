@@ -7,11 +7,10 @@ use backstay_controllers::cluster_roles::plan;
 use backstay_controllers::garbage::Partial;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::mpsc::Receiver;
 
 use crate::api::{Api, ApiError, CLUSTER_ROLES, Patch, chain};
 use crate::context::Context;
-use crate::inform::{Batch, Hub};
+use crate::inform::Feed;
 
 /// Roles that are applied together are looked at together.
 const DELAY: Duration = Duration::from_millis(100);
@@ -19,26 +18,15 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Whom `managedFields` names.
 const FIELD_MANAGER: &str = "clusterrole-aggregation-controller";
 
-/// What the controller listens to.
-pub struct Inputs {
-    roles: Receiver<Batch<Partial>>,
-}
-
-impl Inputs {
-    pub fn of(hub: &mut Hub) -> Self {
-        Self { roles: hub.cluster_roles.listen() }
-    }
-}
-
 /// Runs the aggregation controller until it is told to stop.
-pub async fn run(context: Context, mut inputs: Inputs) {
+pub async fn run(context: Context, mut roles: Feed<Partial>) {
     let api = context.api.writing_as(FIELD_MANAGER);
     let mut pause = Duration::MAX;
     loop {
         tokio::select! {
             biased;
             () = context.shutdown.cancelled() => return,
-            Some(_) = inputs.roles.recv() => pause = DELAY,
+            Some(_) = roles.recv() => pause = DELAY,
             () = tokio::time::sleep(pause) => pause = match aggregate(&api).await {
                 Ok(()) => Duration::MAX,
                 Err(error) => {

@@ -7,18 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backstay_api::meta;
+use backstay_api::time::seconds;
 use backstay_controllers::certificates::{Asked, NODE_CLIENT, Plan, Request, Rights, Step, plan};
 use backstay_controllers::garbage::Partial;
 use base64::Engine as _;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::mpsc::Receiver;
 
 use crate::api::{ApiError, CERTIFICATE_REQUESTS, NODES, Resource, SECRETS, chain};
 use crate::context::Context;
-use crate::inform::{Batch, Hub};
-use backstay_api::time::seconds;
+use crate::inform::Feed;
 
 const RETRY: Duration = Duration::from_secs(5);
 /// Tokens are looked at this often, too.
@@ -43,19 +42,8 @@ pub trait Authority: Send + Sync + 'static {
     fn expires(&self, certificate: &[u8]) -> Option<Timestamp>;
 }
 
-/// What the controller listens to.
-pub struct Inputs {
-    requests: Receiver<Batch<Partial>>,
-}
-
-impl Inputs {
-    pub fn of(hub: &mut Hub) -> Self {
-        Self { requests: hub.certificate_requests.listen() }
-    }
-}
-
 /// Runs until it is told to stop.
-pub async fn run(context: Context, authority: Arc<dyn Authority>, mut inputs: Inputs) {
+pub async fn run(context: Context, authority: Arc<dyn Authority>, mut requests: Feed<Partial>) {
     let driver = Driver { context, authority };
     let mut tokens = tokio::time::interval(TOKENS_EVERY);
     let mut pause = Duration::MAX;
@@ -63,7 +51,7 @@ pub async fn run(context: Context, authority: Arc<dyn Authority>, mut inputs: In
         tokio::select! {
             biased;
             () = driver.context.shutdown.cancelled() => return,
-            Some(_) = inputs.requests.recv() => {}
+            Some(_) = requests.recv() => {}
             _ = tokens.tick() => {
                 if let Err(error) = driver.clear_tokens().await {
                     tracing::warn!(error = %chain(&error), "old joining tokens not cleared away; will try again");

@@ -9,7 +9,6 @@ use backstay_controllers::model::{ControllerRevision, DaemonSet, DaemonSetStatus
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 
 use super::execute::{Finished, News, execute, may_adopt, write_status};
@@ -17,7 +16,7 @@ use super::fleet::{Fleet, Key};
 use super::notes;
 use crate::api::{Api, ApiError, chain};
 use crate::context::Context;
-use crate::inform::{Batch, Hub};
+use crate::inform::{Batch, Feed, Hub};
 
 /// The status is written at most this often; one write per pod that becomes ready would cost more than the pods do.
 /// Larger fleets wait a little longer: see [`status_pause`].
@@ -31,10 +30,10 @@ const IDLE: Duration = Duration::from_secs(600);
 
 /// What the controller listens to.
 pub struct Inputs {
-    daemonsets: Receiver<Batch<DaemonSet>>,
-    revisions: Receiver<Batch<ControllerRevision>>,
-    nodes: Receiver<Batch<Node>>,
-    pods: Receiver<Batch<Pod>>,
+    daemonsets: Feed<DaemonSet>,
+    revisions: Feed<ControllerRevision>,
+    nodes: Feed<Node>,
+    pods: Feed<Pod>,
 }
 
 impl Inputs {

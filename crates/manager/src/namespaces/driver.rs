@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use backstay_controllers::garbage::Partial;
 use jiff::SignedDuration;
-use tokio::sync::mpsc::Receiver;
 use tokio::task::{JoinError, JoinSet};
 
 use super::terminate::{Progress, terminate};
 use crate::api::{ApiError, chain};
 use crate::context::Context;
-use crate::inform::{Batch, Change, Hub};
+use crate::inform::{Batch, Change, Feed};
 use crate::queue::Queue;
 
 /// Namespaces worked on at a time.
@@ -19,19 +18,8 @@ const AT_ONCE_MAX: usize = 10;
 /// A namespace that something holds is looked at this often.
 const RECHECK_MAX: SignedDuration = SignedDuration::from_secs(5);
 
-/// What the controller listens to.
-pub struct Inputs {
-    namespaces: Receiver<Batch<Partial>>,
-}
-
-impl Inputs {
-    pub fn of(hub: &mut Hub) -> Self {
-        Self { namespaces: hub.namespaces.listen() }
-    }
-}
-
 /// Runs the namespace controller until it is told to stop.
-pub async fn run(context: Context, mut inputs: Inputs) {
+pub async fn run(context: Context, mut namespaces: Feed<Partial>) {
     let mut driver =
         Driver { context, queue: Queue::with_backoff_max(RECHECK_MAX), left: BTreeMap::new(), tasks: JoinSet::new() };
     loop {
@@ -40,7 +28,7 @@ pub async fn run(context: Context, mut inputs: Inputs) {
             biased;
             () = driver.context.shutdown.cancelled() => return,
             Some(ended) = driver.tasks.join_next() => driver.ended(ended),
-            Some(batch) = inputs.namespaces.recv() => driver.hear(&batch),
+            Some(batch) = namespaces.recv() => driver.hear(&batch),
             () = tokio::time::sleep(pause) => {}
         }
         driver.work();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use backstay_api::time::seconds;
 use backstay_controllers::model::{Meta, Object, Pod};
 use backstay_controllers::node_lifecycle::{Heard, NodeReport, Plan, plan, readiness};
 use serde::Deserialize;
@@ -11,7 +12,6 @@ use serde_json::{Value, json};
 use super::notes;
 use crate::api::{ApiError, NODES, PODS, Patch, escape};
 use crate::context::Context;
-use backstay_api::time::seconds;
 
 /// Reads the node and writes what must be different. Nothing happens to a node that is gone.
 pub async fn attend(context: &Context, name: &str, heard: &Heard) -> Result<(), ApiError> {

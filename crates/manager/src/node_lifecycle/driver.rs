@@ -7,14 +7,13 @@ use std::time::Duration;
 use backstay_controllers::model::Meta;
 use backstay_controllers::node_lifecycle::{Heard, NodeReport, Renewal, deadline, plan, readiness};
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::mpsc::Receiver;
 use tokio::task::{JoinError, JoinSet};
 
 use super::attend::attend;
 use super::notes;
 use crate::api::{ApiError, chain};
 use crate::context::Context;
-use crate::inform::{Batch, Change, Hub};
+use crate::inform::{Batch, Change, Feed};
 use crate::queue::Queue;
 
 /// Nodes attended to at a time: many, for a whole fleet may come or go at once.
@@ -22,20 +21,8 @@ const AT_ONCE_MAX: usize = 64;
 /// Where the leases of nodes are.
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 
-/// What the controller listens to.
-pub struct Inputs {
-    nodes: Receiver<Batch<NodeReport>>,
-    leases: Receiver<Batch<Renewal>>,
-}
-
-impl Inputs {
-    pub fn of(hub: &mut Hub) -> Self {
-        Self { nodes: hub.node_reports.listen(), leases: hub.renewals.listen() }
-    }
-}
-
 /// Runs the node lifecycle controller until it is told to stop.
-pub async fn run(context: Context, mut inputs: Inputs) {
+pub async fn run(context: Context, mut nodes: Feed<NodeReport>, mut leases: Feed<Renewal>) {
     let mut driver = Driver {
         context,
         nodes: BTreeMap::new(),
@@ -49,8 +36,8 @@ pub async fn run(context: Context, mut inputs: Inputs) {
             biased;
             () = driver.context.shutdown.cancelled() => return,
             Some(ended) = driver.tasks.join_next() => driver.ended(ended),
-            Some(batch) = inputs.leases.recv() => driver.hear_leases(&batch),
-            Some(batch) = inputs.nodes.recv() => driver.hear_nodes(&batch),
+            Some(batch) = leases.recv() => driver.hear_leases(&batch),
+            Some(batch) = nodes.recv() => driver.hear_nodes(&batch),
             () = tokio::time::sleep(pause) => {}
         }
         driver.work();

@@ -1,12 +1,12 @@
 //! Removes one pod for good.
 
+use backstay_api::time::seconds;
 use backstay_controllers::model::Pod;
 use backstay_controllers::pod_gc::Why;
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::api::{Api, ApiError, NODES, PODS, Patch};
-use backstay_api::time::seconds;
 
 /// Marks the pod as failed if it has not ended, and deletes it without grace. A pod whose node turns out to exist is
 /// left alone.

@@ -9,14 +9,13 @@ use backstay_controllers::scheduling::taints::{NO_EXECUTE, Taint};
 use backstay_controllers::taint_eviction::evict_at;
 use futures::StreamExt;
 use jiff::Timestamp;
-use tokio::sync::mpsc::Receiver;
 use tokio::task::{JoinError, JoinSet};
 
 use super::evict::{Bearer, evict, pods_of};
 use crate::api::{ApiError, chain};
 use crate::context::Context;
 use crate::events::{Note, Recorder, Subject};
-use crate::inform::{Batch, Change, Hub};
+use crate::inform::{Batch, Change, Feed};
 use crate::queue::Queue;
 
 /// Nodes looked at at a time.
@@ -24,20 +23,8 @@ const AT_ONCE_MAX: usize = 16;
 /// Pods of one node evicted at a time.
 const EVICTIONS_AT_ONCE: usize = 16;
 
-/// What the controller listens to.
-pub struct Inputs {
-    nodes: Receiver<Batch<Node>>,
-    pods: Receiver<Batch<Pod>>,
-}
-
-impl Inputs {
-    pub fn of(hub: &mut Hub) -> Self {
-        Self { nodes: hub.nodes.listen(), pods: hub.pods.listen() }
-    }
-}
-
 /// Runs the taint eviction controller until it is told to stop.
-pub async fn run(context: Context, mut inputs: Inputs) {
+pub async fn run(context: Context, mut nodes: Feed<Node>, mut pods: Feed<Pod>) {
     let mut driver = Driver { context, tainted: BTreeMap::new(), queue: Queue::default(), tasks: JoinSet::new() };
     loop {
         let pause = driver.pause();
@@ -45,8 +32,8 @@ pub async fn run(context: Context, mut inputs: Inputs) {
             biased;
             () = driver.context.shutdown.cancelled() => return,
             Some(ended) = driver.tasks.join_next() => driver.ended(ended),
-            Some(batch) = inputs.nodes.recv() => driver.hear_nodes(&batch),
-            Some(batch) = inputs.pods.recv() => driver.hear_pods(&batch),
+            Some(batch) = nodes.recv() => driver.hear_nodes(&batch),
+            Some(batch) = pods.recv() => driver.hear_pods(&batch),
             () = tokio::time::sleep(pause) => {}
         }
         driver.work();

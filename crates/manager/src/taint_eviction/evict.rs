@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use backstay_api::time::seconds;
 use backstay_controllers::model::{Meta, ObjectRef};
 use backstay_controllers::scheduling::taints::Toleration;
 use jiff::Timestamp;
@@ -9,7 +10,6 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::api::{Api, ApiError, PODS, Patch, escape};
-use backstay_api::time::seconds;
 
 /// A pod and what it bears.
 #[derive(Clone, Debug, Deserialize)]
