@@ -17,6 +17,7 @@ pub mod daemonset;
 pub mod events;
 mod garbage;
 pub mod inform;
+mod jobs;
 mod lease;
 pub mod metrics;
 mod namespaces;

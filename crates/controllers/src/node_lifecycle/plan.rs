@@ -1,12 +1,11 @@
 //! What to write to one node.
 
+use backstay_api::meta;
+use backstay_api::time::seconds;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use backstay_api::meta;
-
 use super::Heard;
-use backstay_api::time::seconds;
 
 /// A node that was heard of is given up after so long without a sign of life, unless another time is asked for
 /// (`--node-monitor-grace-period`).
