@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use backstay_api::{Clock, Entropy};
+use backstay_api::{Clock, Entropy, time};
 use backstay_node::join::{self, Credentials, Hash};
 use backstay_node::servers::Servers;
 use backstay_node::streams::{NodeStreams, tunnel};
@@ -214,7 +214,7 @@ async fn renewed(
         Err(_) => clock.now(),
     };
     loop {
-        let left = Duration::try_from(renew_at.duration_since(clock.now())).unwrap_or_default();
+        let left = time::until(renew_at, clock.now());
         if !left.is_zero() {
             tokio::time::sleep(left.min(SLEEP_MAX)).await;
             continue;

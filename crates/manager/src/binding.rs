@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backstay_api::time::seconds;
+use backstay_api::time::{seconds, until};
 use backstay_controllers::binding::{Board, Decision, SCHEDULER as COMPONENT};
 use backstay_controllers::model::{Node, Object, ObjectRef, Pod};
 use jiff::{SignedDuration, Timestamp};
@@ -77,7 +77,7 @@ struct Ended {
 impl Binder {
     fn pause(&self) -> Duration {
         let Some((at, ..)) = self.retries.first() else { return IDLE };
-        Duration::try_from(at.duration_since(self.context.clock.now())).unwrap_or(Duration::ZERO).min(IDLE)
+        until(*at, self.context.clock.now()).min(IDLE)
     }
 
     fn hear_nodes(&mut self, batch: &Batch<Node>) {
@@ -142,7 +142,7 @@ impl Binder {
             (Decision::Unschedulable { pod, why }, Ok(())) => {
                 self.context.recorder.note(subject(pod), note(false, "FailedScheduling", why.clone()));
             }
-            (Decision::Unschedulable { .. }, Err(error)) if error.is_conflict() || error.is_not_found() => {}
+            (Decision::Unschedulable { .. }, Err(error)) if error.is_overtaken() => {}
             (Decision::Unschedulable { pod, .. }, Err(error)) => self.retry(pod, &error),
         }
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use backstay_controllers::cluster_roles::plan;
 use backstay_controllers::garbage::Partial;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api::{Api, ApiError, CLUSTER_ROLES, Patch, chain};
@@ -39,22 +38,15 @@ pub async fn run(context: Context, mut roles: Feed<Partial>) {
 }
 
 async fn aggregate(api: &Api) -> Result<(), ApiError> {
-    let list: List = serde_json::from_slice(&api.list(&CLUSTER_ROLES.all()).await?)?;
-    for role in plan(&list.items.unwrap_or_default()) {
+    for role in plan(&api.items::<Value>(&CLUSTER_ROLES.all()).await?) {
         let body = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
             "metadata": { "name": role.name, "resourceVersion": role.resource_version }, "rules": role.rules,
         });
         match api.patch(&CLUSTER_ROLES.object("", &role.name), Patch::Apply, &body).await {
-            // Whoever changed or removed it has woken us.
-            Err(error) if error.is_conflict() || error.is_not_found() => {}
+            Err(error) if error.is_overtaken() => {}
             done => drop(done?),
         }
     }
     Ok(())
-}
-
-#[derive(Deserialize)]
-struct List {
-    items: Option<Vec<Value>>,
 }

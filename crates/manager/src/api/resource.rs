@@ -51,6 +51,11 @@ impl Resource {
     }
 }
 
+/// The pods of all namespaces that are on a node.
+pub fn pods_of_node(node: &str) -> String {
+    format!("{}?fieldSelector={}", PODS.all(), escape(&format!("spec.nodeName={node}")))
+}
+
 /// A path segment or query value with everything escaped that could mean something else there.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());

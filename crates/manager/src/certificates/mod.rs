@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backstay_api::meta;
-use backstay_api::time::seconds;
+use backstay_api::time::{seconds, until};
 use backstay_controllers::certificates::{Asked, NODE_CLIENT, Plan, Request, Rights, Step, plan};
 use backstay_controllers::garbage::Partial;
 use base64::Engine as _;
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api::{ApiError, CERTIFICATE_REQUESTS, NODES, Resource, SECRETS, chain};
@@ -70,11 +69,6 @@ pub async fn run(context: Context, authority: Arc<dyn Authority>, mut requests: 
     }
 }
 
-#[derive(Deserialize)]
-struct List {
-    items: Option<Vec<Value>>,
-}
-
 struct Driver {
     context: Context,
     authority: Arc<dyn Authority>,
@@ -83,9 +77,8 @@ struct Driver {
 impl Driver {
     /// Looks at every request. Returns how long until one must be looked at again although nothing happens.
     async fn look(&self) -> Result<Option<Duration>, ApiError> {
-        let list: List = serde_json::from_slice(&self.context.api.list(&CERTIFICATE_REQUESTS.all()).await?)?;
         let mut next: Option<Timestamp> = None;
-        for object in list.items.unwrap_or_default() {
+        for object in self.context.api.items::<Value>(&CERTIFICATE_REQUESTS.all()).await? {
             let request = Request::read(&object);
             let asked = self.authority.read(&request.body);
             let rights = match &asked {
@@ -105,8 +98,7 @@ impl Driver {
             next = next.into_iter().chain(recheck_at).min();
         }
         let now = self.context.clock.now();
-        Ok(next
-            .map(|at| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO).max(Duration::from_secs(1))))
+        Ok(next.map(|at| until(at, now).max(Duration::from_secs(1))))
     }
 
     async fn rights(&self, object: &Value, asked: &Asked) -> Result<Rights, ApiError> {
@@ -168,8 +160,7 @@ impl Driver {
             }
         };
         match result {
-            // Whoever changed or removed it has woken us.
-            Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
+            Err(error) if error.is_overtaken() => Ok(()),
             done => done.map(drop),
         }
     }
@@ -183,8 +174,7 @@ impl Driver {
     async fn clear_tokens(&self) -> Result<(), ApiError> {
         let path =
             format!("{}?fieldSelector=type%3Dbootstrap.kubernetes.io/token", SECRETS.in_namespace("kube-system"));
-        let list: List = serde_json::from_slice(&self.context.api.list(&path).await?)?;
-        for secret in list.items.unwrap_or_default() {
+        for secret in self.context.api.items::<Value>(&path).await? {
             let until = meta::str_at(&secret, &["data", "expiration"]);
             let until = backstay_api::decode::base64_bytes(until).unwrap_or_default();
             let until = String::from_utf8(until).ok();
@@ -195,7 +185,7 @@ impl Driver {
             tracing::info!(secret = meta::name(&secret), "a joining token has expired");
             let options = json!({ "preconditions": { "uid": meta::uid(&secret) } });
             match self.context.api.delete(&SECRETS.object("kube-system", meta::name(&secret)), &options).await {
-                Err(error) if error.is_conflict() || error.is_not_found() => {}
+                Err(error) if error.is_overtaken() => {}
                 done => drop(done?),
             }
         }

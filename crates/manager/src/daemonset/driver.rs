@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use backstay_api::time::until;
 use backstay_controllers::daemonset::{Action, Outcome, Plan, WaitingOn, plan};
 use backstay_controllers::model::{ControllerRevision, DaemonSet, DaemonSetStatus, Node, Pod};
 use futures::StreamExt;
@@ -108,8 +109,7 @@ impl Driver {
 
     fn pause(&self) -> Duration {
         let Some((at, _)) = self.wakes.first() else { return IDLE };
-        let pause = at.duration_since(self.now());
-        Duration::try_from(pause).unwrap_or(Duration::ZERO).min(IDLE)
+        until(*at, self.now()).min(IDLE)
     }
 
     /// Everything that is there already, so that one plan answers it all.

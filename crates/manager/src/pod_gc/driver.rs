@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backstay_api::time::until;
 use backstay_controllers::model::{Node, Pod};
 use backstay_controllers::pod_gc::{PERIOD, Plan, plan};
 use futures::StreamExt;
@@ -65,7 +66,7 @@ impl Driver {
         if !is_needed || !self.removals.is_empty() {
             return Duration::MAX;
         }
-        Duration::try_from(self.look_at.duration_since(self.context.clock.now())).unwrap_or(Duration::ZERO)
+        until(self.look_at, self.context.clock.now())
     }
 
     fn hear(&mut self, take_in: impl FnOnce(&mut Self)) {

@@ -28,7 +28,7 @@ pub async fn remove(api: &Api, pod: &Pod, why: Why, now: Timestamp) -> Result<()
     };
     match done {
         // Another pod of the same name is no concern of ours either.
-        Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
+        Err(error) if error.is_overtaken() => Ok(()),
         done => done,
     }
 }
