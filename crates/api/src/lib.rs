@@ -31,6 +31,7 @@ pub mod status;
 pub mod strategy;
 pub mod table;
 pub mod time;
+pub mod url;
 pub mod validation;
 
 #[cfg(test)]

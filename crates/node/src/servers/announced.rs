@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use backstay_api::url::escaped;
 use backstay_api::{Entropy, meta, servers};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -31,7 +32,7 @@ pub fn follow(asked: Servers, entropy: Entropy) -> mpsc::Receiver<BTreeSet<Strin
 }
 
 async fn tell(api: Api, own: &str, entropy: Entropy, heard: &mpsc::Sender<BTreeSet<String>>) {
-    let query = format!("labelSelector={}", watch::encode(servers::SELECTOR));
+    let query = format!("labelSelector={}", escaped(servers::SELECTOR));
     let selection = Selection { path: servers::PATH, query };
     begun(&api, &selection, &entropy).await;
     let (sender, mut changes) = mpsc::channel(CHANGES_MAX);
