@@ -12,6 +12,7 @@ pub mod decode;
 pub mod defaults;
 pub mod discovery;
 pub mod duration;
+pub mod go;
 mod go_regex;
 pub mod ident;
 pub mod index;
