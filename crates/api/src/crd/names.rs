@@ -15,7 +15,7 @@ pub const CLEANUP_FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io"
 
 /// Whether the resources of the definition are served.
 pub fn is_established(definition: &Value) -> bool {
-    condition(definition, "Established").is_some_and(|condition| str_at(condition, &["status"]) == "True")
+    meta::is_true(definition, "Established")
 }
 
 /// The status that a definition should have beside all `others` of the server. Equal to its status: nothing to do.
@@ -182,10 +182,6 @@ fn remember_storage_version(definition: &Value, status: &mut Value) {
 
 fn is_same(left: &Value, right: &Value) -> bool {
     meta::name(left) == meta::name(right)
-}
-
-fn condition<'a>(definition: &'a Value, kind: &str) -> Option<&'a Value> {
-    list_at(definition, &["status", "conditions"]).iter().find(|condition| str_at(condition, &["type"]) == kind)
 }
 
 fn condition_of(kind: &str, status: &str, reason: &str, message: &str) -> Value {

@@ -132,7 +132,7 @@ fn decide(call: &Call, pod: &Value, mut budget: Value) -> Result<Option<Value>, 
     let number = |field: &str| meta::int_at(&budget, &["status", field]).unwrap_or(0);
     let (healthy, desired, allowed) =
         (number("currentHealthy"), number("desiredHealthy"), number("disruptionsAllowed"));
-    if !is_ready(pod) {
+    if !meta::is_true(pod, "Ready") {
         let always = meta::str_at(&budget, &["spec", "unhealthyPodEvictionPolicy"]) == "AlwaysAllow";
         if always || (healthy >= desired && desired > 0) {
             return Ok(None);
@@ -161,12 +161,6 @@ fn decide(call: &Call, pod: &Value, mut budget: Value) -> Result<Option<Value>, 
     status.insert("disruptionsAllowed".into(), json!(allowed - 1));
     meta::map_mut(&mut budget, &["status", "disruptedPods"]).insert(meta::name(pod).into(), now.into());
     Ok(Some(budget))
-}
-
-fn is_ready(pod: &Value) -> bool {
-    meta::list_at(pod, &["status", "conditions"]).iter().any(|condition| {
-        meta::str_at(condition, &["type"]) == "Ready" && meta::str_at(condition, &["status"]) == "True"
-    })
 }
 
 fn refused(why: String) -> Status {

@@ -60,7 +60,7 @@ pub fn deadline(heard: &Heard, reported: bool, grace: SignedDuration) -> Timesta
 
 /// Plans for one node. `grace`: as [`GRACE`].
 pub fn plan(node: &Value, heard: &Heard, grace: SignedDuration, now: Timestamp) -> Plan {
-    let deadline = deadline(heard, condition(node, "Ready").is_some(), grace);
+    let deadline = deadline(heard, meta::condition(node, "Ready").is_some(), grace);
     let silent = now >= deadline;
     let old = meta::list_at(node, &["status", "conditions"]);
     let conditions = if silent { unknown(node, old, now) } else { old.to_vec() };
@@ -74,10 +74,6 @@ pub fn plan(node: &Value, heard: &Heard, grace: SignedDuration, now: Timestamp) 
         labels: labels(node),
         recheck_at: (!silent).then_some(deadline),
     }
-}
-
-pub(super) fn condition<'a>(node: &'a Value, kind: &str) -> Option<&'a Value> {
-    meta::list_at(node, &["status", "conditions"]).iter().find(|one| one["type"] == kind)
 }
 
 fn status_of<'a>(conditions: &'a [Value], kind: &str) -> Option<&'a str> {

@@ -132,8 +132,7 @@ impl Driver {
             Err(error) if error.is_not_found() => return Ok(false),
             Err(error) => return Err(error),
         };
-        let mut conditions = meta::list_at(&node, &["status", "conditions"]).iter();
-        Ok(conditions.any(|it| it["type"] == "Ready" && it["status"] == "True"))
+        Ok(meta::is_true(&node, "Ready"))
     }
 
     async fn carry_out(&self, object: &Value, request: &Request, step: Step, now: Timestamp) -> Result<(), ApiError> {
