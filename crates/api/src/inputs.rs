@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -32,6 +33,17 @@ impl Entropy {
         (self.0)()
     }
 
+    /// A number from 0 up to 1, without 1 itself.
+    pub fn fraction(&self) -> f64 {
+        // As many bits as an `f64` can tell apart there.
+        (self.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// How long to wait: half of this at least, so that those who have begun together do not come back all at once.
+    pub fn jittered(&self, longest: Duration) -> Duration {
+        longest.mul_f64(0.5 + self.fraction() / 2.0)
+    }
+
     /// A random (version 4) UUID in its usual text form.
     pub fn uuid(&self) -> String {
         let bits = (u128::from(self.next_u64()) << 64) | u128::from(self.next_u64());
@@ -56,6 +68,25 @@ impl fmt::Debug for Entropy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fraction_is_less_than_one() {
+        let check = |random: u64, expected: f64| assert_eq!(Entropy::new(move || random).fraction(), expected);
+        check(0, 0.0);
+        check(1 << 63, 0.5);
+        check(u64::MAX, 1.0 - f64::EPSILON / 2.0);
+    }
+
+    #[test]
+    fn half_of_a_pause_is_certain() {
+        let check = |random: u64, expected: u64| {
+            let seen = Entropy::new(move || random).jittered(Duration::from_millis(10));
+            assert_eq!(seen, Duration::from_micros(expected));
+        };
+        check(0, 5_000);
+        check(1 << 63, 7_500);
+        check(u64::MAX, 10_000);
+    }
 
     #[test]
     fn a_uuid_carries_version_and_variant() {

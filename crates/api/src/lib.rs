@@ -12,6 +12,7 @@ pub mod decode;
 pub mod defaults;
 pub mod discovery;
 pub mod duration;
+pub mod go;
 mod go_regex;
 pub mod ident;
 pub mod index;
@@ -20,6 +21,7 @@ pub mod json_path;
 pub mod managed;
 pub mod meta;
 pub mod patch;
+pub mod pod;
 pub mod protobuf;
 pub mod quantity;
 pub mod resources;
@@ -29,6 +31,8 @@ pub mod servers;
 pub mod status;
 pub mod strategy;
 pub mod table;
+pub mod time;
+pub mod url;
 pub mod validation;
 
 #[cfg(test)]

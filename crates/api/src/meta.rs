@@ -94,6 +94,16 @@ pub fn is_being_deleted(object: &Value) -> bool {
     value_at(object, &["metadata", "deletionTimestamp"]).is_some()
 }
 
+/// The condition of this type in an object's status.
+pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+    list_at(object, &["status", "conditions"]).iter().find(|condition| str_at(condition, &["type"]) == kind)
+}
+
+/// Whether that condition says so: it is there, and `True`.
+pub fn is_true(object: &Value, kind: &str) -> bool {
+    condition(object, kind).is_some_and(|condition| str_at(condition, &["status"]) == "True")
+}
+
 /// The object at a path, made (and put in place of anything that is not an object) where it is missing.
 pub fn map_mut<'a>(object: &'a mut Value, path: &[&str]) -> &'a mut Map<String, Value> {
     let mut value = object;

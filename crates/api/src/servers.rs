@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::meta;
 use crate::selector::{LabelSelector, Operator};
+use crate::{meta, time};
 
 pub const NAMESPACE: &str = "kube-system";
 /// Their Leases.
@@ -35,7 +35,7 @@ pub fn lease(url: &str, holder: &str, duration_seconds: i64, now: Timestamp) -> 
         },
         "spec": {
             "holderIdentity": holder, "leaseDurationSeconds": duration_seconds,
-            "renewTime": now.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
+            "renewTime": time::micros(now),
         },
     })
 }

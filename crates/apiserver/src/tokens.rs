@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::authz::quoted;
 use crate::identity::UserInfo;
 use crate::pki::{self, Pair, PkiError};
 
@@ -252,11 +253,6 @@ fn web_key(point: &[u8], id: &str) -> Option<Value> {
     let (x, y) = point.strip_prefix(&[4])?.split_at_checked(32)?;
     let [x, y] = [x, y].map(|part| URL_SAFE_NO_PAD.encode(part));
     Some(json!({ "use": "sig", "kty": "EC", "kid": id, "crv": "P-256", "alg": "ES256", "x": x, "y": y }))
-}
-
-/// As Go prints a list with `%q`.
-fn quoted(texts: &[String]) -> String {
-    crate::authz::quoted(texts)
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! `backstay agent`: joins this machine to the servers of a fleet, and runs its pods from then on.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use backstay_api::{Clock, Entropy};
+use backstay_api::{Clock, Entropy, time};
 use backstay_node::join::{self, Credentials, Hash};
 use backstay_node::servers::Servers;
 use backstay_node::streams::{NodeStreams, tunnel};
@@ -109,6 +110,7 @@ pub async fn run(args: AgentArgs) -> Result<ExitCode> {
             labels: Vec::new(),
             sysctls_allowed: args.runtime.sysctls_allowed.clone(),
         };
+        let remembered = |announced| remembered(&credentials, announced, &data_dir);
         let stop = Arc::new(tokio::sync::Notify::new());
         let told = stop.clone();
         let running = backstay_node::run(servers.clone(), config, async move { told.notified().await });
@@ -117,7 +119,7 @@ pub async fn run(args: AgentArgs) -> Result<ExitCode> {
             () = &mut running => None,
             () = crate::serve::let_go() => None,
             () = tunnel::run(servers.clone(), &credentials.node, streams.clone(), entropy.clone()) => None,
-            () = follow(&credentials, &servers, &data_dir, &entropy) => None,
+            () = credentials.follow(&servers, &entropy, remembered) => None,
             renewed = renewed(&credentials, &servers, &data_dir, &clock, &entropy) => Some(renewed),
             () = &mut stopped => {
                 // If the whole machine is being switched off, its pods are ended first.
@@ -191,22 +193,15 @@ fn list(credentials: &Credentials) -> String {
     credentials.all().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// Keeps to the servers that there are: those that this machine was told of, and those that have announced themselves. All
-/// of them are known by the same authority, so that whoever writes an announcement can lead nobody to a stranger.
-async fn follow(held: &Credentials, servers: &Servers, data_dir: &Path, entropy: &Entropy) {
-    let mut heard = backstay_node::servers::follow(servers.clone(), entropy.clone());
-    while let Some(announced) = heard.recv().await {
-        let announced = announced.into_iter().filter(|url| !held.servers.contains(url)).collect();
-        let known = Credentials { announced, ..held.clone() };
-        tracing::info!(servers = list(&known), "these are the servers now");
-        match known.others(&known.announced).await {
-            Ok(others) => servers.announce(others, entropy),
-            Err(error) => tracing::warn!(%error, "a server that has announced itself is not used"),
-        }
-        if let Err(error) = known.store(data_dir) {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the servers are not remembered");
-        }
+/// The servers that have announced themselves, beside those that this machine was told of. The next agent begins with them.
+fn remembered(held: &Credentials, announced: BTreeSet<String>, data_dir: &Path) -> Vec<String> {
+    let announced = announced.into_iter().filter(|url| !held.servers.contains(url)).collect();
+    let known = Credentials { announced, ..held.clone() };
+    tracing::info!(servers = list(&known), "these are the servers now");
+    if let Err(error) = known.store(data_dir) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the servers are not remembered");
     }
+    known.announced
 }
 
 /// Returns once there is a newer certificate, which is kept.
@@ -222,7 +217,7 @@ async fn renewed(
         Err(_) => clock.now(),
     };
     loop {
-        let left = Duration::try_from(renew_at.duration_since(clock.now())).unwrap_or_default();
+        let left = time::until(renew_at, clock.now());
         if !left.is_zero() {
             tokio::time::sleep(left.min(SLEEP_MAX)).await;
             continue;

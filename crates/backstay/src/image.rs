@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use backstay_api::meta;
+use backstay_api::{meta, pod};
 use backstay_node::pods_dir;
 use backstay_node::process::layout::{self, ShimSpec};
 use backstay_oci::reference::Reference;
@@ -131,10 +131,7 @@ fn in_use(node: &Path) -> BTreeSet<String> {
     let ids = running.filter_map(|attempt| Some(layout::read::<ShimSpec>(&attempt.join("spec.json"))?.image_id));
     let objects = below(pods_dir(node)).filter_map(|pod| layout::read::<Value>(&pod.join("object.json")));
     let names = objects.flat_map(|pod| {
-        let lists = ["initContainers", "containers", "ephemeralContainers"]
-            .into_iter()
-            .flat_map(|field| meta::list_at(&pod, &["spec", field]));
-        lists.map(|container| meta::str_at(container, &["image"]).to_string()).collect::<Vec<_>>()
+        pod::containers(&pod).map(|container| meta::str_at(container, &["image"]).to_string()).collect::<Vec<_>>()
     });
     let names = names.filter_map(|name| Some(Reference::parse(&name).ok()?.to_string()));
     ids.chain(names).collect()

@@ -1,5 +1,6 @@
 //! This machine as a node.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -183,6 +184,8 @@ const RETRY: Duration = Duration::from_secs(60);
 
 impl Reached {
     async fn keep(&self, streams: NodeStreams, entropy: Entropy) {
+        let others =
+            |announced: BTreeSet<String>| announced.into_iter().filter(|url| !self.ours.contains(url)).collect();
         loop {
             let servers = async {
                 let credentials = self.credentials()?;
@@ -191,24 +194,13 @@ impl Reached {
             match servers.await {
                 Ok((servers, credentials)) => tokio::select! {
                     () = tunnel::run(servers.clone(), &self.node, streams.clone(), entropy.clone()) => {}
-                    () = self.follow(&credentials, &servers, &entropy) => {}
+                    () = credentials.follow(&servers, &entropy, others) => {}
                     () = tokio::time::sleep(RENEW_AFTER) => {}
                 },
                 Err(error) => {
                     tracing::warn!(error = format!("{error:#}"), "other servers cannot reach this node; will retry");
                     tokio::time::sleep(RETRY).await;
                 }
-            }
-        }
-    }
-
-    async fn follow(&self, held: &Credentials, servers: &Servers, entropy: &Entropy) {
-        let mut heard = backstay_node::servers::follow(servers.clone(), entropy.clone());
-        while let Some(announced) = heard.recv().await {
-            let others: Vec<String> = announced.into_iter().filter(|url| !self.ours.contains(url)).collect();
-            match held.others(&others).await {
-                Ok(others) => servers.announce(others, entropy),
-                Err(error) => tracing::warn!(%error, "a server that has announced itself cannot reach this node"),
             }
         }
     }

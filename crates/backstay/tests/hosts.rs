@@ -4,9 +4,8 @@
 mod etcd;
 mod support;
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use backstay_api::Clock;
 use backstay_node::process::{ProcessRuntime, ShimCommand};
@@ -14,7 +13,7 @@ use backstay_node::runtime::Runtime as _;
 use etcd::Etcd;
 use jiff::Timestamp;
 use serde_json::Value;
-use support::hosts::{NEEDS, Network};
+use support::hosts::{NEEDS, Network, Running};
 use support::{Ran, needs, run, wait_for};
 
 const MANIFEST: &str = "apiVersion: apps/v1
@@ -34,42 +33,11 @@ spec:
         env: [{ name: VERSION, value: \"1\" }]
 ";
 
-/// A program on a host, killed when dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // `nsenter` has become the program itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Returns once it is ready.
-fn serve(network: &Network, host: u32, data_dir: &Path, arguments: &[&str]) -> Running {
-    let mut command = network.on(host, env!("CARGO_BIN_EXE_backstay"));
-    let listen = format!("{}:6443", network.address(host));
-    command.args(["server", "--listen", &listen]).args(arguments).arg("--data-dir").arg(data_dir);
-    let mut child = command.env("BACKSTAY_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert!(line.starts_with("backstay: ready "), "{line}");
-    Running(child)
-}
-
 /// The node is named after its host.
 fn agent(network: &Network, host: u32, data_dir: &Path, words: &[&str]) -> Running {
-    let mut command = network.on(host, env!("CARGO_BIN_EXE_backstay"));
+    let mut command = network.backstay(host, None);
     command.arg("agent").args(words).args(["--node-name", &format!("n{host}"), "--runtime", "process"]);
-    command.arg("--data-dir").arg(data_dir).env("BACKSTAY_LOG", "warn");
-    Running(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the agent starts"))
-}
-
-/// A client on the host of the server that has this data directory.
-fn client(network: &Network, host: u32, data_dir: &Path, program: &str, arguments: &[&str]) -> Ran {
-    let mut command = network.on(host, program);
-    command.env("KUBECONFIG", data_dir.join("admin.kubeconfig")).env("HOME", data_dir);
-    run(command.args(arguments))
+    Running::start(command.arg("--data-dir").arg(data_dir))
 }
 
 /// Host 1 serves, hosts 2 and 3 are nodes n2 and n3.
@@ -89,8 +57,7 @@ impl World {
             dir: tempfile::tempdir().unwrap(),
         };
         world.serve();
-        let url = format!("https://{}:6443", world.network.address(1));
-        let printed = world.backstay(&["token", "create", "--agent-server", &url]).ok();
+        let printed = world.backstay(&["token", "create", "--agent-server", &world.network.url(1)]).ok();
         let words: Vec<&str> = printed.split_whitespace().skip(2).collect();
         for host in [2, 3] {
             world.agent(host, &words);
@@ -107,7 +74,7 @@ impl World {
 
     fn serve(&mut self) {
         let arguments = ["--node-monitor-grace-period", "8s"];
-        self.server = Some(serve(&self.network, 1, &self.path("server"), &arguments));
+        self.server = Some(self.network.serve(1, &self.path("server"), &arguments, None));
     }
 
     fn agent(&mut self, host: u32, words: &[&str]) {
@@ -116,7 +83,7 @@ impl World {
     }
 
     fn client(&self, program: &str, arguments: &[&str]) -> Ran {
-        client(&self.network, 1, &self.path("server"), program, arguments)
+        run(self.network.client(1, &self.path("server"), program).args(arguments))
     }
 
     fn backstay(&self, arguments: &[&str]) -> Ran {
@@ -260,7 +227,7 @@ impl Several {
             asked.stdout.contains("true").then_some(())
         });
         let over_etcd = ["--store", "etcd", "--etcd-endpoints", &endpoint];
-        let servers = [2, 3].map(|host| serve(&network, host, &dir.path().join(host.to_string()), &over_etcd));
+        let servers = [2, 3].map(|host| network.serve(host, &dir.path().join(host.to_string()), &over_etcd, None));
         let mut several = Self { network, _etcd: etcd, _servers: servers.into(), agent: None, dir };
         let printed = several.backstay(2, &["token", "create"]).ok();
         let words: Vec<&str> = printed.split_whitespace().skip(2).collect();
@@ -273,7 +240,7 @@ impl Several {
     }
 
     fn backstay(&self, host: u32, arguments: &[&str]) -> Ran {
-        client(&self.network, host, &self.path(host), env!("CARGO_BIN_EXE_backstay"), arguments)
+        run(self.network.client(host, &self.path(host), env!("CARGO_BIN_EXE_backstay")).args(arguments))
     }
 
     /// The name of the one pod, once it runs in this version.

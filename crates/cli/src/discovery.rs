@@ -7,6 +7,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 
 use backstay_api::resources::{self, Resource};
+use backstay_api::url::escaped;
 use backstay_api::{GroupVersionKind, meta};
 use serde_json::Value;
 
@@ -223,7 +224,7 @@ pub fn collection_path(resource: &Resource, namespace: Option<&str>) -> String {
 }
 
 pub fn object_path(resource: &Resource, namespace: Option<&str>, name: &str) -> String {
-    format!("{}/{}", collection_path(resource, namespace), crate::server::escaped(name))
+    format!("{}/{}", collection_path(resource, namespace), escaped(name))
 }
 
 /// `daemonset.apps`, `pod`.

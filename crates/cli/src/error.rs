@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+pub use backstay_api::go::quote as quoted;
 use serde_json::Value;
 
 /// The end of a verb. `Display` is what belongs on standard error, without the last line break.
@@ -83,11 +84,6 @@ impl Failure {
             other => other.to_string(),
         }
     }
-}
-
-/// Text in double quotes, as Go's `%q` has it.
-pub fn quoted(text: &str) -> String {
-    backstay_rollout::go::quote(text)
 }
 
 impl fmt::Display for Failure {

@@ -4,6 +4,7 @@ use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use backstay_api::causes::chain;
+use backstay_api::url::escaped;
 use backstay_streams::BoxDuplex;
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
@@ -102,18 +103,6 @@ impl Call {
         }
         uri
     }
-}
-
-/// A query value, escaped.
-pub fn escaped(value: &str) -> String {
-    let mut out = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
-            byte => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }
 
 impl Server {

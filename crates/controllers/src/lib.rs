@@ -16,8 +16,3 @@ pub mod node_lifecycle;
 pub mod pod_gc;
 pub mod scheduling;
 pub mod taint_eviction;
-
-/// A time as the API writes it: whole seconds.
-fn wire_time(at: jiff::Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}

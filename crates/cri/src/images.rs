@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use backstay_node::runtime::{Credential, DiskUsage, Image, ImageError, Images, StoredImage};
 
 use crate::answer;
-use crate::runtime::{CriRuntime, PATIENCE, settings};
+use crate::runtime::{CriRuntime, PATIENCE};
 use crate::wire;
 
 /// A large image over a slow line.
@@ -90,7 +90,7 @@ impl CriRuntime {
         let answer: wire::ListContainersResponse =
             wire::within(PATIENCE, self.client().runtime().list_containers(request)).await?;
         let of_containers = answer.containers.into_iter().map(|container| container.image_ref);
-        Ok(of_containers.chain(sandbox_image(&settings(self.client()).await)).collect())
+        Ok(of_containers.chain(self.settings().await?.sandbox_image).collect())
     }
 
     async fn pulled(&self, name: &str, reference: &str) -> Result<Image, ImageError> {
@@ -105,12 +105,6 @@ impl CriRuntime {
         };
         found.as_ref().map(answer::image).ok_or_else(gone)
     }
-}
-
-/// As containerd's settings have it.
-fn sandbox_image(settings: &str) -> Option<String> {
-    let settings: serde_json::Value = serde_json::from_str(settings).ok()?;
-    Some(settings["sandboxImage"].as_str()?.to_string())
 }
 
 fn spec(name: &str) -> wire::ImageSpec {

@@ -11,6 +11,7 @@ mod logs;
 mod netns;
 mod request;
 mod runtime;
+mod settings;
 mod stop;
 mod streams;
 mod wire;

@@ -21,6 +21,7 @@ use tonic::{Code, Status};
 use crate::answer;
 use crate::cgroup::{Driver, PodCgroups};
 use crate::request::{self, Host};
+use crate::settings::{self, Settings};
 use crate::wire::{self, CREATED, Client, EXITED, READY, RUNNING};
 use crate::{events, logs, netns, streams};
 
@@ -31,8 +32,6 @@ pub const SOCKETS: [&str; 2] = ["/run/containerd/containerd.sock", "/var/run/cri
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// Beyond a container's grace, for it to be killed and taken apart.
 pub(crate) const STOP_PATIENCE: Duration = Duration::from_secs(120);
-/// Whether somebody listens at a socket shows at once.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// Above the runtime's own limit of a command, which is in whole seconds.
 const EXEC_PATIENCE: Duration = Duration::from_secs(10);
 /// As much of a probe's output as fits into an event.
@@ -81,6 +80,7 @@ struct Inner {
     config: CriConfig,
     host: Host,
     cgroups: PodCgroups,
+    settings: settings::Known,
     /// `containerd`, and its version.
     name: String,
     version: String,
@@ -91,12 +91,13 @@ impl CriRuntime {
     /// If nobody answers there, or not in CRI v1.
     pub async fn connect(config: CriConfig) -> Result<Self, CriError> {
         let client = Client::new(&config.socket);
-        let version = wire::within(CONNECT_PATIENCE, client.runtime().version(wire::VersionRequest {})).await;
+        let version = wire::within(wire::CONNECT_PATIENCE, client.runtime().version(wire::VersionRequest {})).await;
         let version: wire::VersionResponse = version.map_err(|status| CriError::Connect {
             socket: config.socket.clone(),
             message: status.message().to_string(),
         })?;
-        let cgroups = PodCgroups::detect(driver(&client).await, &config.cgroup);
+        let settings = settings::Known::default();
+        let cgroups = PodCgroups::detect(driver(&client, &settings).await, &config.cgroup);
         let host = Host {
             owner: config.owner.clone(),
             seccomp_dir: config.seccomp_dir.clone(),
@@ -104,11 +105,15 @@ impl CriRuntime {
             masked_paths: masked_paths(),
         };
         let wire::VersionResponse { runtime_name: name, runtime_version: version } = version;
-        Ok(Self { inner: Arc::new(Inner { client, config, host, cgroups, name, version }) })
+        Ok(Self { inner: Arc::new(Inner { client, config, host, cgroups, settings, name, version }) })
     }
 
     pub(crate) fn client(&self) -> &Client {
         &self.inner.client
+    }
+
+    pub(crate) async fn settings(&self) -> Result<Settings, Status> {
+        self.inner.settings.ask(self.client()).await
     }
 
     pub(crate) fn config(&self) -> &CriConfig {
@@ -263,8 +268,9 @@ const CGROUP_PARENT: &str = "backstay.dev/cgroup-parent";
 const ASKED: &str = "backstay.dev/sandbox";
 
 /// Asks the runtime; one too old to be asked says it among its settings.
-async fn driver(client: &Client) -> Driver {
-    let answer = wire::within(CONNECT_PATIENCE, client.runtime().runtime_config(wire::RuntimeConfigRequest {})).await;
+async fn driver(client: &Client, settings: &settings::Known) -> Driver {
+    let answer =
+        wire::within(wire::CONNECT_PATIENCE, client.runtime().runtime_config(wire::RuntimeConfigRequest {})).await;
     let asked: Option<wire::RuntimeConfigResponse> = answer.ok();
     if let Some(linux) = asked.and_then(|answer| answer.linux) {
         return if linux.cgroup_driver == wire::CgroupDriver::Systemd as i32 {
@@ -273,23 +279,7 @@ async fn driver(client: &Client) -> Driver {
             Driver::Cgroupfs
         };
     }
-    if uses_systemd(&settings(client).await) { Driver::Systemd } else { Driver::Cgroupfs }
-}
-
-/// The settings of a runtime that tells them, as JSON in its own form.
-pub(crate) async fn settings(client: &Client) -> String {
-    let answer = wire::within(CONNECT_PATIENCE, client.runtime().status(wire::StatusRequest { verbose: true })).await;
-    let mut answer: wire::StatusResponse = answer.unwrap_or_default();
-    answer.info.remove("config").unwrap_or_default()
-}
-
-/// containerd's settings of its usual handler.
-fn uses_systemd(settings: &str) -> bool {
-    let settings: serde_json::Value = serde_json::from_str(settings).unwrap_or_default();
-    let containerd = &settings["containerd"];
-    let usual = containerd["defaultRuntimeName"].as_str().unwrap_or("runc");
-    containerd["runtimes"][usual]["options"]["SystemdCgroup"] == serde_json::Value::Bool(true)
-        || settings["systemdCgroup"] == serde_json::Value::Bool(true)
+    if settings.ask(client).await.unwrap_or_default().uses_systemd { Driver::Systemd } else { Driver::Cgroupfs }
 }
 
 /// Without `CAP_SYS_RESOURCE` nobody gets below where he is; the runtime beside us is as free as we are.

@@ -1,20 +1,6 @@
 use super::*;
 
 #[test]
-fn who_makes_cgroups() {
-    let check = |settings: &str, expected: bool| assert_eq!(uses_systemd(settings), expected, "{settings}");
-    check("", false);
-    check("{}", false);
-    check(r#"{"containerd":{"runtimes":{"runc":{"options":{"SystemdCgroup":true}}}}}"#, true);
-    check(r#"{"containerd":{"runtimes":{"runc":{"options":{"SystemdCgroup":false}}}}}"#, false);
-    check(
-        r#"{"containerd":{"defaultRuntimeName":"x","runtimes":{"x":{"options":{"SystemdCgroup":true}},"runc":{}}}}"#,
-        true,
-    );
-    check(r#"{"systemdCgroup":true}"#, true);
-}
-
-#[test]
 fn health_says_what_is_missing() {
     let condition = |kind: &str, status: bool| wire::RuntimeCondition {
         r#type: kind.into(),

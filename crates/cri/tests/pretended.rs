@@ -149,6 +149,35 @@ async fn one_that_is_not_ready_is_asked_again_later() {
     assert!(world.runtime.containers("u").await.unwrap()[&key.name][0].is_running());
 }
 
+#[tokio::test]
+async fn settings_are_asked_for_once_in_each_connection() {
+    let mut world = World::start().await;
+    let pinned = async |world: &World| {
+        let list = world.runtime.images().unwrap().list().await.map_err(|error| error.message)?;
+        Ok::<_, String>(
+            list.iter().filter(|image| image.pinned).map(|image| image.names[0].clone()).collect::<Vec<_>>(),
+        )
+    };
+    world.fake.state().sandbox_image = "pause:1".into();
+    for _ in 0..3 {
+        assert_eq!(pinned(&world).await, Ok(vec!["pause:1".to_string()]));
+    }
+    assert_eq!(world.fake.calls(), ["Status verbose"]);
+
+    // It comes back with other settings, which it does not tell at first.
+    world.crash();
+    assert!(pinned(&world).await.is_err());
+    world.fake.state().sandbox_image = "pause:2".into();
+    world.fake.state().faults.insert("Status", Fault::Unavailable);
+    world.start_again();
+    assert!(pinned(&world).await.is_err(), "not: no image is in use");
+    world.fake.state().faults.clear();
+    for _ in 0..3 {
+        assert_eq!(pinned(&world).await, Ok(vec!["pause:2".to_string()]));
+    }
+    assert_eq!(world.fake.calls(), ["Status verbose", "Status verbose"]);
+}
+
 /// The sandbox was made, and the answer lost: it is the pod's, and there is no second one.
 #[tokio::test]
 async fn a_runtime_that_dies_in_mid_call() {

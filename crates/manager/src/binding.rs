@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backstay_api::time::{seconds, until};
 use backstay_controllers::binding::{Board, Decision, SCHEDULER as COMPONENT};
 use backstay_controllers::model::{Node, Object, ObjectRef, Pod};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 
 use crate::api::{Api, ApiError, PODS, Patch, chain};
 use crate::context::Context;
-use crate::events::{Note, Subject, seconds};
-use crate::inform::{Batch, Cache, Effect, Hub};
+use crate::events::{Note, Subject};
+use crate::inform::{Batch, Cache, Effect, Feed};
 
 /// Whom `managedFields` names.
 const FIELD_MANAGER: &str = "kube-scheduler";
@@ -24,19 +24,8 @@ const WRITES_AT_ONCE: usize = 256;
 const RETRY: SignedDuration = SignedDuration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(600);
 
-pub struct Inputs {
-    nodes: Receiver<Batch<Node>>,
-    pods: Receiver<Batch<Pod>>,
-}
-
-impl Inputs {
-    pub fn of(hub: &mut Hub) -> Self {
-        Self { nodes: hub.nodes.listen(), pods: hub.pods.listen() }
-    }
-}
-
 /// Binds pods until it is told to stop.
-pub async fn run(context: Context, mut inputs: Inputs) {
+pub async fn run(context: Context, mut nodes: Feed<Node>, mut pods: Feed<Pod>) {
     let api = context.api.writing_as(FIELD_MANAGER);
     let mut binder = Binder {
         api,
@@ -53,17 +42,17 @@ pub async fn run(context: Context, mut inputs: Inputs) {
             biased;
             () = binder.context.shutdown.cancelled() => return,
             Some(ended) = binder.writes.join_next() => binder.ended(ended),
-            Some(batch) = inputs.nodes.recv() => binder.hear_nodes(&batch),
-            Some(batch) = inputs.pods.recv() => binder.hear_pods(&batch),
+            Some(batch) = nodes.recv() => binder.hear_nodes(&batch),
+            Some(batch) = pods.recv() => binder.hear_pods(&batch),
             () = tokio::time::sleep(pause) => {}
         }
         while let Some(ended) = binder.writes.try_join_next() {
             binder.ended(ended);
         }
-        while let Ok(batch) = inputs.nodes.try_recv() {
+        while let Ok(batch) = nodes.try_recv() {
             binder.hear_nodes(&batch);
         }
-        while let Ok(batch) = inputs.pods.try_recv() {
+        while let Ok(batch) = pods.try_recv() {
             binder.hear_pods(&batch);
         }
         binder.work();
@@ -88,7 +77,7 @@ struct Ended {
 impl Binder {
     fn pause(&self) -> Duration {
         let Some((at, ..)) = self.retries.first() else { return IDLE };
-        Duration::try_from(at.duration_since(self.context.clock.now())).unwrap_or(Duration::ZERO).min(IDLE)
+        until(*at, self.context.clock.now()).min(IDLE)
     }
 
     fn hear_nodes(&mut self, batch: &Batch<Node>) {
@@ -153,7 +142,7 @@ impl Binder {
             (Decision::Unschedulable { pod, why }, Ok(())) => {
                 self.context.recorder.note(subject(pod), note(false, "FailedScheduling", why.clone()));
             }
-            (Decision::Unschedulable { .. }, Err(error)) if error.is_conflict() || error.is_not_found() => {}
+            (Decision::Unschedulable { .. }, Err(error)) if error.is_overtaken() => {}
             (Decision::Unschedulable { pod, .. }, Err(error)) => self.retry(pod, &error),
         }
     }

@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use backstay_controllers::cluster_roles::plan;
 use backstay_controllers::garbage::Partial;
-use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::mpsc::Receiver;
 
 use crate::api::{Api, ApiError, CLUSTER_ROLES, Patch, chain};
 use crate::context::Context;
-use crate::inform::{Batch, Hub};
+use crate::inform::Feed;
 
 /// Roles that are applied together are looked at together.
 const DELAY: Duration = Duration::from_millis(100);
@@ -19,26 +17,15 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Whom `managedFields` names.
 const FIELD_MANAGER: &str = "clusterrole-aggregation-controller";
 
-/// What the controller listens to.
-pub struct Inputs {
-    roles: Receiver<Batch<Partial>>,
-}
-
-impl Inputs {
-    pub fn of(hub: &mut Hub) -> Self {
-        Self { roles: hub.cluster_roles.listen() }
-    }
-}
-
 /// Runs the aggregation controller until it is told to stop.
-pub async fn run(context: Context, mut inputs: Inputs) {
+pub async fn run(context: Context, mut roles: Feed<Partial>) {
     let api = context.api.writing_as(FIELD_MANAGER);
     let mut pause = Duration::MAX;
     loop {
         tokio::select! {
             biased;
             () = context.shutdown.cancelled() => return,
-            Some(_) = inputs.roles.recv() => pause = DELAY,
+            Some(_) = roles.recv() => pause = DELAY,
             () = tokio::time::sleep(pause) => pause = match aggregate(&api).await {
                 Ok(()) => Duration::MAX,
                 Err(error) => {
@@ -51,22 +38,15 @@ pub async fn run(context: Context, mut inputs: Inputs) {
 }
 
 async fn aggregate(api: &Api) -> Result<(), ApiError> {
-    let list: List = serde_json::from_slice(&api.list(&CLUSTER_ROLES.all()).await?)?;
-    for role in plan(&list.items.unwrap_or_default()) {
+    for role in plan(&api.items::<Value>(&CLUSTER_ROLES.all()).await?) {
         let body = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
             "metadata": { "name": role.name, "resourceVersion": role.resource_version }, "rules": role.rules,
         });
         match api.patch(&CLUSTER_ROLES.object("", &role.name), Patch::Apply, &body).await {
-            // Whoever changed or removed it has woken us.
-            Err(error) if error.is_conflict() || error.is_not_found() => {}
+            Err(error) if error.is_overtaken() => {}
             done => drop(done?),
         }
     }
     Ok(())
-}
-
-#[derive(Deserialize)]
-struct List {
-    items: Option<Vec<Value>>,
 }

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
+use backstay_api::time::micros;
 use backstay_api::{Clock, Entropy};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -173,8 +173,7 @@ impl Candidate {
     }
 
     async fn pause(&self) {
-        let jitter = 1.0 + (self.entropy.next_u64() % 1024) as f64 / 1024.0 * 0.2;
-        tokio::time::sleep(self.config.retry.mul_f64(jitter)).await;
+        tokio::time::sleep(self.config.retry.mul_f64(1.0 + 0.2 * self.entropy.fraction())).await;
     }
 }
 
@@ -204,9 +203,4 @@ pub async fn while_leading<W: Future<Output = ()>>(
         }
     }
     candidate.release().await;
-}
-
-/// A time as `MicroTime` is written.
-fn micros(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }

@@ -2,8 +2,8 @@
 //!
 //! [`run`] starts one [`inform::Hub`] (a list and watch per resource, shared) and one task per controller. A controller
 //! is a loop: it hears batches of changes, asks its pure planner what to do, begins the writes as tasks of their own,
-//! and hears how they ended. It never waits for the network in between. To add one: give it a module with
-//! `Inputs::of(&mut Hub)` and `async fn run(Context, Inputs)`, and start it in [`run`].
+//! and hears how they ended. It never waits for the network in between. To add one: give it a module with an
+//! `async fn run` that takes the [`Context`] and the [`inform::Feed`] that it hears, and start it in [`run`].
 //!
 //! All I/O goes through one `kube::Client`; time is tokio's and the [`Config`]'s clock, so that a whole cluster runs on
 //! a paused clock from one seed.
@@ -17,6 +17,7 @@ pub mod daemonset;
 pub mod events;
 mod garbage;
 pub mod inform;
+mod jobs;
 mod lease;
 pub mod metrics;
 mod namespaces;
@@ -140,18 +141,17 @@ async fn work(api: &Api, config: &Config, tasks: &mut JoinSet<()>) {
 fn start(tasks: &mut JoinSet<()>, context: &Context, config: &Config) {
     let mut hub = Hub::default();
     tasks.spawn(daemonset::run(context.clone(), daemonset::Inputs::of(&mut hub)));
-    tasks.spawn(binding::run(context.clone(), binding::Inputs::of(&mut hub)));
+    tasks.spawn(binding::run(context.clone(), hub.nodes.listen(), hub.pods.listen()));
     if let Some(authority) = config.authority.clone() {
-        let inputs = certificates::Inputs::of(&mut hub);
-        tasks.spawn(certificates::run(context.clone(), authority, inputs));
+        tasks.spawn(certificates::run(context.clone(), authority, hub.certificate_requests.listen()));
     }
     if config.controllers == Controllers::All {
         tasks.spawn(garbage::run(context.clone()));
-        tasks.spawn(cluster_roles::run(context.clone(), cluster_roles::Inputs::of(&mut hub)));
-        tasks.spawn(namespaces::run(context.clone(), namespaces::Inputs::of(&mut hub)));
-        tasks.spawn(node_lifecycle::run(context.clone(), node_lifecycle::Inputs::of(&mut hub)));
-        tasks.spawn(taint_eviction::run(context.clone(), taint_eviction::Inputs::of(&mut hub)));
-        tasks.spawn(pod_gc::run(context.clone(), pod_gc::Inputs::of(&mut hub)));
+        tasks.spawn(cluster_roles::run(context.clone(), hub.cluster_roles.listen()));
+        tasks.spawn(namespaces::run(context.clone(), hub.namespaces.listen()));
+        tasks.spawn(node_lifecycle::run(context.clone(), hub.node_reports.listen(), hub.renewals.listen()));
+        tasks.spawn(taint_eviction::run(context.clone(), hub.nodes.listen(), hub.pods.listen()));
+        tasks.spawn(pod_gc::run(context.clone(), hub.nodes.listen(), hub.pods.listen()));
     }
     hub.start(tasks, &context.api, &context.entropy, &context.metrics);
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use backstay_api::time::until;
 use jiff::{SignedDuration, Timestamp};
 
 /// The pause after the first failure of a key; it doubles with each further one.
@@ -109,7 +110,7 @@ impl<K: Ord + Clone> Queue<K> {
             return Duration::ZERO;
         }
         let Some((at, _)) = self.later.first() else { return IDLE };
-        Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO).min(IDLE)
+        until(*at, now).min(IDLE)
     }
 
     fn ended(&mut self, key: &K, change: impl FnOnce(&mut Key)) {

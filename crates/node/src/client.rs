@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use backstay_api::causes::chain;
+use backstay_api::time;
 use futures::Stream;
 use http::{Method, Request};
 use kube::Client;
@@ -196,8 +197,7 @@ pub(crate) async fn create_lease(
 /// Owner references and spec of a node's lease. It goes with its node; that of an earlier node of the same name passes to
 /// the new one.
 fn lease(node: &str, uid: &str, seconds: i64, now: jiff::Timestamp) -> (Value, Value) {
-    let renewed = now.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
-    let spec = json!({ "holderIdentity": node, "leaseDurationSeconds": seconds, "renewTime": renewed });
+    let spec = json!({ "holderIdentity": node, "leaseDurationSeconds": seconds, "renewTime": time::micros(now) });
     (json!([{ "apiVersion": "v1", "kind": "Node", "name": node, "uid": uid }]), spec)
 }
 

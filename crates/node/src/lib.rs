@@ -20,6 +20,7 @@ pub mod servers;
 pub mod simulated;
 mod status;
 pub mod streams;
+mod tls;
 mod transitions;
 mod wait;
 mod watch;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use backstay_api::url::escaped;
 use backstay_api::{Entropy, meta};
 use futures::StreamExt;
 use kube::core::WatchEvent;
@@ -101,8 +102,7 @@ pub(crate) async fn run<T: Watched>(
             version = None;
             continue;
         }
-        let jitter = pause.mul_f64((entropy.next_u64() >> 11) as f64 / (1u64 << 53) as f64);
-        tokio::time::sleep(pause / 2 + jitter / 2).await;
+        tokio::time::sleep(entropy.jittered(pause)).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
 }
@@ -177,17 +177,11 @@ pub(crate) async fn list(api: &Api, selection: &Selection) -> Result<(Vec<Value>
         }
         match meta::str_at(&answer, &["metadata", "continue"]) {
             "" => return Ok((objects, meta::resource_version(&answer).to_string())),
-            next => page = format!("&continue={}", encode(next)),
+            next => page = format!("&continue={}", escaped(next)),
         }
     }
 }
 
 fn joined(query: &str) -> String {
     if query.is_empty() { String::new() } else { format!("&{query}") }
-}
-
-/// Percent-encodes a query value.
-pub(crate) fn encode(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }

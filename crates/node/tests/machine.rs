@@ -78,6 +78,17 @@ impl Machine {
         self.agent = tokio::spawn(backstay_node::run(self.client.clone().into(), config, shutdown));
     }
 
+    /// Another agent follows the one that runs, with or without a way to the server.
+    fn start_agent_again(&mut self, cut: bool) {
+        self.agent.abort();
+        if cut {
+            self.link.cut()
+        } else {
+            self.link.heal()
+        }
+        self.start_agent();
+    }
+
     async fn pod(&self, image: &str, policy: &str, change: impl FnOnce(&mut Value)) {
         let pod = |pod: &mut Value| {
             pod["spec"]["containers"][0] = json!({ "name": "main", "image": image, "imagePullPolicy": policy });
@@ -320,13 +331,7 @@ async fn a_pod_that_has_ended_gives_back_what_it_shares() {
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!(machine.fake.state().tries, tries, "once is enough");
     for cut in [true, false] {
-        machine.agent.abort();
-        if cut {
-            machine.link.cut()
-        } else {
-            machine.link.heal()
-        }
-        machine.start_agent();
+        machine.start_agent_again(cut);
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(machine.fake.state().prepared, 1, "another agent leaves it as it is (cut off: {cut})");
         assert_eq!(machine.fake.state().containers[&uid]["main"].len(), 1);
@@ -352,13 +357,7 @@ async fn an_evicted_pod_stays_ended() {
         .wait(&pod_path("a"), "given back", |pod| condition(pod, "PodReadyToStartContainers") == "False")
         .await;
     for cut in [true, false] {
-        machine.agent.abort();
-        if cut {
-            machine.link.cut()
-        } else {
-            machine.link.heal()
-        }
-        machine.start_agent();
+        machine.start_agent_again(cut);
         tokio::time::sleep(Duration::from_secs(600)).await;
         assert_eq!(machine.fake.state().prepared, 1, "another agent leaves it as it is (cut off: {cut})");
         assert_eq!(machine.fake.state().containers[&uid]["main"].len(), 1, "not started again");

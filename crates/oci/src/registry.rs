@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use backstay_api::causes::chain;
+use backstay_api::url::escaped_but;
 use backstay_node::runtime::Credential;
 use base64::Engine as _;
 use bytes::Bytes;
@@ -307,7 +308,8 @@ impl Pull<'_> {
         let service = parameter(challenge, "service").unwrap_or_default();
         let scope = parameter(challenge, "scope").unwrap_or_else(|| format!("repository:{}:pull", self.name.path));
         let joint = if realm.contains('?') { '&' } else { '?' };
-        let url = format!("{realm}{joint}service={}&scope={}", escape(&service), escape(&scope));
+        let [service, scope] = [service, scope].map(|text| escaped_but(&text, ":/,"));
+        let url = format!("{realm}{joint}service={service}&scope={scope}");
         let mut headers = HeaderMap::new();
         if let Some(value) = basic.and_then(|basic| basic.parse().ok()) {
             headers.insert(header::AUTHORIZATION, value);
@@ -453,11 +455,6 @@ fn parameter(challenge: &str, name: &str) -> Option<String> {
     let at = challenge.find(&format!("{name}=\""))? + name.len() + 2;
     let rest = &challenge[at..];
     Some(rest[..rest.find('"')?].to_string())
-}
-
-fn escape(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/,".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { (byte as char).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 fn authority(url: &str) -> Option<String> {

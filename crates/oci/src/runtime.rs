@@ -19,7 +19,7 @@ use backstay_node::process::ProcessRuntime;
 use backstay_node::process::layout::{self, CgroupSeat};
 use backstay_node::runtime::{
     Capabilities, ContainerKey, Dns, ExecOutput, Health, Images, Mount, Namespace, PodIdentity, PodUsage, Profile,
-    Runtime, RuntimeError, SandboxRequest, SandboxState, StartFailure, StartRequest,
+    Runtime, RuntimeError, SandboxRequest, SandboxState, StartFailure, StartRequest, is_mounted,
 };
 use backstay_node::streams::{AttachRequest, BoxDuplex, ExecRequest, Session, StreamError};
 use rustix::mount::{MountFlags, UnmountFlags};
@@ -28,7 +28,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::account::account;
 use crate::container::{DEFAULT_CAPABILITIES, VOLUMES, Words, capability, has_everything};
 use crate::images::StoredImages;
-use crate::network::{self, Kind, Network, is_mounted, pin, unpin, write_sysctls};
+use crate::network::{self, Kind, Network, pin, unpin, write_sysctls};
 use crate::pause;
 use crate::seccomp;
 use crate::store::{ImageConfig, ImageRecord};

@@ -230,17 +230,12 @@ impl Checker {
 }
 
 fn pod(object: &Value) -> Pod {
-    let condition = |kind: &str| {
-        meta::list_at(object, &["status", "conditions"])
-            .iter()
-            .any(|one| one["type"] == kind && one["status"] == "True")
-    };
     Pod {
         name: meta::name(object).to_string(),
         owner: owner(object),
         node: target(object),
         hash: meta::label(object, HASH).unwrap_or_default().to_string(),
-        ready: condition("Ready"),
+        ready: meta::is_true(object, "Ready"),
         running: meta::str_at(object, &["status", "phase"]) == "Running",
         being_deleted: meta::is_being_deleted(object),
     }

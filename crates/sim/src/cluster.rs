@@ -135,7 +135,8 @@ impl Cluster {
         self.fleet = tokio::spawn(simulated::run(client, config, std::future::pending()));
         self.until("the nodes to be there", || async {
             let found = self.list("/api/v1/nodes").await;
-            let usable = |node: &Value| meta::list_at(node, &["spec", "taints"]).is_empty() && is_ready(node);
+            let usable =
+                |node: &Value| meta::list_at(node, &["spec", "taints"]).is_empty() && meta::is_true(node, "Ready");
             found.len() == nodes && found.iter().all(usable)
         })
         .await;
@@ -150,7 +151,7 @@ impl Cluster {
 
     /// How many nodes are ready now.
     pub async fn ready_nodes(&self) -> usize {
-        self.list("/api/v1/nodes").await.iter().filter(|node| is_ready(node)).count()
+        self.list("/api/v1/nodes").await.iter().filter(|node| meta::is_true(node, "Ready")).count()
     }
 
     /// Creates a DaemonSet `NAME` with one container of this image and this update strategy.
@@ -286,11 +287,6 @@ async fn follow(
 
 fn admin(name: &str) -> UserInfo {
     UserInfo::new(name, &["system:masters"])
-}
-
-fn is_ready(node: &Value) -> bool {
-    let conditions = meta::list_at(node, &["status", "conditions"]);
-    conditions.iter().any(|one| one["type"] == "Ready" && one["status"] == "True")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

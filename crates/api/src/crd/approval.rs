@@ -42,7 +42,7 @@ impl Approval<'_> {
         let must = format!("protected groups must have approval annotation \"{ANNOTATION}\"");
         match self {
             Approval::Given(text) => format!("approved in {text}"),
-            Approval::Refused(text) => format!("not approved: {}", crate::validation::field::quote(text)),
+            Approval::Refused(text) => format!("not approved: {}", crate::go::quote(text)),
             Approval::Invalid(_) => {
                 format!("{must} with either a URL or a reason starting with \"unapproved\", see {LINK}")
             }

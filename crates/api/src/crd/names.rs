@@ -8,13 +8,14 @@ use serde_json::{Map, Value, json};
 
 use super::approval;
 use crate::meta::{self, list_at, str_at, value_at};
+use crate::time;
 
 /// Keeps a definition that is being deleted until its objects are gone.
 pub const CLEANUP_FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
 
 /// Whether the resources of the definition are served.
 pub fn is_established(definition: &Value) -> bool {
-    condition(definition, "Established").is_some_and(|condition| str_at(condition, &["status"]) == "True")
+    meta::is_true(definition, "Established")
 }
 
 /// The status that a definition should have beside all `others` of the server. Equal to its status: nothing to do.
@@ -183,10 +184,6 @@ fn is_same(left: &Value, right: &Value) -> bool {
     meta::name(left) == meta::name(right)
 }
 
-fn condition<'a>(definition: &'a Value, kind: &str) -> Option<&'a Value> {
-    list_at(definition, &["status", "conditions"]).iter().find(|condition| str_at(condition, &["type"]) == kind)
-}
-
 fn condition_of(kind: &str, status: &str, reason: &str, message: &str) -> Value {
     json!({"type": kind, "status": status, "reason": reason, "message": message})
 }
@@ -198,7 +195,7 @@ fn set_condition(status: &mut Value, mut wanted: Value, now: Timestamp) {
         *conditions = json!([]);
     }
     let conditions = conditions.as_array_mut().expect("made a list just above");
-    let now = Timestamp::from_second(now.as_second()).unwrap_or(now).to_string();
+    let now = time::seconds(now);
     let Some(old) = conditions.iter_mut().find(|old| old["type"] == wanted["type"]) else {
         wanted["lastTransitionTime"] = now.into();
         conditions.push(wanted);

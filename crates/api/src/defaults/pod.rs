@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{Fields, always, child, children, image, resource_list, resources, text, unset, volume, zero};
+use crate::pod::CONTAINERS;
 
 pub(super) fn pod(pod: &mut Fields) {
     let spec = always(pod, "spec");
@@ -40,7 +41,7 @@ fn pod_spec(spec: &mut Fields) {
     zero(spec, "schedulerName", "default-scheduler");
     service_account(spec);
     children(spec, "volumes").for_each(volume::volume);
-    for list in ["initContainers", "containers", "ephemeralContainers"] {
+    for list in CONTAINERS {
         children(spec, list).for_each(container);
     }
     resource_list(spec, "overhead");

@@ -5,7 +5,7 @@ mod parse;
 
 use serde_json::Value;
 
-use crate::validation::field::quote as quoted;
+use crate::go::quote as quoted;
 
 /// A parsed template.
 #[derive(Clone, Debug)]

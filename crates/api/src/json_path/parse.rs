@@ -205,7 +205,7 @@ impl<'a> Reader<'a> {
     }
 
     fn unrecognized(&self) -> String {
-        format!("unrecognized character in action: {}", crate::validation::field::quote(&self.rest[..self.first_len()]))
+        format!("unrecognized character in action: {}", crate::go::quote(&self.rest[..self.first_len()]))
     }
 
     fn first_len(&self) -> usize {

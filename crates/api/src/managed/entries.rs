@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::fields_v1;
 use super::set::FieldSet;
 use crate::meta::str_at;
+use crate::time::seconds;
 
 /// As in Kubernetes: beyond this many `Update` entries the oldest are merged into one of nobody in particular.
 const UPDATE_MANAGERS_MAX: usize = 10;
@@ -156,7 +157,7 @@ fn write_entry((identity, owned): (&Identity, &Owned)) -> Value {
     set("operation", format!("{:?}", identity.operation).into());
     set("apiVersion", owned.api_version.as_str().into());
     if let Some(time) = owned.time {
-        set("time", whole_seconds(time).into());
+        set("time", seconds(time).into());
     }
     set("fieldsType", "FieldsV1".into());
     set("fieldsV1", fields_v1::write(&owned.fields));
@@ -164,10 +165,6 @@ fn write_entry((identity, owned): (&Identity, &Owned)) -> Value {
         set("subresource", json!(identity.subresource));
     }
     Value::Object(entry)
-}
-
-fn whole_seconds(time: Timestamp) -> String {
-    Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
 }
 
 #[cfg(test)]

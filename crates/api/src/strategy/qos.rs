@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::meta;
+use crate::pod::own_containers;
 use crate::quantity::Quantity;
 
 /// `Guaranteed`, `Burstable` or `BestEffort`. Only cpu and memory count; requests are already taken from limits.
@@ -12,11 +13,7 @@ pub fn qos_class(pod: &Value) -> &'static str {
     let pod_level = meta::value_at(pod, &["spec", "resources"]);
     let containers: Vec<&Value> = match pod_level {
         Some(resources) => vec![resources],
-        None => ["initContainers", "containers"]
-            .into_iter()
-            .flat_map(|list| meta::list_at(pod, &["spec", list]))
-            .map(|container| container.get("resources").unwrap_or(&Value::Null))
-            .collect(),
+        None => own_containers(pod).map(|container| container.get("resources").unwrap_or(&Value::Null)).collect(),
     };
     let (mut requests, mut limits) = (BTreeMap::new(), BTreeMap::new());
     let mut all_limited = true;

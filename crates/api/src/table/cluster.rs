@@ -117,8 +117,7 @@ const CERTIFICATE_SIGNING_REQUEST: Layout = Layout {
 };
 
 fn condition(request: &Value) -> String {
-    let conditions = meta::list_at(request, &["status", "conditions"]);
-    let holds = |kind: &str| conditions.iter().any(|condition| condition["type"] == kind);
+    let holds = |kind: &str| meta::condition(request, kind).is_some();
     let mut words: Vec<&str> = ["Denied", "Approved"].into_iter().filter(|kind| holds(kind)).take(1).collect();
     if words.is_empty() && !holds("Failed") {
         words.push("Pending");

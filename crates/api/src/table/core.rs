@@ -44,9 +44,7 @@ const NODE: Layout = Layout {
 };
 
 fn node_status(node: &Value) -> String {
-    let conditions = meta::list_at(node, &["status", "conditions"]);
-    let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
-    let status = match ready {
+    let status = match meta::condition(node, "Ready") {
         Some(condition) if condition["status"] == "True" => "Ready",
         Some(_) => "NotReady",
         None => "Unknown",

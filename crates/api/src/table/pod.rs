@@ -61,7 +61,7 @@ impl Summary {
         let total = meta::list_at(pod, &["spec", "containers"]).len() + sidecars.len();
         let mut summary = Self { reason: starting_reason(pod), total, ..Self::default() };
         let (initializing, sidecar_restarts) = summary.init_containers(pod, &sidecars);
-        if !initializing || has_condition(pod, "Initialized") {
+        if !initializing || meta::is_true(pod, "Initialized") {
             summary.restarts = sidecar_restarts;
             summary.main_containers(pod);
         }
@@ -121,7 +121,7 @@ impl Summary {
             }
         }
         if self.reason == "Completed" && running {
-            self.reason = if has_condition(pod, "Ready") { "Running" } else { "NotReady" }.to_string();
+            self.reason = if meta::is_true(pod, "Ready") { "Running" } else { "NotReady" }.to_string();
         }
     }
 
@@ -136,10 +136,7 @@ impl Summary {
 }
 
 fn starting_reason(pod: &Value) -> String {
-    let conditions = meta::list_at(pod, &["status", "conditions"]).iter();
-    let gated = conditions
-        .filter(|condition| condition["type"] == "PodScheduled")
-        .any(|condition| condition["reason"] == "SchedulingGated");
+    let gated = meta::condition(pod, "PodScheduled").is_some_and(|condition| condition["reason"] == "SchedulingGated");
     match meta::str_at(pod, &["status", "reason"]) {
         _ if gated => "SchedulingGated",
         "" => meta::str_at(pod, &["status", "phase"]),
@@ -158,17 +155,12 @@ fn end_reason(terminated: &Value) -> String {
     }
 }
 
-fn has_condition(pod: &Value, kind: &str) -> bool {
-    let conditions = meta::list_at(pod, &["status", "conditions"]).iter();
-    conditions.filter(|condition| condition["type"] == kind).any(|condition| condition["status"] == "True")
-}
-
 /// `true gates/gates`, or `<none>`.
 fn readiness_gates(pod: &Value) -> String {
     let gates = meta::list_at(pod, &["spec", "readinessGates"]);
     if gates.is_empty() {
         return "<none>".to_string();
     }
-    let open = gates.iter().filter(|gate| has_condition(pod, meta::str_at(gate, &["conditionType"]))).count();
+    let open = gates.iter().filter(|gate| meta::is_true(pod, meta::str_at(gate, &["conditionType"]))).count();
     format!("{open}/{}", gates.len())
 }

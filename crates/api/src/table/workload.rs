@@ -119,12 +119,7 @@ const JOB: Layout = Layout {
 };
 
 fn job_status(job: &Value) -> &'static str {
-    let holds = |kind: &str| {
-        let conditions = meta::list_at(job, &["status", "conditions"]).iter();
-        conditions
-            .filter(|condition| meta::str_at(condition, &["type"]) == kind)
-            .any(|condition| condition["status"] == "True")
-    };
+    let holds = |kind: &str| meta::is_true(job, kind);
     match () {
         _ if holds("Complete") => "Complete",
         _ if holds("Failed") => "Failed",

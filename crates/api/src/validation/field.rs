@@ -6,6 +6,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::canonical;
+pub use crate::go::quote;
 use crate::status::Cause;
 
 /// `spec.containers[0].ports[1].name`.
@@ -124,33 +125,6 @@ pub fn show_ordered(object: &Value, order: &[&str]) -> String {
     format!("{{{}}}", shown.collect::<Vec<_>>().join(","))
 }
 
-/// A string as Go's `%q` writes it.
-pub fn quote(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            '\u{7}' => out.push_str("\\a"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{b}' => out.push_str("\\v"),
-            '\u{c}' => out.push_str("\\f"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\0'..'\u{20}' | '\u{7f}' => out.push_str(&format!("\\x{:02x}", c as u32)),
-            // What Rust would escape as `\u{...}` is what Go takes for not printable.
-            _ if c.escape_debug().count() > 1 && c != '\'' => match c as u32 {
-                code @ 0..=0xffff => out.push_str(&format!("\\u{code:04x}")),
-                code => out.push_str(&format!("\\U{code:08x}")),
-            },
-            _ => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
 fn cause(reason: &str, path: &Path, what: &str, detail: &str) -> Cause {
     let message = if detail.is_empty() { what.to_string() } else { format!("{what}: {detail}") };
     Cause { reason: reason.to_string(), message, field: path.to_string() }
@@ -190,10 +164,5 @@ mod tests {
         );
         check(too_long(&path, 5), "FieldValueTooLong", "Too long: may not be more than 5 bytes");
         check(too_many(&path, 9, 5), "FieldValueTooMany", "Too many: 9: must have at most 5 items");
-    }
-
-    #[test]
-    fn quotes_as_go_does() {
-        assert_eq!(quote("a\"\\\n\u{1}\u{7f}é日'\u{200b}"), "\"a\\\"\\\\\\n\\x01\\x7fé日'\\u200b\"");
     }
 }

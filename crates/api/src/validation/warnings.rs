@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::field::{Path, quote};
 use super::names;
 use crate::meta;
+use crate::pod::CONTAINERS;
 use crate::quantity::Quantity;
 use crate::resources::Resource;
 
@@ -72,8 +73,7 @@ fn pod_spec(owner: &Value, path: Option<&Path>) -> Vec<String> {
 
 /// All containers, in the order in which Kubernetes visits them.
 fn containers<'a>(spec: &'a Value, path: &Path) -> Vec<(&'a Value, Path)> {
-    let lists = ["initContainers", "containers", "ephemeralContainers"].into_iter();
-    let all = lists.flat_map(|list| {
+    let all = CONTAINERS.into_iter().flat_map(|list| {
         let containers = meta::list_at(spec, &[list]).iter().enumerate();
         containers.map(move |(position, container)| (container, list, position))
     });

@@ -1,6 +1,6 @@
 //! `ServiceAccount`: pods run as an account of their namespace, whose token they find mounted.
 
-use backstay_api::{Status, meta};
+use backstay_api::{Status, meta, pod};
 use backstay_store::Key;
 use serde_json::{Value, json};
 
@@ -40,8 +40,7 @@ fn check_mirror(pod: &Value) -> Result<(), Status> {
     let volumes = || meta::list_at(pod, &["spec", "volumes"]).iter();
     let sources = || volumes().flat_map(|volume| meta::list_at(volume, &["projected", "sources"]));
     let environments = || {
-        let lists = ["initContainers", "containers"].into_iter();
-        lists.flat_map(|list| meta::list_at(pod, &["spec", list])).flat_map(|container| {
+        pod::own_containers(pod).flat_map(|container| {
             let values = meta::list_at(container, &["env"]).iter().map(|own| &own["valueFrom"]["secretKeyRef"]);
             values.chain(meta::list_at(container, &["envFrom"]).iter().map(|own| &own["secretRef"]))
         })

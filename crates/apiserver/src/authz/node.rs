@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use backstay_api::pod::containers;
 use backstay_api::{meta, servers};
 use backstay_store::{Event, Key, Range, Store, StoreError, Watch};
 use serde_json::Value;
@@ -188,12 +189,6 @@ fn node_of(entry: &backstay_store::Entry) -> Option<&str> {
 
 fn words(list: &str, word: &str) -> bool {
     list.split(' ').any(|one| one == word)
-}
-
-/// The containers of a pod, of all kinds.
-fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
-    let fields = ["initContainers", "containers", "ephemeralContainers"].into_iter();
-    fields.flat_map(move |field| meta::list_at(pod, &["spec", field]))
 }
 
 fn volumes(pod: &Value) -> &[Value] {

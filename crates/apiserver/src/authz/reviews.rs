@@ -1,7 +1,7 @@
 //! The review APIs: what may I, what may they, who am I. Nothing is kept; the answer is the object with its status.
 
 use backstay_api::status::{Cause, Details, Reason};
-use backstay_api::{Status, meta};
+use backstay_api::{Status, meta, time};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -95,7 +95,7 @@ fn own_rules(index: &RuleIndex, user: &UserInfo, review: &Value) -> Result<Value
 fn who_am_i(user: &UserInfo, now: Timestamp) -> Value {
     json!({
         "kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1",
-        "metadata": {"creationTimestamp": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()},
+        "metadata": {"creationTimestamp": time::seconds(now)},
         "status": {"userInfo": user_info(user)},
     })
 }

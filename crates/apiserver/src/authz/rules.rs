@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use backstay_api::go;
 use serde::{Deserialize, Serialize};
 
 use super::objects::or_default;
@@ -122,7 +123,7 @@ impl fmt::Display for PolicyRule {
 
 /// A list of strings as Go prints it with `%q`: `["a" "b"]`.
 pub fn quoted(texts: &[String]) -> String {
-    let texts: Vec<String> = texts.iter().map(|text| format!("{text:?}")).collect();
+    let texts: Vec<String> = texts.iter().map(|text| go::quote(text)).collect();
     format!("[{}]", texts.join(" "))
 }
 

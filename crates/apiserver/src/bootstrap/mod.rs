@@ -7,7 +7,7 @@
 mod roles;
 
 use backstay_api::resources::{self, Resource};
-use backstay_api::{Clock, Entropy, defaults, meta, strategy};
+use backstay_api::{Clock, Entropy, defaults, meta, strategy, time};
 use backstay_store::{Encoded, Key, Operation, Revision, Snapshot, Store, StoreError};
 use serde_json::{Value, json};
 
@@ -140,7 +140,7 @@ fn begin(resource: &Resource, object: &mut Value, writer: &Writer<'_>) {
     defaults::apply(&resource.gvk(), object);
     strategy::prepare_for_create(resource, object);
     meta::set_meta(object, "uid", writer.entropy.uuid());
-    meta::set_meta(object, "creationTimestamp", writer.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    meta::set_meta(object, "creationTimestamp", time::seconds(writer.clock.now()));
 }
 
 impl BootstrapError {

@@ -1,11 +1,11 @@
 //! Delete: at once, or marked for a grace period or finalizers.
 
-use backstay_api::{Reason, Status, crd, meta};
+use backstay_api::{Reason, Status, crd, meta, time};
 use backstay_store::{Entry, Operation, StoreError};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::{finalizers, metadata, not_found, store_failure};
+use super::{finalizers, not_found, store_failure};
 use crate::admission::{Admission, Event};
 use crate::answer::Payload;
 use crate::call::Call;
@@ -193,7 +193,7 @@ fn grace(options: &DeleteOptions, pod: &mut Value, now: Timestamp) -> Grace {
         return shorten(options, pod);
     }
     let seconds = grace_seconds(options, pod);
-    meta::set_meta(pod, "deletionTimestamp", metadata::seconds(now + SignedDuration::from_secs(seconds)));
+    meta::set_meta(pod, "deletionTimestamp", time::seconds(now + SignedDuration::from_secs(seconds)));
     meta::set_meta(pod, "deletionGracePeriodSeconds", seconds);
     count_generation(pod);
     Grace::Seconds(seconds)
@@ -209,7 +209,7 @@ fn shorten(options: &DeleteOptions, pod: &mut Value) -> Grace {
     };
     if let Ok(end) = meta::str_at(pod, &["metadata", "deletionTimestamp"]).parse::<Timestamp>() {
         let end = end - SignedDuration::from_secs(running) + SignedDuration::from_secs(seconds);
-        meta::set_meta(pod, "deletionTimestamp", metadata::seconds(end));
+        meta::set_meta(pod, "deletionTimestamp", time::seconds(end));
     }
     meta::set_meta(pod, "deletionGracePeriodSeconds", seconds);
     Grace::Seconds(seconds)
@@ -233,7 +233,7 @@ fn grace_seconds(options: &DeleteOptions, pod: &Value) -> i64 {
 fn marked(mut object: Value, now: Timestamp) -> Value {
     if !meta::is_being_deleted(&object) {
         count_generation(&mut object);
-        meta::set_meta(&mut object, "deletionTimestamp", metadata::seconds(now));
+        meta::set_meta(&mut object, "deletionTimestamp", time::seconds(now));
     }
     meta::set_meta(&mut object, "deletionGracePeriodSeconds", 0);
     object
@@ -241,7 +241,7 @@ fn marked(mut object: Value, now: Timestamp) -> Value {
 
 /// A namespace stays until its content is gone. Source: the namespace registry's `Delete`.
 fn terminating(options: &DeleteOptions, mut namespace: Value, now: Timestamp) -> Value {
-    meta::set_meta(&mut namespace, "deletionTimestamp", metadata::seconds(now));
+    meta::set_meta(&mut namespace, "deletionTimestamp", time::seconds(now));
     meta::map_mut(&mut namespace, &["status"]).insert("phase".into(), json!("Terminating"));
     let finalizers = finalizers::on_delete(&namespace, options);
     set_finalizers(&mut namespace, finalizers);

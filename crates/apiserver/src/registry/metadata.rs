@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use backstay_api::{Entropy, Status, meta};
+use backstay_api::{Entropy, Status, meta, time};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::call::Call;
 
@@ -59,7 +59,7 @@ pub fn begin(object: &mut Value, now: Timestamp, uid: String) {
         meta::remove_meta(object, field);
     }
     meta::set_meta(object, "uid", uid);
-    meta::set_meta(object, "creationTimestamp", seconds(now));
+    meta::set_meta(object, "creationTimestamp", time::seconds(now));
 }
 
 /// What an update cannot change, whatever it says.
@@ -121,11 +121,6 @@ pub fn dedup_owners(call: &Call, object: &mut Value) {
         twice.join(", ")
     ));
     meta::set_meta(object, "ownerReferences", kept);
-}
-
-/// Times in objects have whole seconds.
-pub fn seconds(time: Timestamp) -> Value {
-    json!(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
 /// The answer to a PUT that means another object of the same name. Source: `storage.Preconditions.Check`.

@@ -1,15 +1,15 @@
 //! `pods/binding`: puts a pod on a node.
 
 use axum::body::Body;
-use backstay_api::{Status, meta};
+use backstay_api::{Status, meta, time};
 use backstay_store::Key;
 use http::Response;
 use serde_json::{Value, json};
 
 use super::{body_of, create_options, created};
 use crate::call::Call;
+use crate::registry::not_found;
 use crate::registry::update::{Change, update};
-use crate::registry::{metadata, not_found};
 use crate::request::options::WriteOptions;
 use crate::{problem, request};
 
@@ -71,7 +71,7 @@ impl Change for Bind<'_> {
             meta::map_mut(&mut pod, &["metadata", "annotations"]).insert(key, json!(value));
         }
         meta::map_mut(&mut pod, &["status"]).remove("nominatedNodeName");
-        schedule(&mut pod, metadata::seconds(self.call.core.clock.now()));
+        schedule(&mut pod, &time::seconds(self.call.core.clock.now()));
         Ok(pod)
     }
 
@@ -115,7 +115,7 @@ impl Bind<'_> {
 }
 
 /// Sets the condition `PodScheduled`.
-fn schedule(pod: &mut Value, now: Value) {
+fn schedule(pod: &mut Value, now: &str) {
     let condition = json!({
         "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now,
     });

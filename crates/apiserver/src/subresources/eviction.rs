@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use backstay_api::selector::LabelSelector;
 use backstay_api::status::{Cause, Details};
-use backstay_api::{Reason, Status, meta};
+use backstay_api::{Reason, Status, meta, time};
 use backstay_store::{Entry, Operation, Range, StoreError};
 use http::Response;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use super::{body_of, create_options, created};
 use crate::call::Call;
 use crate::catalog::Served;
 use crate::registry::update::{Change, update};
-use crate::registry::{delete, metadata, store_failure};
+use crate::registry::{delete, store_failure};
 use crate::request::options::DeleteOptions;
 use crate::{encode, registry};
 
@@ -61,7 +61,7 @@ impl Change for Disrupted<'_> {
         let condition = json!({
             "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
             "message": "Eviction API: evicting", "lastProbeTime": null,
-            "lastTransitionTime": metadata::seconds(self.call.core.clock.now()),
+            "lastTransitionTime": time::seconds(self.call.core.clock.now()),
         });
         let conditions = meta::map_mut(&mut pod, &["status"]).entry("conditions").or_insert_with(|| json!([]));
         if let Some(conditions) = conditions.as_array_mut() {
@@ -132,7 +132,7 @@ fn decide(call: &Call, pod: &Value, mut budget: Value) -> Result<Option<Value>, 
     let number = |field: &str| meta::int_at(&budget, &["status", field]).unwrap_or(0);
     let (healthy, desired, allowed) =
         (number("currentHealthy"), number("desiredHealthy"), number("disruptionsAllowed"));
-    if !is_ready(pod) {
+    if !meta::is_true(pod, "Ready") {
         let always = meta::str_at(&budget, &["spec", "unhealthyPodEvictionPolicy"]) == "AlwaysAllow";
         if always || (healthy >= desired && desired > 0) {
             return Ok(None);
@@ -156,17 +156,11 @@ fn decide(call: &Call, pod: &Value, mut budget: Value) -> Result<Option<Value>, 
         let message = format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently");
         return Err(refused(message));
     }
-    let now = metadata::seconds(call.core.clock.now());
+    let now = time::seconds(call.core.clock.now());
     let status = meta::map_mut(&mut budget, &["status"]);
     status.insert("disruptionsAllowed".into(), json!(allowed - 1));
-    meta::map_mut(&mut budget, &["status", "disruptedPods"]).insert(meta::name(pod).into(), now);
+    meta::map_mut(&mut budget, &["status", "disruptedPods"]).insert(meta::name(pod).into(), now.into());
     Ok(Some(budget))
-}
-
-fn is_ready(pod: &Value) -> bool {
-    meta::list_at(pod, &["status", "conditions"]).iter().any(|condition| {
-        meta::str_at(condition, &["type"]) == "Ready" && meta::str_at(condition, &["status"]) == "True"
-    })
 }
 
 fn refused(why: String) -> Status {

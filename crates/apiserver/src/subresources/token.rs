@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use backstay_api::validation::invalid_kind;
-use backstay_api::{Status, meta};
+use backstay_api::{Status, meta, time};
 use backstay_store::Key;
 use http::Response;
 use jiff::Timestamp;
@@ -12,7 +12,6 @@ use super::{body_of, create_options};
 use crate::answer::{self, Payload};
 use crate::authz::node;
 use crate::call::Call;
-use crate::registry::metadata;
 use crate::tokens::{Binding, Claims, LIFETIME_DEFAULT, LIFETIME_MAX, LIFETIME_MIN, Reference};
 use crate::{encode, problem, registry};
 
@@ -38,10 +37,10 @@ pub async fn create(call: &Call) -> Result<Response<Body>, Status> {
     spec.insert("audiences".into(), json!(claims.aud));
     spec.insert("expirationSeconds".into(), json!(seconds));
     let fields = meta::map_mut(&mut request, &[]);
-    let born = metadata::seconds(call.core.clock.now());
+    let born = time::seconds(call.core.clock.now());
     let own = json!({ "name": call.name(), "namespace": call.namespace(), "creationTimestamp": born });
     fields.insert("metadata".into(), own);
-    fields.insert("status".into(), json!({ "token": token, "expirationTimestamp": metadata::seconds(expires) }));
+    fields.insert("status".into(), json!({ "token": token, "expirationTimestamp": time::seconds(expires) }));
     answer::object::response(call, 201, Payload::Object(request))
 }
 

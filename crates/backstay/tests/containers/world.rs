@@ -1,30 +1,18 @@
 //! A server on one host, and on another an agent with a containerd of its own.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use backstay_cri::{CriConfig, CriRuntime};
 use backstay_node::runtime::Runtime as _;
 use serde_json::Value;
 
 use crate::daemon::{Daemon, NEEDS};
-use crate::support::hosts::Network;
+use crate::support::hosts::{Network, Running};
 use crate::support::{Ran, kubectl, needs, run, wait_for};
 
 const SERVER: u32 = 1;
 const NODE: u32 = 2;
-
-/// A program on a host, killed when dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // `nsenter` has become the program itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 pub struct World {
     agent: Option<Running>,
@@ -43,15 +31,14 @@ impl World {
         let network = Network::new(2);
         let daemon = Daemon::new(&["nsenter", &format!("--net={}", network.namespace(NODE).display())]);
         let dir = tempfile::Builder::new().prefix("bs").tempdir_in("/run").unwrap();
-        let server = serve(&network, &dir.path().join("server"));
+        let server = network.serve(SERVER, &dir.path().join("server"), &[], None);
         let mut world = Self { agent: None, daemon, _server: server, network, dir };
         wait_for("containerd answers", || {
             let answers = world.daemon.ctr(&["version"]).status.success();
             answers.then_some(())
         });
         world.daemon.import_all();
-        let url = format!("https://{}:6443", world.network.address(SERVER));
-        let printed = world.backstay(&["token", "create", "--agent-server", &url]).ok();
+        let printed = world.backstay(&["token", "create", "--agent-server", &world.network.url(SERVER)]).ok();
         let words: Vec<&str> = printed.split_whitespace().skip(2).collect();
         world.start_agent(&words);
         world.wait_ready();
@@ -68,12 +55,10 @@ impl World {
 
     /// `words`: how it joins; none: it has joined before.
     pub fn start_agent(&mut self, words: &[&str]) {
-        let mut command = self.network.on(NODE, env!("CARGO_BIN_EXE_backstay"));
+        let mut command = self.network.backstay(NODE, None);
         command.arg("agent").args(words).args(["--node-name", "n", "--runtime", "cri", "--cri-socket"]);
         command.arg(self.daemon.socket()).arg("--data-dir").arg(self.agent_dir());
-        command.env("BACKSTAY_LOG", std::env::var("BACKSTAY_LOG").unwrap_or("warn".into()));
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the agent starts");
-        self.agent = Some(Running(child));
+        self.agent = Some(Running::start(&mut command));
     }
 
     pub fn kill_agent(&mut self) {
@@ -93,9 +78,7 @@ impl World {
     }
 
     pub fn command(&self, program: &str) -> Command {
-        let mut command = self.network.on(SERVER, program);
-        command.env("KUBECONFIG", self.path("server/admin.kubeconfig")).env("HOME", self.dir.path());
-        command
+        self.network.client(SERVER, &self.path("server"), program)
     }
 
     pub fn backstay(&self, arguments: &[&str]) -> Ran {
@@ -208,17 +191,6 @@ fn remove_cgroups(uid: &str) {
     for dir in cgroups(uid) {
         let _ = Command::new("find").arg(&dir).args(["-depth", "-type", "d", "-exec", "rmdir", "{}", ";"]).status();
     }
-}
-
-fn serve(network: &Network, data_dir: &Path) -> Running {
-    let mut command = network.on(SERVER, env!("CARGO_BIN_EXE_backstay"));
-    let listen = format!("{}:6443", network.address(SERVER));
-    command.args(["server", "--listen", &listen, "--data-dir"]).arg(data_dir).env("BACKSTAY_LOG", "warn");
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the server starts");
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert!(line.starts_with("backstay: ready "), "{line}");
-    Running(child)
 }
 
 impl Drop for World {

@@ -5,9 +5,8 @@ use std::process::{Command, Output, Stdio};
 
 use crate::config;
 use crate::image;
-use crate::support::hosts::Network;
+use crate::support::hosts::{Network, Running};
 use crate::support::wait_for;
-use crate::world::Running;
 
 pub struct Containerd {
     dir: PathBuf,

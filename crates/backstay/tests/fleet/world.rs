@@ -1,9 +1,7 @@
 //! A fleet on four machines: host 1 serves, and each of the others runs pods in its own way.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use backstay_api::Clock;
@@ -18,7 +16,7 @@ use serde_json::Value;
 
 use crate::containerd::Containerd;
 use crate::image;
-use crate::support::hosts::Network;
+use crate::support::hosts::{Network, Running, last_words};
 use crate::support::{Ran, clients, run, traces, wait_for};
 
 /// The host with each runtime. Its node is named after it.
@@ -26,23 +24,6 @@ pub const CRI: u32 = 2;
 pub const OCI: u32 = 3;
 pub const PROCESS: u32 = 4;
 pub const NODES: [u32; 3] = [CRI, OCI, PROCESS];
-
-/// A program on a host, killed when dropped.
-pub struct Running(Child);
-
-impl Running {
-    pub fn start(command: &mut Command) -> Self {
-        Self(command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}")))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // `nsenter` has become the program itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// What users see of the pod on a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,8 +58,7 @@ impl World {
         let agents = NODES.map(|_| None).into();
         let mut world = Self { containerd, network, server: None, agents, uids: BTreeSet::new(), dir };
         world.serve();
-        let url = format!("https://{}:6443", world.network.address(1));
-        let printed = world.backstay(&["token", "create", "--agent-server", &url]).ok();
+        let printed = world.backstay(&["token", "create", "--agent-server", &world.network.url(1)]).ok();
         let words: Vec<&str> = printed.split_whitespace().collect();
         assert_eq!(words[..2], ["backstay", "agent"], "{printed}");
         for node in NODES {
@@ -113,15 +93,8 @@ impl World {
     }
 
     pub fn serve(&mut self) {
-        let mut command = self.network.on(1, env!("CARGO_BIN_EXE_backstay"));
-        let listen = format!("{}:6443", self.network.address(1));
-        command.args(["server", "--listen", &listen, "--node-monitor-grace-period", "8s", "--data-dir"]);
-        command.arg(self.path("server")).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(self.log("server"));
-        let mut server = Running::start(&mut command);
-        let mut line = String::new();
-        BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with("backstay: ready "), "{line}");
-        self.server = Some(server);
+        let arguments = ["--node-monitor-grace-period", "8s"];
+        self.server = Some(self.network.serve(1, &self.path("server"), &arguments, Some(&self.path("server.log"))));
     }
 
     pub fn kill_server(&mut self) {
@@ -130,7 +103,7 @@ impl World {
 
     /// `words`: as they were printed to join; none for a machine that has joined.
     pub fn start_agent(&mut self, node: u32, words: &[&str]) {
-        let mut command = self.network.on(node, env!("CARGO_BIN_EXE_backstay"));
+        let mut command = self.network.backstay(node, Some(&self.path(&format!("agent{node}.log"))));
         command.arg("agent").args(words).args(["--node-name", &format!("n{node}"), "--data-dir"]);
         command.arg(self.data_dir(node)).arg("--runtime");
         match node {
@@ -138,17 +111,11 @@ impl World {
             OCI => command.arg("oci"),
             _ => command.arg("process"),
         };
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(self.log(&format!("agent{node}")));
         self.agents[node as usize - 2] = Some(Running::start(&mut command));
     }
 
     pub fn kill_agent(&mut self, node: u32) {
         self.agents[node as usize - 2] = None;
-    }
-
-    fn log(&self, name: &str) -> Stdio {
-        let file = std::fs::File::options().create(true).append(true).open(self.path(&format!("{name}.log"))).unwrap();
-        file.into()
     }
 
     /// The process that keeps the container on this node.
@@ -171,9 +138,7 @@ impl World {
 
     /// A client on the server's host.
     pub fn client(&self, program: &str, arguments: &[&str]) -> Ran {
-        let mut command = self.network.on(1, program);
-        command.env("KUBECONFIG", self.path("server/admin.kubeconfig")).env("HOME", self.dir.path());
-        run(command.args(arguments))
+        run(self.network.client(1, &self.path("server"), program).args(arguments))
     }
 
     pub fn backstay(&self, arguments: &[&str]) -> Ran {
@@ -283,13 +248,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            for name in ["server", "agent2", "agent3", "agent4"] {
-                let log = std::fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default();
-                let lines: Vec<&str> = log.lines().collect();
-                eprintln!("--- {name}\n{}", lines[lines.len().saturating_sub(30)..].join("\n"));
-            }
-        }
+        last_words(self.dir.path(), &["server", "agent2", "agent3", "agent4"]);
         // What outlives an agent by design must not outlive a test.
         self.agents.clear();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,11 +1,11 @@
 //! Host 1 serves; host 2 is a node with the runtime `oci`, whose pods hang on a bridge of its own.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,24 +20,13 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::{Value, json};
 
 use crate::image;
-use crate::support::hosts::Network;
+use crate::support::hosts::{Network, Running, last_words};
 use crate::support::{Ran, clients, run, traces, wait_for};
 
 /// The host that runs pods.
 pub const NODE: u32 = 2;
 /// Leads to the DaemonSet's pod. Only the machine of this test has it.
 pub const HOST_PORT: u16 = 18080;
-
-/// A program on a host, killed when dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // `nsenter` has become the program itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// What users see of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,8 +58,7 @@ impl World {
         import.args(["image", "import", "--agent"]).arg(&file).arg("--data-dir").arg(world.path("agent"));
         assert_eq!(run(&mut import).ok(), format!("{image}\n"));
         world.serve();
-        let url = format!("https://{}:6443", world.network.address(1));
-        let printed = world.backstay(&["token", "create", "--agent-server", &url]).ok();
+        let printed = world.backstay(&["token", "create", "--agent-server", &world.network.url(1)]).ok();
         let words: Vec<&str> = printed.split_whitespace().collect();
         world.start_agent(&words[2..]);
         wait_for("the node is ready", || {
@@ -97,33 +85,19 @@ impl World {
     }
 
     fn serve(&mut self) {
-        let mut command = self.network.on(1, env!("CARGO_BIN_EXE_backstay"));
-        let listen = format!("{}:6443", self.network.address(1));
-        command.args(["server", "--listen", &listen, "--data-dir"]).arg(self.path("server"));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(self.log("server"));
-        let mut server = Running(command.spawn().unwrap());
-        let mut line = String::new();
-        BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with("backstay: ready "), "{line}");
-        self.server = Some(server);
+        self.server = Some(self.network.serve(1, &self.path("server"), &[], Some(&self.path("server.log"))));
     }
 
     /// `words`: as they were printed to join; none for a machine that has joined.
     pub fn start_agent(&mut self, words: &[&str]) {
-        let mut command = self.network.on(NODE, env!("CARGO_BIN_EXE_backstay"));
+        let mut command = self.network.backstay(NODE, Some(&self.path("agent.log")));
         command.arg("agent").args(words).args(["--node-name", "n", "--runtime", "oci", "--data-dir"]);
         command.arg(self.path("agent")).arg("--cni-conf-dir").arg(self.path("net.d"));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(self.log("agent"));
-        self.agent = Some(Running(command.spawn().unwrap()));
+        self.agent = Some(Running::start(&mut command));
     }
 
     pub fn kill_agent(&mut self) {
         self.agent = None;
-    }
-
-    fn log(&self, name: &str) -> Stdio {
-        let file = std::fs::File::options().create(true).append(true).open(self.path(&format!("{name}.log"))).unwrap();
-        file.into()
     }
 
     /// A client on the server's host.
@@ -132,9 +106,7 @@ impl World {
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = self.network.on(1, program);
-        command.env("KUBECONFIG", self.path("server/admin.kubeconfig")).env("HOME", self.dir.path());
-        command
+        self.network.client(1, &self.path("server"), program)
     }
 
     pub fn backstay(&self, arguments: &[&str]) -> Ran {
@@ -206,10 +178,8 @@ impl World {
     pub fn forwarded(&self, program: &str, pod: &str, port: u16) -> String {
         let mut command = self.command(program);
         command.args(["port-forward", &format!("pod/{pod}"), &format!(":{port}")]);
-        let mut forwarding = Running(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap());
-        let (mut line, stdout) = (String::new(), forwarding.0.stdout.take().unwrap());
-        let mut stdout = BufReader::new(stdout);
-        stdout.read_line(&mut line).unwrap();
+        let mut forwarding = Running::start(command.stdin(Stdio::null()).stdout(Stdio::piped()));
+        let line = forwarding.line();
         let local = line.strip_prefix("Forwarding from ").and_then(|rest| rest.split(' ').next());
         let local = local.unwrap_or_else(|| panic!("{program}: {line:?}"));
         self.get(1, local).unwrap_or_else(|| panic!("{program}: nothing at {local}"))
@@ -249,13 +219,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            for name in ["server", "agent"] {
-                let log = std::fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default();
-                let lines: Vec<&str> = log.lines().collect();
-                eprintln!("--- {name}\n{}", lines[lines.len().saturating_sub(30)..].join("\n"));
-            }
-        }
+        last_words(self.dir.path(), &["server", "agent"]);
         // What outlives an agent by design must not outlive a test. It is ended where it was made: on the node.
         self.agent = None;
         self.inside(NODE, || {

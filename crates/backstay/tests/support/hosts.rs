@@ -6,14 +6,51 @@
 //! ```
 //! They share file system and processes with everybody; nothing of it is seen outside. All of it ends with its guard.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Ran, run};
 
 /// What tests with hosts need of the machine, besides root.
 pub const NEEDS: [(&str, &str); 2] = [("ip", "iproute2"), ("nsenter", "util-linux")];
+
+/// A program on a host, killed when dropped.
+pub struct Running(Child);
+
+impl Running {
+    pub fn start(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}")))
+    }
+
+    /// The first line that it prints; further ones are not read.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        BufReader::new(self.0.stdout.as_mut().expect("it is heard")).read_line(&mut line).unwrap();
+        line
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // `nsenter` has become the program itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The last lines of `DIR/NAME.log`, if the test fails.
+pub fn last_words(dir: &Path, names: &[&str]) {
+    if !std::thread::panicking() {
+        return;
+    }
+    for name in names {
+        let log = std::fs::read_to_string(dir.join(format!("{name}.log"))).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        eprintln!("--- {name}\n{}", lines[lines.len().saturating_sub(30)..].join("\n"));
+    }
+}
 
 pub struct Network {
     prefix: String,
@@ -60,6 +97,44 @@ impl Network {
         let mut command = Command::new("nsenter");
         // Not `ip netns exec`, which hides the machine's cgroups.
         command.arg(format!("--net={}", self.namespace(number).display())).arg(program);
+        command
+    }
+
+    /// Our binary on the host. What it says goes to the end of a file; without one only warnings are, and to the test's
+    /// own output.
+    pub fn backstay(&self, number: u32, log: Option<&Path>) -> Command {
+        let mut command = self.on(number, env!("CARGO_BIN_EXE_backstay"));
+        match log {
+            Some(log) => {
+                command.stderr(std::fs::File::options().create(true).append(true).open(log).unwrap());
+            }
+            None => {
+                command.env("BACKSTAY_LOG", std::env::var("BACKSTAY_LOG").unwrap_or("warn".into()));
+            }
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    }
+
+    /// A server on the host, at [`Self::url`]. Returns once it is ready.
+    pub fn serve(&self, number: u32, data_dir: &Path, arguments: &[&str], log: Option<&Path>) -> Running {
+        let mut command = self.backstay(number, log);
+        let listen = format!("{}:6443", self.address(number));
+        command.args(["server", "--listen", &listen]).args(arguments).arg("--data-dir").arg(data_dir);
+        let mut server = Running::start(command.stdout(Stdio::piped()));
+        let line = server.line();
+        assert!(line.starts_with("backstay: ready "), "{line}");
+        server
+    }
+
+    pub fn url(&self, number: u32) -> String {
+        format!("https://{}:6443", self.address(number))
+    }
+
+    /// A client on the host of the server that has this data directory.
+    pub fn client(&self, number: u32, data_dir: &Path, program: &str) -> Command {
+        let mut command = self.on(number, program);
+        command.env("KUBECONFIG", data_dir.join("admin.kubeconfig")).env("HOME", data_dir);
         command
     }
 

@@ -2,6 +2,7 @@
 //! quotes, keys bare where nothing else can be read in them. Fields are sorted; kubectl has the order of Go's declarations
 //! for the few objects that it builds itself (`rollout history`, `create --dry-run=client`).
 
+use backstay_api::go::is_printable;
 use serde_json::Value;
 
 use super::yaml_scalar::means_something_else;
@@ -125,12 +126,6 @@ fn escape(out: &mut String, c: char) {
         }
     };
     out.push_str(short);
-}
-
-/// As Rust's own escapes have it, which agree with Go's, but for blanks.
-fn is_printable(c: char) -> bool {
-    let unescaped = || format!("a{c}").escape_debug().nth(1) == Some(c);
-    c == '\'' || c == ' ' || (!c.is_whitespace() && unescaped())
 }
 
 #[cfg(test)]

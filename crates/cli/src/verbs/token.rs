@@ -1,6 +1,6 @@
 //! `token`: tokens by which machines join, as Kubernetes keeps them: Secrets of a type of their own in `kube-system`.
 
-use backstay_api::{decode, meta, servers};
+use backstay_api::{decode, meta, servers, time};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -186,7 +186,7 @@ fn secret_object(id: &str, secret: &str, description: &str, expiration: Option<T
         data["description"] = description.into();
     }
     if let Some(at) = expiration {
-        data["expiration"] = at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into();
+        data["expiration"] = time::seconds(at).into();
     }
     json!({
         "apiVersion": "v1", "kind": "Secret", "type": KIND,

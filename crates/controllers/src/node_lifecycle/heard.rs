@@ -4,8 +4,6 @@ use backstay_api::meta;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::plan::condition;
-
 /// The last sign of life of one node, by our own clock: clocks of nodes are not trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {
@@ -27,7 +25,7 @@ impl Heard {
 
     /// Takes in the node's state; the time moves only when the node has said something new.
     pub fn report(&mut self, node: &Value, now: Timestamp) {
-        let Some(ready) = condition(node, "Ready") else { return };
+        let Some(ready) = meta::condition(node, "Ready") else { return };
         let status = meta::str_at(ready, &["status"]);
         // Our own verdict is no sign of life.
         if status == "Unknown" {

@@ -15,5 +15,5 @@ use serde_json::Value;
 
 /// The status of the condition `Ready` (`True`, `False`, `Unknown`), if the node has that condition.
 pub fn readiness(node: &Value) -> Option<&str> {
-    plan::condition(node, "Ready").map(|ready| meta::str_at(ready, &["status"]))
+    meta::condition(node, "Ready").map(|ready| meta::str_at(ready, &["status"]))
 }

@@ -1,12 +1,11 @@
 //! What to write to one node.
 
+use backstay_api::meta;
+use backstay_api::time::seconds;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use backstay_api::meta;
-
 use super::Heard;
-use crate::wire_time as seconds;
 
 /// A node that was heard of is given up after so long without a sign of life, unless another time is asked for
 /// (`--node-monitor-grace-period`).
@@ -61,7 +60,7 @@ pub fn deadline(heard: &Heard, reported: bool, grace: SignedDuration) -> Timesta
 
 /// Plans for one node. `grace`: as [`GRACE`].
 pub fn plan(node: &Value, heard: &Heard, grace: SignedDuration, now: Timestamp) -> Plan {
-    let deadline = deadline(heard, condition(node, "Ready").is_some(), grace);
+    let deadline = deadline(heard, meta::condition(node, "Ready").is_some(), grace);
     let silent = now >= deadline;
     let old = meta::list_at(node, &["status", "conditions"]);
     let conditions = if silent { unknown(node, old, now) } else { old.to_vec() };
@@ -75,10 +74,6 @@ pub fn plan(node: &Value, heard: &Heard, grace: SignedDuration, now: Timestamp) 
         labels: labels(node),
         recheck_at: (!silent).then_some(deadline),
     }
-}
-
-pub(super) fn condition<'a>(node: &'a Value, kind: &str) -> Option<&'a Value> {
-    meta::list_at(node, &["status", "conditions"]).iter().find(|one| one["type"] == kind)
 }
 
 fn status_of<'a>(conditions: &'a [Value], kind: &str) -> Option<&'a str> {

@@ -1,5 +1,6 @@
 //! Nodes and leases as this controller reads them from a watch: no more of them than it needs.
 
+use backstay_api::time;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -32,7 +33,7 @@ impl Object for NodeReport {
         let WireNode { metadata: meta, spec, status } = serde_json::from_slice(json)?;
         let metadata = json!({
             "name": meta.name, "labels": meta.labels,
-            "creationTimestamp": crate::wire_time(meta.created),
+            "creationTimestamp": time::seconds(meta.created),
         });
         let node = json!({ "metadata": metadata, "spec": spec, "status": { "conditions": status.conditions } });
         Ok(Self { meta, node })

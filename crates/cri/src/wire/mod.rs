@@ -1,6 +1,8 @@
 //! The interface of container runtimes, and the way to one.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
@@ -24,7 +26,11 @@ use runtime_service_client::RuntimeServiceClient;
 #[derive(Clone, Debug)]
 pub struct Client {
     channel: Channel,
+    connections: Arc<AtomicU64>,
 }
+
+/// Whether somebody listens at a socket shows at once.
+pub const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// States as messages hold them.
 pub const CREATED: i32 = ContainerState::ContainerCreated as i32;
@@ -38,12 +44,24 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 impl Client {
     pub fn new(socket: &Path) -> Self {
         let socket: PathBuf = socket.to_path_buf();
+        let connections = Arc::new(AtomicU64::new(0));
+        let counted = connections.clone();
         let connector = tower::service_fn(move |_: tonic::codegen::http::Uri| {
-            let socket = socket.clone();
-            async move { Ok::<_, std::io::Error>(TokioIo::new(UnixStream::connect(socket).await?)) }
+            let (socket, counted) = (socket.clone(), counted.clone());
+            async move {
+                let stream = UnixStream::connect(socket).await?;
+                counted.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, std::io::Error>(TokioIo::new(stream))
+            }
         });
         // The address is never used: the connector knows the way.
-        Self { channel: Endpoint::from_static("http://localhost").connect_with_connector_lazy(connector) }
+        let channel = Endpoint::from_static("http://localhost").connect_with_connector_lazy(connector);
+        Self { channel, connections }
+    }
+
+    /// The number of the newest connection: another one where the runtime was gone meanwhile.
+    pub fn connection(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// The service for pods and containers.

@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status};
 #[path = "../generated/runtime.rs"]
 pub mod wire;
 
+use wire::image_service_server::{ImageService, ImageServiceServer};
 use wire::runtime_service_server::{RuntimeService, RuntimeServiceServer};
 use wire::*;
 
@@ -36,6 +37,8 @@ pub struct State {
     pub driver: Option<CgroupDriver>,
     /// Whether it knows of stop signals.
     pub knows_signals: bool,
+    /// The image that its settings name for sandboxes, the only one that it has.
+    pub sandbox_image: String,
     /// What it says is every container's process.
     pub process: Option<u32>,
     pub sandboxes: BTreeMap<String, (PodSandboxConfig, PodSandboxState)>,
@@ -67,13 +70,14 @@ impl Fake {
         let _ = std::fs::remove_file(socket);
         let socket: PathBuf = socket.into();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let service = RuntimeServiceServer::new(self.clone());
+        let (pods, images) = (RuntimeServiceServer::new(self.clone()), ImageServiceServer::new(self.clone()));
         let (ready, is_ready) = std::sync::mpsc::channel();
         runtime.spawn(async move {
             let listener = UnixListener::bind(socket).unwrap();
             ready.send(()).unwrap();
             Server::builder()
-                .add_service(service)
+                .add_service(pods)
+                .add_service(images)
                 .serve_with_incoming(UnixListenerStream::new(listener))
                 .await
                 .unwrap();
@@ -135,12 +139,14 @@ impl RuntimeService for Fake {
         self.leave("Version", answer).await
     }
 
-    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
-        self.enter("Status", "").await?;
+    async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        self.enter("Status", if request.into_inner().verbose { "verbose" } else { "" }).await?;
         let condition =
             |kind: &str| RuntimeCondition { r#type: kind.into(), status: true, ..RuntimeCondition::default() };
         let conditions = vec![condition("RuntimeReady"), condition("NetworkReady")];
-        let answer = StatusResponse { status: Some(RuntimeStatus { conditions }), ..StatusResponse::default() };
+        let settings = format!("{{\"sandboxImage\":\"{}\"}}", self.state().sandbox_image);
+        let info = [("config".to_string(), settings)].into();
+        let answer = StatusResponse { status: Some(RuntimeStatus { conditions }), info };
         self.leave("Status", answer).await
     }
 
@@ -307,5 +313,31 @@ impl RuntimeService for Fake {
         let info = process.map(|pid| ("info".to_string(), format!("{{\"pid\":{pid}}}")));
         let answer = ContainerStatusResponse { status: Some(status), info: info.into_iter().collect() };
         self.leave("ContainerStatus", answer).await
+    }
+}
+
+#[tonic::async_trait]
+impl ImageService for Fake {
+    async fn list_images(&self, _: Request<ListImagesRequest>) -> Result<Response<ListImagesResponse>, Status> {
+        self.enter("ListImages", "").await?;
+        let name = self.state().sandbox_image.clone();
+        let image = Image { id: format!("sha256:{name}"), repo_tags: vec![name], ..Image::default() };
+        self.leave("ListImages", ListImagesResponse { images: vec![image] }).await
+    }
+
+    async fn image_status(&self, _: Request<ImageStatusRequest>) -> Result<Response<ImageStatusResponse>, Status> {
+        Err(Status::unimplemented("ImageStatus"))
+    }
+
+    async fn pull_image(&self, _: Request<PullImageRequest>) -> Result<Response<PullImageResponse>, Status> {
+        Err(Status::unimplemented("PullImage"))
+    }
+
+    async fn remove_image(&self, _: Request<RemoveImageRequest>) -> Result<Response<RemoveImageResponse>, Status> {
+        Err(Status::unimplemented("RemoveImage"))
+    }
+
+    async fn image_fs_info(&self, _: Request<ImageFsInfoRequest>) -> Result<Response<ImageFsInfoResponse>, Status> {
+        Err(Status::unimplemented("ImageFsInfo"))
     }
 }

@@ -63,6 +63,11 @@ impl ApiError {
         matches!(self, ApiError::Refused { code: 409, .. }) && !self.is("AlreadyExists")
     }
 
+    /// The object is not what the decision was about any more: gone, or changed. Whoever did it has woken us.
+    pub fn is_overtaken(&self) -> bool {
+        self.is_conflict() || self.is_not_found()
+    }
+
     pub fn is_already_exists(&self) -> bool {
         self.is("AlreadyExists")
     }

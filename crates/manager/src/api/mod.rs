@@ -11,7 +11,7 @@ pub use discovery::{Discovered, Served, discover};
 pub use error::ApiError;
 pub use resource::{
     CERTIFICATE_REQUESTS, CLUSTER_ROLES, CONTROLLER_REVISIONS, DAEMON_SETS, EVENTS, LEASES, NAMESPACES, NODES, PODS,
-    Resource, SECRETS, escape,
+    Resource, SECRETS, escape, pods_of_node,
 };
 
 use std::time::Duration;
@@ -21,6 +21,8 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::BodyExt;
 use kube::client::Body;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// A request that has no answer by then has failed.
@@ -29,6 +31,11 @@ const REQUEST_MAX: Duration = Duration::from_secs(30);
 const METADATA: HeaderValue = HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
 const METADATA_LIST: HeaderValue =
     HeaderValue::from_static("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1");
+
+/// That an object is still in the state that a decision was based on: for preconditions, and for the metadata of patches.
+pub fn exactly(object: &ObjectRef) -> Value {
+    json!({ "uid": object.uid, "resourceVersion": object.resource_version.to_string() })
+}
 
 /// The patch types that controllers use.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +89,16 @@ impl Api {
         self.exchange(request, path).await
     }
 
+    /// The objects of (a page of) a collection.
+    pub async fn items<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, ApiError> {
+        #[derive(Deserialize)]
+        struct List<T> {
+            items: Option<Vec<T>>,
+        }
+        let list: List<T> = serde_json::from_slice(&self.list(path).await?)?;
+        Ok(list.items.unwrap_or_default())
+    }
+
     pub async fn post(&self, path: &str, body: impl Into<Bytes>) -> Result<Bytes, ApiError> {
         self.send(Method::POST, self.written(path), "application/json", body.into()).await
     }
@@ -108,8 +125,7 @@ impl Api {
     /// Deletes the object only in the state the decision was based on.
     pub async fn delete_exactly(&self, resource: &Resource, object: &ObjectRef) -> Result<Bytes, ApiError> {
         let path = resource.object(&object.namespace, &object.name);
-        let preconditions = json!({ "uid": object.uid, "resourceVersion": object.resource_version.to_string() });
-        self.delete(&path, &json!({ "preconditions": preconditions })).await
+        self.delete(&path, &json!({ "preconditions": exactly(object) })).await
     }
 
     /// Begins a watch; the answer's body is the stream.

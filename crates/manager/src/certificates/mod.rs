@@ -7,18 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backstay_api::meta;
+use backstay_api::time::{seconds, until};
 use backstay_controllers::certificates::{Asked, NODE_CLIENT, Plan, Request, Rights, Step, plan};
 use backstay_controllers::garbage::Partial;
 use base64::Engine as _;
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::mpsc::Receiver;
 
 use crate::api::{ApiError, CERTIFICATE_REQUESTS, NODES, Resource, SECRETS, chain};
 use crate::context::Context;
-use crate::events::seconds;
-use crate::inform::{Batch, Hub};
+use crate::inform::Feed;
 
 const RETRY: Duration = Duration::from_secs(5);
 /// Tokens are looked at this often, too.
@@ -43,19 +41,8 @@ pub trait Authority: Send + Sync + 'static {
     fn expires(&self, certificate: &[u8]) -> Option<Timestamp>;
 }
 
-/// What the controller listens to.
-pub struct Inputs {
-    requests: Receiver<Batch<Partial>>,
-}
-
-impl Inputs {
-    pub fn of(hub: &mut Hub) -> Self {
-        Self { requests: hub.certificate_requests.listen() }
-    }
-}
-
 /// Runs until it is told to stop.
-pub async fn run(context: Context, authority: Arc<dyn Authority>, mut inputs: Inputs) {
+pub async fn run(context: Context, authority: Arc<dyn Authority>, mut requests: Feed<Partial>) {
     let driver = Driver { context, authority };
     let mut tokens = tokio::time::interval(TOKENS_EVERY);
     let mut pause = Duration::MAX;
@@ -63,7 +50,7 @@ pub async fn run(context: Context, authority: Arc<dyn Authority>, mut inputs: In
         tokio::select! {
             biased;
             () = driver.context.shutdown.cancelled() => return,
-            Some(_) = inputs.requests.recv() => {}
+            Some(_) = requests.recv() => {}
             _ = tokens.tick() => {
                 if let Err(error) = driver.clear_tokens().await {
                     tracing::warn!(error = %chain(&error), "old joining tokens not cleared away; will try again");
@@ -82,11 +69,6 @@ pub async fn run(context: Context, authority: Arc<dyn Authority>, mut inputs: In
     }
 }
 
-#[derive(Deserialize)]
-struct List {
-    items: Option<Vec<Value>>,
-}
-
 struct Driver {
     context: Context,
     authority: Arc<dyn Authority>,
@@ -95,9 +77,8 @@ struct Driver {
 impl Driver {
     /// Looks at every request. Returns how long until one must be looked at again although nothing happens.
     async fn look(&self) -> Result<Option<Duration>, ApiError> {
-        let list: List = serde_json::from_slice(&self.context.api.list(&CERTIFICATE_REQUESTS.all()).await?)?;
         let mut next: Option<Timestamp> = None;
-        for object in list.items.unwrap_or_default() {
+        for object in self.context.api.items::<Value>(&CERTIFICATE_REQUESTS.all()).await? {
             let request = Request::read(&object);
             let asked = self.authority.read(&request.body);
             let rights = match &asked {
@@ -117,8 +98,7 @@ impl Driver {
             next = next.into_iter().chain(recheck_at).min();
         }
         let now = self.context.clock.now();
-        Ok(next
-            .map(|at| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO).max(Duration::from_secs(1))))
+        Ok(next.map(|at| until(at, now).max(Duration::from_secs(1))))
     }
 
     async fn rights(&self, object: &Value, asked: &Asked) -> Result<Rights, ApiError> {
@@ -152,8 +132,7 @@ impl Driver {
             Err(error) if error.is_not_found() => return Ok(false),
             Err(error) => return Err(error),
         };
-        let mut conditions = meta::list_at(&node, &["status", "conditions"]).iter();
-        Ok(conditions.any(|it| it["type"] == "Ready" && it["status"] == "True"))
+        Ok(meta::is_true(&node, "Ready"))
     }
 
     async fn carry_out(&self, object: &Value, request: &Request, step: Step, now: Timestamp) -> Result<(), ApiError> {
@@ -185,8 +164,7 @@ impl Driver {
             }
         };
         match result {
-            // Whoever changed or removed it has woken us.
-            Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
+            Err(error) if error.is_overtaken() => Ok(()),
             done => done.map(drop),
         }
     }
@@ -200,8 +178,7 @@ impl Driver {
     async fn clear_tokens(&self) -> Result<(), ApiError> {
         let path =
             format!("{}?fieldSelector=type%3Dbootstrap.kubernetes.io/token", SECRETS.in_namespace("kube-system"));
-        let list: List = serde_json::from_slice(&self.context.api.list(&path).await?)?;
-        for secret in list.items.unwrap_or_default() {
+        for secret in self.context.api.items::<Value>(&path).await? {
             let until = meta::str_at(&secret, &["data", "expiration"]);
             let until = backstay_api::decode::base64_bytes(until).unwrap_or_default();
             let until = String::from_utf8(until).ok();
@@ -212,7 +189,7 @@ impl Driver {
             tracing::info!(secret = meta::name(&secret), "a joining token has expired");
             let options = json!({ "preconditions": { "uid": meta::uid(&secret) } });
             match self.context.api.delete(&SECRETS.object("kube-system", meta::name(&secret)), &options).await {
-                Err(error) if error.is_conflict() || error.is_not_found() => {}
+                Err(error) if error.is_overtaken() => {}
                 done => drop(done?),
             }
         }

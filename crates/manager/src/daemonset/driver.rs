@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use backstay_api::time::until;
 use backstay_controllers::daemonset::{Action, Outcome, Plan, WaitingOn, plan};
 use backstay_controllers::model::{ControllerRevision, DaemonSet, DaemonSetStatus, Node, Pod};
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 
 use super::execute::{Finished, News, execute, may_adopt, write_status};
@@ -17,7 +17,7 @@ use super::fleet::{Fleet, Key};
 use super::notes;
 use crate::api::{Api, ApiError, chain};
 use crate::context::Context;
-use crate::inform::{Batch, Hub};
+use crate::inform::{Batch, Feed, Hub};
 
 /// The status is written at most this often; one write per pod that becomes ready would cost more than the pods do.
 /// Larger fleets wait a little longer: see [`status_pause`].
@@ -31,10 +31,10 @@ const IDLE: Duration = Duration::from_secs(600);
 
 /// What the controller listens to.
 pub struct Inputs {
-    daemonsets: Receiver<Batch<DaemonSet>>,
-    revisions: Receiver<Batch<ControllerRevision>>,
-    nodes: Receiver<Batch<Node>>,
-    pods: Receiver<Batch<Pod>>,
+    daemonsets: Feed<DaemonSet>,
+    revisions: Feed<ControllerRevision>,
+    nodes: Feed<Node>,
+    pods: Feed<Pod>,
 }
 
 impl Inputs {
@@ -109,8 +109,7 @@ impl Driver {
 
     fn pause(&self) -> Duration {
         let Some((at, _)) = self.wakes.first() else { return IDLE };
-        let pause = at.duration_since(self.now());
-        Duration::try_from(pause).unwrap_or(Duration::ZERO).min(IDLE)
+        until(*at, self.now()).min(IDLE)
     }
 
     /// Everything that is there already, so that one plan answers it all.

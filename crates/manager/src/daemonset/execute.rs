@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use crate::api::{Api, ApiError, CONTROLLER_REVISIONS, DAEMON_SETS, PODS, Patch, Resource};
+use crate::api::{Api, ApiError, CONTROLLER_REVISIONS, DAEMON_SETS, PODS, Patch, Resource, exactly};
 
 /// What is known after an action: how it ended, and the newest state of the object it was about.
 #[derive(Debug)]
@@ -86,10 +86,10 @@ pub async fn execute(api: &Api, daemonset: &DaemonSet, action: &Action) -> Finis
 /// Merges these fields into the status of the DaemonSet, if it is still in this state.
 pub async fn write_status(api: &Api, daemonset: &ObjectRef, status: Value) -> Result<(Outcome, News), ApiError> {
     let path = format!("{}/status", DAEMON_SETS.object(&daemonset.namespace, &daemonset.name));
-    let body = json!({ "metadata": precondition(daemonset), "status": status });
+    let body = json!({ "metadata": exactly(daemonset), "status": status });
     match api.patch(&path, Patch::Merge, &body).await {
         Ok(body) => Ok((Outcome::Done, read(&DAEMON_SETS, &body)?)),
-        Err(error) if error.is_conflict() || error.is_not_found() => look_again(api, &DAEMON_SETS, daemonset).await,
+        Err(error) if error.is_overtaken() => look_again(api, &DAEMON_SETS, daemonset).await,
         Err(error) => Err(error),
     }
 }
@@ -113,7 +113,7 @@ struct Change {
 
 impl Change {
     fn merge(object: &ObjectRef, mut body: Value) -> Self {
-        let metadata = precondition(object);
+        let metadata = exactly(object);
         for (field, value) in metadata.as_object().into_iter().flatten() {
             body["metadata"][field] = value.clone();
         }
@@ -189,18 +189,14 @@ fn takes_time(body: &Bytes) -> bool {
     metadata.deletion_timestamp.is_some() && (waits || held)
 }
 
-fn precondition(object: &ObjectRef) -> Value {
-    json!({ "uid": object.uid, "resourceVersion": object.resource_version.to_string() })
-}
-
 fn adoption(daemonset: &DaemonSet, object: &ObjectRef) -> Change {
-    let mut metadata = precondition(object);
+    let mut metadata = exactly(object);
     metadata["ownerReferences"] = json!([owner_reference(&daemonset.meta.name, &daemonset.meta.uid)]);
     Change { patch: Patch::Strategic, body: json!({ "metadata": metadata }) }
 }
 
 fn release(daemonset: &DaemonSet, object: &ObjectRef) -> Change {
-    let mut metadata = precondition(object);
+    let mut metadata = exactly(object);
     metadata["ownerReferences"] = json!([{ "$patch": "delete", "uid": daemonset.meta.uid }]);
     Change { patch: Patch::Strategic, body: json!({ "metadata": metadata }) }
 }

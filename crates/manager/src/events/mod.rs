@@ -3,7 +3,7 @@
 mod correlate;
 mod recorder;
 
-pub use recorder::{Recorder, recorder, seconds};
+pub use recorder::{Recorder, recorder};
 
 use std::sync::Arc;
 

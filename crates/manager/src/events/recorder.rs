@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use backstay_api::Clock;
+use backstay_api::time::seconds;
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -105,9 +106,4 @@ async fn create(
         "source": { "component": note.component }, "reportingComponent": note.component, "reportingInstance": "",
     });
     api.post(&EVENTS.in_namespace(namespace), event.to_string()).await.map(drop)
-}
-
-/// A time as the API writes it, in whole seconds.
-pub fn seconds(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use backstay_api::time::until;
 use backstay_controllers::garbage::{Action, Graph, Item, Owner, Partial, ResourceName};
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
@@ -100,9 +101,8 @@ impl Driver {
 
     fn pause(&self) -> std::time::Duration {
         let now = self.now();
-        let until = |at: Timestamp| std::time::Duration::try_from(at.duration_since(now)).unwrap_or_default();
-        let discovery = self.discover_at.map(until);
-        let ready = (!self.is_ready).then(|| until(self.begun + LISTING_MAX));
+        let discovery = self.discover_at.map(|at| until(at, now));
+        let ready = (!self.is_ready).then(|| until(self.begun + LISTING_MAX, now));
         let is_full = self.objects_running >= AT_ONCE_MAX;
         let queue = (self.is_ready && !is_full).then(|| self.queue.pause(now));
         [discovery, ready, queue].into_iter().flatten().min().unwrap_or(std::time::Duration::MAX)

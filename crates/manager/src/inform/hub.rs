@@ -9,8 +9,8 @@ use backstay_controllers::node_lifecycle::{NodeReport, Renewal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::Batch;
 use super::reflector::{Listener, Reflector};
+use super::{Batch, Feed};
 use crate::api::{
     Api, CERTIFICATE_REQUESTS, CLUSTER_ROLES, CONTROLLER_REVISIONS, DAEMON_SETS, LEASES, NAMESPACES, NODES, PODS,
     Resource,
@@ -32,7 +32,7 @@ impl<T: Object> Topic<T> {
     }
 
     /// Everything there is, then every change. To be called before the hub starts.
-    pub fn listen(&mut self) -> mpsc::Receiver<Batch<T>> {
+    pub fn listen(&mut self) -> Feed<T> {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         self.listeners.push(sender);
         receiver

@@ -11,7 +11,9 @@ pub(crate) use reflector::{Listener, Reflector};
 
 use std::sync::Arc;
 
-/// News of one resource, in order.
+use tokio::sync::mpsc;
+
+/// What has happened in one resource.
 #[derive(Debug)]
 pub enum Change<T> {
     /// Everything there is, at this resource version. What is not in it is gone.
@@ -24,3 +26,6 @@ pub enum Change<T> {
 
 /// Changes that were read together. Shared by all who listen.
 pub type Batch<T> = Arc<Vec<Change<T>>>;
+
+/// All that a controller hears of one resource.
+pub type Feed<T> = mpsc::Receiver<Batch<T>>;

@@ -172,10 +172,10 @@ impl Reflector {
         }
     }
 
-    /// Doubles with each failure, less up to a half.
+    /// The longest doubles with each failure.
     fn pause(&self, failures: u32) -> Duration {
         let longest = PAUSE_FIRST.saturating_mul(1 << failures.min(16)).min(PAUSE_MAX);
-        longest.mul_f64(1.0 - (self.entropy.next_u64() % 512) as f64 / 1024.0)
+        self.entropy.jittered(longest)
     }
 }
 

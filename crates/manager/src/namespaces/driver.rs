@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use backstay_controllers::garbage::Partial;
 use jiff::SignedDuration;
-use tokio::sync::mpsc::Receiver;
-use tokio::task::{JoinError, JoinSet};
 
 use super::terminate::{Progress, terminate};
 use crate::api::{ApiError, chain};
 use crate::context::Context;
-use crate::inform::{Batch, Change, Hub};
+use crate::inform::{Batch, Change, Feed};
+use crate::jobs::Jobs;
 use crate::queue::Queue;
 
 /// Namespaces worked on at a time.
@@ -19,28 +18,17 @@ const AT_ONCE_MAX: usize = 10;
 /// A namespace that something holds is looked at this often.
 const RECHECK_MAX: SignedDuration = SignedDuration::from_secs(5);
 
-/// What the controller listens to.
-pub struct Inputs {
-    namespaces: Receiver<Batch<Partial>>,
-}
-
-impl Inputs {
-    pub fn of(hub: &mut Hub) -> Self {
-        Self { namespaces: hub.namespaces.listen() }
-    }
-}
-
 /// Runs the namespace controller until it is told to stop.
-pub async fn run(context: Context, mut inputs: Inputs) {
-    let mut driver =
-        Driver { context, queue: Queue::with_backoff_max(RECHECK_MAX), left: BTreeMap::new(), tasks: JoinSet::new() };
+pub async fn run(context: Context, mut namespaces: Feed<Partial>) {
+    let jobs = Jobs::new(Queue::with_backoff_max(RECHECK_MAX), AT_ONCE_MAX);
+    let mut driver = Driver { context, left: BTreeMap::new(), jobs };
     loop {
-        let pause = driver.pause();
+        let pause = driver.jobs.pause(driver.context.clock.now());
         tokio::select! {
             biased;
             () = driver.context.shutdown.cancelled() => return,
-            Some(ended) = driver.tasks.join_next() => driver.ended(ended),
-            Some(batch) = inputs.namespaces.recv() => driver.hear(&batch),
+            Some((name, done)) = driver.jobs.ended() => driver.ended(&name, done),
+            Some(batch) = namespaces.recv() => driver.hear(&batch),
             () = tokio::time::sleep(pause) => {}
         }
         driver.work();
@@ -49,21 +37,13 @@ pub async fn run(context: Context, mut inputs: Inputs) {
 
 struct Driver {
     context: Context,
-    queue: Queue<Arc<str>>,
     /// The resources of which something was left in a namespace when it was last looked at. Nothing new can come, so
     /// these are looked at first.
     left: BTreeMap<Arc<str>, BTreeSet<String>>,
-    tasks: JoinSet<(Arc<str>, Result<Progress, ApiError>)>,
+    jobs: Jobs<Progress>,
 }
 
 impl Driver {
-    fn pause(&self) -> std::time::Duration {
-        match self.tasks.len() >= AT_ONCE_MAX {
-            true => std::time::Duration::MAX,
-            false => self.queue.pause(self.context.clock.now()),
-        }
-    }
-
     fn hear(&mut self, batch: &Batch<Partial>) {
         for change in batch.iter() {
             match change {
@@ -78,40 +58,31 @@ impl Driver {
     fn consider(&mut self, namespace: &Partial) {
         if namespace.meta.is_being_deleted() && !self.left.contains_key(&namespace.meta.name) {
             self.left.insert(namespace.meta.name.clone(), BTreeSet::new());
-            self.queue.add(namespace.meta.name.clone());
+            self.jobs.queue.add(namespace.meta.name.clone());
         }
     }
 
     fn work(&mut self) {
-        while self.tasks.len() < AT_ONCE_MAX {
-            let Some(name) = self.queue.take(self.context.clock.now()) else { return };
+        while let Some(name) = self.jobs.take(self.context.clock.now()) {
             let left = self.left.get(&name).cloned().unwrap_or_default();
             let (api, clock) = (self.context.api.clone(), self.context.clock.clone());
-            self.tasks.spawn(async move {
-                let done = terminate(&api, &clock, &name, &left).await;
-                (name, done)
-            });
+            self.jobs.begin(name.clone(), async move { terminate(&api, &clock, &name, &left).await });
         }
     }
 
-    fn ended(&mut self, ended: Result<(Arc<str>, Result<Progress, ApiError>), JoinError>) {
-        let (name, done) = match ended {
-            Ok(ended) => ended,
-            // A request never panics but by a bug; its namespace stays reserved, and nothing worse happens.
-            Err(error) => return tracing::error!(%error, "a task of the namespace controller broke down"),
-        };
+    fn ended(&mut self, name: &Arc<str>, done: Result<Progress, ApiError>) {
         let now = self.context.clock.now();
         match done {
-            Ok(Progress::Over) => self.queue.done(&name),
+            Ok(Progress::Over) => self.jobs.queue.done(name),
             Ok(Progress::Waits { left }) => {
-                if let Some(known) = self.left.get_mut(&name) {
+                if let Some(known) = self.left.get_mut(name) {
                     *known = left;
                 }
-                self.queue.failed(&name, now);
+                self.jobs.queue.failed(name, now);
             }
             Err(error) => {
                 tracing::warn!(namespace = %name, error = %chain(&error), "namespace not emptied; will retry");
-                self.queue.failed(&name, now);
+                self.jobs.queue.failed(name, now);
             }
         }
     }

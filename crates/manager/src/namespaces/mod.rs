@@ -4,4 +4,4 @@ mod content;
 mod driver;
 mod terminate;
 
-pub use driver::{Inputs, run};
+pub use driver::run;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use backstay_api::time::seconds;
 use backstay_api::{Clock, meta};
 use backstay_controllers::namespaces::{Plan, Remaining, Seen, plan};
 use serde_json::{Value, json};
 
 use super::content;
 use crate::api::{Api, ApiError, Discovered, NAMESPACES, Served, discover};
-use crate::events::seconds;
 
 /// How far a namespace is.
 #[derive(Debug)]

@@ -1,17 +1,14 @@
 //! One look at one node, and what follows from it.
 
-use std::sync::Arc;
-
-use backstay_controllers::model::{Meta, Object, Pod};
+use backstay_api::time::seconds;
+use backstay_controllers::model::{Object, Pod};
 use backstay_controllers::node_lifecycle::{Heard, NodeReport, Plan, plan, readiness};
-use serde::Deserialize;
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use super::notes;
-use crate::api::{ApiError, NODES, PODS, Patch, escape};
+use crate::api::{ApiError, NODES, PODS, Patch, exactly, pods_of_node};
 use crate::context::Context;
-use crate::events::seconds;
 
 /// Reads the node and writes what must be different. Nothing happens to a node that is gone.
 pub async fn attend(context: &Context, name: &str, heard: &Heard) -> Result<(), ApiError> {
@@ -27,7 +24,7 @@ pub async fn attend(context: &Context, name: &str, heard: &Heard) -> Result<(), 
         plan(&node, heard, context.node_grace, context.clock.now());
     let gave_up = conditions.is_some();
     if let Some(conditions) = conditions {
-        let patch = json!({ "metadata": exactly(&meta), "status": { "conditions": conditions } });
+        let patch = json!({ "metadata": exactly(&meta.reference()), "status": { "conditions": conditions } });
         let written = context.api.patch(&format!("{path}/status"), Patch::Merge, &patch).await?;
         meta = NodeReport::from_json(&written)?.meta;
     }
@@ -35,7 +32,7 @@ pub async fn attend(context: &Context, name: &str, heard: &Heard) -> Result<(), 
         notes::not_ready(&context.recorder, &meta);
     }
     if taints.is_some() || !labels.is_empty() {
-        let mut patch = json!({ "metadata": exactly(&meta) });
+        let mut patch = json!({ "metadata": exactly(&meta.reference()) });
         if let Some(taints) = taints {
             patch["spec"]["taints"] = json!(taints);
         }
@@ -49,10 +46,7 @@ pub async fn attend(context: &Context, name: &str, heard: &Heard) -> Result<(), 
 
 /// The pods of a node that is given up are not ready any more, as far as anybody can know.
 async fn mark_pods(context: &Context, node: &str) -> Result<(), ApiError> {
-    let path = format!("{}?fieldSelector={}", PODS.all(), escape(&format!("spec.nodeName={node}")));
-    let body = context.api.list(&path).await?;
-    let list: PodList<'_> = serde_json::from_slice(&body)?;
-    for item in list.items.unwrap_or_default() {
+    for item in context.api.items::<Box<RawValue>>(&pods_of_node(node)).await? {
         let pod = Pod::from_json(item.get().as_bytes())?;
         if pod.is_ready() {
             mark(context, &pod).await?;
@@ -64,7 +58,7 @@ async fn mark_pods(context: &Context, node: &str) -> Result<(), ApiError> {
 async fn mark(context: &Context, pod: &Pod) -> Result<(), ApiError> {
     let now = seconds(context.clock.now());
     let ready = json!({ "type": "Ready", "status": "False", "lastTransitionTime": now });
-    let patch = json!({ "metadata": exactly(&pod.meta), "status": { "conditions": [ready] } });
+    let patch = json!({ "metadata": exactly(&pod.meta.reference()), "status": { "conditions": [ready] } });
     let path = format!("{}/status", PODS.object(&pod.meta.namespace, &pod.meta.name));
     match context.api.patch(&path, Patch::Strategic, &patch).await {
         Ok(_) => notes::pod_not_ready(&context.recorder, &pod.meta),
@@ -72,16 +66,4 @@ async fn mark(context: &Context, pod: &Pod) -> Result<(), ApiError> {
         Err(error) => return Err(error),
     }
     Ok(())
-}
-
-fn exactly(meta: &Meta) -> Value {
-    let Meta { uid, resource_version, .. } = meta;
-    let uid: &Arc<str> = uid;
-    json!({ "uid": uid, "resourceVersion": resource_version.to_string() })
-}
-
-#[derive(Deserialize)]
-struct PodList<'a> {
-    #[serde(borrow)]
-    items: Option<Vec<&'a RawValue>>,
 }

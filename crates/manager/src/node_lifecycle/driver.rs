@@ -2,19 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use backstay_controllers::model::Meta;
 use backstay_controllers::node_lifecycle::{Heard, NodeReport, Renewal, deadline, plan, readiness};
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::mpsc::Receiver;
-use tokio::task::{JoinError, JoinSet};
 
 use super::attend::attend;
 use super::notes;
 use crate::api::{ApiError, chain};
 use crate::context::Context;
-use crate::inform::{Batch, Change, Hub};
+use crate::inform::{Batch, Change, Feed};
+use crate::jobs::Jobs;
 use crate::queue::Queue;
 
 /// Nodes attended to at a time: many, for a whole fleet may come or go at once.
@@ -22,35 +20,18 @@ const AT_ONCE_MAX: usize = 64;
 /// Where the leases of nodes are.
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 
-/// What the controller listens to.
-pub struct Inputs {
-    nodes: Receiver<Batch<NodeReport>>,
-    leases: Receiver<Batch<Renewal>>,
-}
-
-impl Inputs {
-    pub fn of(hub: &mut Hub) -> Self {
-        Self { nodes: hub.node_reports.listen(), leases: hub.renewals.listen() }
-    }
-}
-
 /// Runs the node lifecycle controller until it is told to stop.
-pub async fn run(context: Context, mut inputs: Inputs) {
-    let mut driver = Driver {
-        context,
-        nodes: BTreeMap::new(),
-        leases: BTreeMap::new(),
-        queue: Queue::default(),
-        tasks: JoinSet::new(),
-    };
+pub async fn run(context: Context, mut nodes: Feed<NodeReport>, mut leases: Feed<Renewal>) {
+    let jobs = Jobs::new(Queue::default(), AT_ONCE_MAX);
+    let mut driver = Driver { context, nodes: BTreeMap::new(), leases: BTreeMap::new(), jobs };
     loop {
-        let pause = driver.pause();
+        let pause = driver.jobs.pause(driver.context.clock.now());
         tokio::select! {
             biased;
             () = driver.context.shutdown.cancelled() => return,
-            Some(ended) = driver.tasks.join_next() => driver.ended(ended),
-            Some(batch) = inputs.leases.recv() => driver.hear_leases(&batch),
-            Some(batch) = inputs.nodes.recv() => driver.hear_nodes(&batch),
+            Some((name, done)) = driver.jobs.ended() => driver.ended(&name, done),
+            Some(batch) = leases.recv() => driver.hear_leases(&batch),
+            Some(batch) = nodes.recv() => driver.hear_nodes(&batch),
             () = tokio::time::sleep(pause) => {}
         }
         driver.work();
@@ -62,8 +43,7 @@ struct Driver {
     nodes: BTreeMap<Arc<str>, Known>,
     /// Leases of nodes that have not been seen (yet).
     leases: BTreeMap<Arc<str>, Arc<Renewal>>,
-    queue: Queue<Arc<str>>,
-    tasks: JoinSet<(Arc<str>, Result<(), ApiError>)>,
+    jobs: Jobs<()>,
 }
 
 /// What is remembered of a node.
@@ -79,13 +59,6 @@ struct Known {
 }
 
 impl Driver {
-    fn pause(&self) -> Duration {
-        match self.tasks.len() >= AT_ONCE_MAX {
-            true => Duration::MAX,
-            false => self.queue.pause(self.context.clock.now()),
-        }
-    }
-
     fn hear_nodes(&mut self, batch: &Batch<NodeReport>) {
         let now = self.context.clock.now();
         for change in batch.iter() {
@@ -123,8 +96,8 @@ impl Driver {
         // One that was given up before we came still has its pods to be looked at, once.
         known.needs_attention = !plan.is_empty() || (plan.pods_not_ready && !known.given_up);
         match known.needs_attention {
-            true => self.queue.add(name),
-            false => self.queue.add_at(name, known.deadline(self.context.node_grace)),
+            true => self.jobs.queue.add(name),
+            false => self.jobs.queue.add_at(name, known.deadline(self.context.node_grace)),
         }
     }
 
@@ -158,51 +131,42 @@ impl Driver {
 
     fn work(&mut self) {
         let now = self.context.clock.now();
-        while self.tasks.len() < AT_ONCE_MAX {
-            let Some(name) = self.queue.take(now) else { return };
+        while let Some(name) = self.jobs.take(now) {
             self.look_at(name, now);
         }
     }
 
     fn look_at(&mut self, name: Arc<str>, now: Timestamp) {
-        let Some(known) = self.nodes.get(&name) else { return self.queue.done(&name) };
+        let Some(known) = self.nodes.get(&name) else { return self.jobs.queue.done(&name) };
         let deadline = known.deadline(self.context.node_grace);
         if !known.needs_attention && (now < deadline || known.given_up) {
-            self.queue.done(&name);
+            self.jobs.queue.done(&name);
             if now < deadline {
-                self.queue.add_at(name, deadline);
+                self.jobs.queue.add_at(name, deadline);
             }
             return;
         }
         let (context, heard) = (self.context.clone(), known.heard.clone());
-        self.tasks.spawn(async move {
-            let done = attend(&context, &name, &heard).await;
-            (name, done)
-        });
+        self.jobs.begin(name.clone(), async move { attend(&context, &name, &heard).await });
     }
 
-    fn ended(&mut self, ended: Result<(Arc<str>, Result<(), ApiError>), JoinError>) {
-        let (name, done) = match ended {
-            Ok(ended) => ended,
-            // A request never panics but by a bug; its node stays reserved, and nothing worse happens.
-            Err(error) => return tracing::error!(%error, "a task of the node lifecycle controller broke down"),
-        };
+    fn ended(&mut self, name: &Arc<str>, done: Result<(), ApiError>) {
         let now = self.context.clock.now();
         match done {
             Ok(()) => {
-                self.queue.done(&name);
-                let Some(known) = self.nodes.get_mut(&name) else { return };
+                self.jobs.queue.done(name);
+                let Some(known) = self.nodes.get_mut(name) else { return };
                 known.needs_attention = false;
                 known.given_up = now >= known.deadline(self.context.node_grace);
                 if !known.given_up {
-                    self.queue.add_at(name, known.deadline(self.context.node_grace));
+                    self.jobs.queue.add_at(name.clone(), known.deadline(self.context.node_grace));
                 }
             }
             Err(error) => {
                 if !error.is_conflict() {
                     tracing::warn!(node = %name, error = %chain(&error), "node not attended to; will retry");
                 }
-                self.queue.failed(&name, now);
+                self.jobs.queue.failed(name, now);
             }
         }
     }

@@ -8,4 +8,4 @@ mod driver;
 mod notes;
 
 pub use backstay_controllers::node_lifecycle::GRACE;
-pub use driver::{Inputs, run};
+pub use driver::run;

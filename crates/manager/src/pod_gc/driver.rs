@@ -4,35 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backstay_api::time::until;
 use backstay_controllers::model::{Node, Pod};
 use backstay_controllers::pod_gc::{PERIOD, Plan, plan};
 use futures::StreamExt;
 use jiff::Timestamp;
-use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 
 use super::remove::remove;
 use crate::api::chain;
 use crate::context::Context;
-use crate::inform::{Batch, Cache, Hub};
+use crate::inform::{Cache, Feed};
 
 /// Pods removed at a time.
 const AT_ONCE_MAX: usize = 64;
 
-/// What the controller listens to.
-pub struct Inputs {
-    nodes: Receiver<Batch<Node>>,
-    pods: Receiver<Batch<Pod>>,
-}
-
-impl Inputs {
-    pub fn of(hub: &mut Hub) -> Self {
-        Self { nodes: hub.nodes.listen(), pods: hub.pods.listen() }
-    }
-}
-
 /// Runs the pod garbage collector until it is told to stop.
-pub async fn run(context: Context, mut inputs: Inputs) {
+pub async fn run(context: Context, mut nodes: Feed<Node>, mut pods: Feed<Pod>) {
     let mut driver = Driver {
         look_at: context.clock.now(),
         context,
@@ -48,10 +36,10 @@ pub async fn run(context: Context, mut inputs: Inputs) {
             biased;
             () = driver.context.shutdown.cancelled() => return,
             Some(_) = driver.removals.join_next() => driver.has_changed = true,
-            Some(batch) = inputs.nodes.recv() => driver.hear(|driver| {
+            Some(batch) = nodes.recv() => driver.hear(|driver| {
                 batch.iter().for_each(|change| drop(driver.nodes.apply(change)));
             }),
-            Some(batch) = inputs.pods.recv() => driver.hear(|driver| {
+            Some(batch) = pods.recv() => driver.hear(|driver| {
                 batch.iter().for_each(|change| drop(driver.pods.apply(change)));
             }),
             () = tokio::time::sleep(pause) => driver.work(),
@@ -78,7 +66,7 @@ impl Driver {
         if !is_needed || !self.removals.is_empty() {
             return Duration::MAX;
         }
-        Duration::try_from(self.look_at.duration_since(self.context.clock.now())).unwrap_or(Duration::ZERO)
+        until(self.look_at, self.context.clock.now())
     }
 
     fn hear(&mut self, take_in: impl FnOnce(&mut Self)) {

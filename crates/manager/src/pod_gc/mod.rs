@@ -6,4 +6,4 @@
 mod driver;
 mod remove;
 
-pub use driver::{Inputs, run};
+pub use driver::run;

@@ -1,12 +1,12 @@
 //! Removes one pod for good.
 
+use backstay_api::time::seconds;
 use backstay_controllers::model::Pod;
 use backstay_controllers::pod_gc::Why;
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::api::{Api, ApiError, NODES, PODS, Patch};
-use crate::events::seconds;
 
 /// Marks the pod as failed if it has not ended, and deletes it without grace. A pod whose node turns out to exist is
 /// left alone.
@@ -28,7 +28,7 @@ pub async fn remove(api: &Api, pod: &Pod, why: Why, now: Timestamp) -> Result<()
     };
     match done {
         // Another pod of the same name is no concern of ours either.
-        Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
+        Err(error) if error.is_overtaken() => Ok(()),
         done => done,
     }
 }

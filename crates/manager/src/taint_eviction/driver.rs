@@ -2,21 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use backstay_controllers::model::{Meta, Node, Pod};
 use backstay_controllers::scheduling::taints::{NO_EXECUTE, Taint};
 use backstay_controllers::taint_eviction::evict_at;
 use futures::StreamExt;
 use jiff::Timestamp;
-use tokio::sync::mpsc::Receiver;
-use tokio::task::{JoinError, JoinSet};
 
 use super::evict::{Bearer, evict, pods_of};
 use crate::api::{ApiError, chain};
 use crate::context::Context;
 use crate::events::{Note, Recorder, Subject};
-use crate::inform::{Batch, Change, Hub};
+use crate::inform::{Batch, Change, Feed};
+use crate::jobs::Jobs;
 use crate::queue::Queue;
 
 /// Nodes looked at at a time.
@@ -24,29 +22,18 @@ const AT_ONCE_MAX: usize = 16;
 /// Pods of one node evicted at a time.
 const EVICTIONS_AT_ONCE: usize = 16;
 
-/// What the controller listens to.
-pub struct Inputs {
-    nodes: Receiver<Batch<Node>>,
-    pods: Receiver<Batch<Pod>>,
-}
-
-impl Inputs {
-    pub fn of(hub: &mut Hub) -> Self {
-        Self { nodes: hub.nodes.listen(), pods: hub.pods.listen() }
-    }
-}
-
 /// Runs the taint eviction controller until it is told to stop.
-pub async fn run(context: Context, mut inputs: Inputs) {
-    let mut driver = Driver { context, tainted: BTreeMap::new(), queue: Queue::default(), tasks: JoinSet::new() };
+pub async fn run(context: Context, mut nodes: Feed<Node>, mut pods: Feed<Pod>) {
+    let jobs = Jobs::new(Queue::default(), AT_ONCE_MAX);
+    let mut driver = Driver { context, tainted: BTreeMap::new(), jobs };
     loop {
-        let pause = driver.pause();
+        let pause = driver.jobs.pause(driver.context.clock.now());
         tokio::select! {
             biased;
             () = driver.context.shutdown.cancelled() => return,
-            Some(ended) = driver.tasks.join_next() => driver.ended(ended),
-            Some(batch) = inputs.nodes.recv() => driver.hear_nodes(&batch),
-            Some(batch) = inputs.pods.recv() => driver.hear_pods(&batch),
+            Some((name, looked)) = driver.jobs.ended() => driver.ended(&name, looked),
+            Some(batch) = nodes.recv() => driver.hear_nodes(&batch),
+            Some(batch) = pods.recv() => driver.hear_pods(&batch),
             () = tokio::time::sleep(pause) => {}
         }
         driver.work();
@@ -57,8 +44,7 @@ struct Driver {
     context: Context,
     /// Nodes with `NoExecute` taints.
     tainted: BTreeMap<Arc<str>, Tainted>,
-    queue: Queue<Arc<str>>,
-    tasks: JoinSet<(Arc<str>, Result<Looked, ApiError>)>,
+    jobs: Jobs<Looked>,
 }
 
 #[derive(Clone, Default)]
@@ -84,13 +70,6 @@ struct Looked {
 }
 
 impl Driver {
-    fn pause(&self) -> Duration {
-        match self.tasks.len() >= AT_ONCE_MAX {
-            true => Duration::MAX,
-            false => self.queue.pause(self.context.clock.now()),
-        }
-    }
-
     fn hear_nodes(&mut self, batch: &Batch<Node>) {
         for change in batch.iter() {
             match change {
@@ -118,7 +97,7 @@ impl Driver {
         let known = self.tainted.get(name).map(|tainted| &tainted.taints);
         if known != Some(&taints) {
             self.tainted.entry(name.clone()).or_default().taints = taints;
-            self.queue.add(name.clone());
+            self.jobs.queue.add(name.clone());
         }
     }
 
@@ -131,7 +110,7 @@ impl Driver {
             match change {
                 Change::Set(pod) => self.hear_pod(pod),
                 Change::Gone(pod) => self.forget_pod(pod),
-                Change::Listed { .. } => self.tainted.keys().for_each(|node| self.queue.add(node.clone())),
+                Change::Listed { .. } => self.tainted.keys().for_each(|node| self.jobs.queue.add(node.clone())),
             }
         }
     }
@@ -140,7 +119,7 @@ impl Driver {
         let Some(node) = &pod.node_name else { return };
         let is_new = |tainted: &Tainted| !tainted.pods.contains_key(&pod.meta.uid);
         if !pod.is_terminating() && self.tainted.get(node).is_some_and(is_new) {
-            self.queue.add(node.clone());
+            self.jobs.queue.add(node.clone());
         }
     }
 
@@ -152,35 +131,26 @@ impl Driver {
 
     fn work(&mut self) {
         let now = self.context.clock.now();
-        while self.tasks.len() < AT_ONCE_MAX {
-            let Some(name) = self.queue.take(now) else { return };
+        while let Some(name) = self.jobs.take(now) {
             let Some(tainted) = self.tainted.get(&name).cloned() else {
-                self.queue.done(&name);
+                self.jobs.queue.done(&name);
                 continue;
             };
             let context = self.context.clone();
-            self.tasks.spawn(async move {
-                let looked = look(&context, &name, tainted).await;
-                (name, looked)
-            });
+            self.jobs.begin(name.clone(), async move { look(&context, &name, tainted).await });
         }
     }
 
-    fn ended(&mut self, ended: Result<(Arc<str>, Result<Looked, ApiError>), JoinError>) {
-        let (name, looked) = match ended {
-            Ok(ended) => ended,
-            // A request never panics but by a bug; its node stays reserved, and nothing worse happens.
-            Err(error) => return tracing::error!(%error, "a task of the taint eviction controller broke down"),
-        };
+    fn ended(&mut self, name: &Arc<str>, looked: Result<Looked, ApiError>) {
         let failure = match looked {
             Ok(Looked { pods, failure }) => {
                 let next = pods.values().filter_map(|pod| pod.due).min();
-                if let Some(tainted) = self.tainted.get_mut(&name) {
+                if let Some(tainted) = self.tainted.get_mut(name) {
                     tainted.pods = pods;
                 }
                 if failure.is_none() {
-                    self.queue.done(&name);
-                    next.into_iter().for_each(|at| self.queue.add_at(name.clone(), at));
+                    self.jobs.queue.done(name);
+                    next.into_iter().for_each(|at| self.jobs.queue.add_at(name.clone(), at));
                 }
                 failure
             }
@@ -188,7 +158,7 @@ impl Driver {
         };
         if let Some(error) = failure {
             tracing::warn!(node = %name, error = %chain(&error), "pods not evicted; will retry");
-            self.queue.failed(&name, self.context.clock.now());
+            self.jobs.queue.failed(name, self.context.clock.now());
         }
     }
 }

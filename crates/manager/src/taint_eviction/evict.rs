@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use backstay_api::time::seconds;
 use backstay_controllers::model::{Meta, ObjectRef};
 use backstay_controllers::scheduling::taints::Toleration;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::api::{Api, ApiError, PODS, Patch, escape};
-use crate::events::seconds;
+use crate::api::{Api, ApiError, PODS, Patch, pods_of_node};
 
 /// A pod and what it bears.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,16 +26,9 @@ pub struct Bears {
     pub tolerations: Option<Vec<Toleration>>,
 }
 
-#[derive(Deserialize)]
-struct List {
-    items: Option<Vec<Bearer>>,
-}
-
 /// The pods of a node that are not on their way already.
 pub async fn pods_of(api: &Api, node: &str) -> Result<Vec<Bearer>, ApiError> {
-    let path = format!("{}?fieldSelector={}", PODS.all(), escape(&format!("spec.nodeName={node}")));
-    let list: List = serde_json::from_slice(&api.list(&path).await?)?;
-    let mut pods = list.items.unwrap_or_default();
+    let mut pods: Vec<Bearer> = api.items(&pods_of_node(node)).await?;
     pods.retain(|pod| !pod.meta.is_being_deleted());
     Ok(pods)
 }
@@ -55,7 +48,7 @@ pub async fn evict(api: &Api, pod: &ObjectRef, now: Timestamp) -> Result<(), Api
     };
     match done {
         // Another pod of the same name is no concern of ours either.
-        Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
+        Err(error) if error.is_overtaken() => Ok(()),
         done => done,
     }
 }

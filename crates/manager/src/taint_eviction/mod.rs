@@ -6,4 +6,4 @@
 mod driver;
 mod evict;
 
-pub use driver::{Inputs, run};
+pub use driver::run;

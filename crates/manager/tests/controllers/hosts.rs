@@ -1,5 +1,6 @@
 //! Nodes whose pods run as soon as they are bound, and go as soon as they should.
 
+use backstay_api::time;
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -9,7 +10,7 @@ impl World {
     pub async fn lasting_node(&self, node: &Value) {
         self.load(node).await;
         let name = node["metadata"]["name"].as_str().expect("a name");
-        let now = self.now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+        let now = time::micros(self.now());
         let spec = json!({ "holderIdentity": name, "leaseDurationSeconds": 3600, "renewTime": now });
         let lease = json!({ "metadata": { "name": name }, "spec": spec });
         self.create("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases", lease).await;
@@ -24,7 +25,7 @@ impl World {
                 let options = json!({ "gracePeriodSeconds": 0 });
                 self.send(http::Method::DELETE, &path, "application/json", &options).await;
             } else if pod["spec"]["nodeName"].is_string() && pod["status"]["phase"] != "Running" {
-                let since = self.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+                let since = time::seconds(self.now());
                 let ready = json!({ "type": "Ready", "status": "True", "lastTransitionTime": since });
                 let status = json!({ "status": { "phase": "Running", "conditions": [ready] } });
                 self.patch(&format!("{path}/status"), status).await;

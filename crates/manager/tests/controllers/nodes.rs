@@ -1,5 +1,6 @@
 //! Nodes that fall silent, come back, or go.
 
+use backstay_api::time;
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -21,13 +22,10 @@ fn ready(object: &Value) -> &str {
 }
 
 async fn lease(world: &World, seconds: u32) {
-    let spec = json!({ "holderIdentity": "n", "leaseDurationSeconds": seconds, "renewTime": renew_time(world) });
+    let spec =
+        json!({ "holderIdentity": "n", "leaseDurationSeconds": seconds, "renewTime": time::micros(world.now()) });
     let lease = json!({ "metadata": { "name": "n" }, "spec": spec });
     world.create("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases", lease).await;
-}
-
-fn renew_time(world: &World) -> String {
-    world.now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }
 
 #[tokio::test(start_paused = true)]
@@ -55,7 +53,7 @@ async fn a_silent_node_is_given_up_and_taken_back() {
     world.running_pod("p", "n", json!([{ "operator": "Exists" }])).await;
     for _ in 0..20 {
         world.pass(10).await;
-        let renewed = json!({ "spec": { "renewTime": renew_time(&world) } });
+        let renewed = json!({ "spec": { "renewTime": time::micros(world.now()) } });
         world.patch("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n", renewed).await;
     }
     assert_eq!((taints(&world.get(NODE).await).as_str(), ready(&world.get(POD).await)), ("", "True"));

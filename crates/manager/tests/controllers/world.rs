@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use backstay_api::{Clock, Entropy, meta};
+use backstay_api::{Clock, Entropy, meta, time};
 use backstay_apiserver::catalog::Catalog;
 use backstay_apiserver::{ApiServer, UserInfo, as_user};
 use backstay_manager::Config;
@@ -183,7 +183,7 @@ impl World {
 
     /// The node says how it is.
     pub async fn report(&self, name: &str, ready: &str) {
-        let now = self.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let now = time::seconds(self.now());
         let ready = json!({ "type": "Ready", "status": ready, "lastHeartbeatTime": now, "lastTransitionTime": now });
         self.patch(&format!("/api/v1/nodes/{name}/status"), json!({ "status": { "conditions": [ready] } })).await;
     }

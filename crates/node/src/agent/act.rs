@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use backstay_api::causes::chain;
 use backstay_api::meta;
+use backstay_api::time::until;
 use jiff::Timestamp;
 
 use super::Context;
@@ -265,7 +266,7 @@ impl Worker {
             };
             self.context.events.note(pod, container, Kind::Normal, "Killing", message);
         }
-        let grace = Duration::try_from(deadline.duration_since(now)).unwrap_or_default();
+        let grace = until(deadline, now);
         let (context, target, mailbox) = (self.context.clone(), self.target(), self.mailbox.clone());
         let pod = pod.clone();
         self.tasks.spawn(async move {

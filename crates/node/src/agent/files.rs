@@ -10,7 +10,7 @@ use rustix::mount::MountFlags;
 
 use crate::pod_inputs::volumes::{File, Volume};
 use crate::process::layout::SUB_PATHS;
-use crate::runtime::sub_path::unpin;
+use crate::runtime::{is_mounted, sub_path::unpin};
 
 /// Brings a volume into being, or up to date. Returns where it lies.
 ///
@@ -44,12 +44,6 @@ pub(super) fn release(volumes: &Path) {
     let entries = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     let pinned = entries(volumes.with_file_name(SUB_PATHS)).flat_map(entries);
     pinned.chain(entries(volumes.to_path_buf())).for_each(|path| unpin(&path));
-}
-
-/// Something is mounted here: it lies on another file system than the directory that holds it.
-fn is_mounted(dir: &Path) -> bool {
-    let device = |path: &Path| fs::symlink_metadata(path).map(|it| std::os::unix::fs::MetadataExt::dev(&it)).ok();
-    dir.parent().is_some_and(|parent| device(parent) != device(dir))
 }
 
 /// Without root it stays an ordinary directory.

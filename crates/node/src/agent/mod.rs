@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use backstay_api::url::escaped;
 use backstay_api::{Clock, Entropy};
 use tokio::sync::{Notify, mpsc};
 
@@ -118,7 +119,7 @@ pub fn run(
     let facts = crate::machine::facts(&config.name, &config.addresses, &config.data_dir);
     let (events, recording) = events::recorder(api.clone(), &config);
     let (sender, changes) = mpsc::channel(CHANGES_MAX);
-    let query = format!("fieldSelector=spec.nodeName%3D{}", watch::encode(&config.name));
+    let query = format!("fieldSelector=spec.nodeName%3D{}", escaped(&config.name));
     let selection = Selection { path: "/api/v1/pods", query };
     let watch = watch::run(api.clone(), selection, config.entropy.clone(), sender);
     let (endings, ended) = mpsc::unbounded_channel();

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use backstay_api::meta;
+use backstay_api::{meta, pod};
 use serde_json::{Value, json};
 
 use super::pods_dir;
@@ -46,9 +46,7 @@ impl Worker {
     }
 
     pub(super) fn container_spec(&self, name: &str) -> Option<&Value> {
-        let fields = ["initContainers", "containers", "ephemeralContainers"].into_iter();
-        let mut all = fields.flat_map(|field| meta::list_at(&self.object, &["spec", field]));
-        all.find(|spec| meta::str_at(spec, &["name"]) == name)
+        pod::containers(&self.object).find(|spec| meta::str_at(spec, &["name"]) == name)
     }
 
     /// Everything the runtime needs, or why the container cannot be made.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backstay_api::causes::chain;
-use backstay_api::meta;
 use backstay_api::quantity::Quantity;
+use backstay_api::{meta, pod};
 use serde_json::Value;
 
 use super::events::Kind;
@@ -58,10 +58,7 @@ pub(super) struct VolumeLimit {
 
 impl Resident {
     pub(super) fn of(pod: &Value, runtime: &Arc<dyn Runtime>, image_ids: impl Iterator<Item = String>) -> Self {
-        let all = ["initContainers", "containers", "ephemeralContainers"]
-            .into_iter()
-            .flat_map(|field| meta::list_at(pod, &["spec", field]));
-        let names = all.into_iter().map(|container| meta::str_at(container, &["image"]).to_string());
+        let names = pod::containers(pod).map(|container| meta::str_at(container, &["image"]).to_string());
         let containers = meta::list_at(pod, &["spec", "containers"]).iter();
         Self {
             runtime: runtime.clone(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use backstay_api::causes::chain;
 use backstay_api::meta;
+use backstay_api::time::until;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -504,7 +505,7 @@ impl Worker {
     }
 
     async fn wait(&mut self, recheck_at: Option<Timestamp>) {
-        let left = recheck_at.map(|at| Duration::try_from(at.duration_since(self.now())).unwrap_or_default());
+        let left = recheck_at.map(|at| until(at, self.now()));
         let timer = async {
             match left {
                 Some(left) => tokio::time::sleep(left + Duration::from_millis(1)).await,

@@ -1,5 +1,6 @@
 //! What a machine that has joined keeps: a kubeconfig with a certificate of its own.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -13,7 +14,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use super::JoinError;
-use crate::servers::{Server, Servers};
+use crate::servers::{self, Server, Servers};
 
 /// In the agent's data directory.
 const FILE: &str = "agent.kubeconfig";
@@ -146,11 +147,24 @@ users:
         Ok(Servers::shuffled(told, self.others(&self.announced).await?, entropy))
     }
 
+    /// Keeps to the servers that there are: those that this machine was told of, and those that have announced themselves,
+    /// as far as `chosen`. All of them are known by the same authority, so that whoever writes an announcement can lead
+    /// nobody to a stranger.
+    pub async fn follow(&self, servers: &Servers, entropy: &Entropy, chosen: impl Fn(BTreeSet<String>) -> Vec<String>) {
+        let mut heard = servers::follow(servers.clone(), entropy.clone());
+        while let Some(announced) = heard.recv().await {
+            match self.others(&chosen(announced)).await {
+                Ok(others) => servers.announce(others, entropy),
+                Err(error) => tracing::warn!(%error, "a server that has announced itself is not used"),
+            }
+        }
+    }
+
     /// Those among the announced servers of which this machine was not told.
     ///
     /// # Errors
     /// As [`Credentials::servers`].
-    pub async fn others(&self, announced: &[String]) -> Result<Vec<Server>, JoinError> {
+    async fn others(&self, announced: &[String]) -> Result<Vec<Server>, JoinError> {
         let others = announced.iter().filter(|url| !self.servers.contains(url));
         futures::future::try_join_all(others.map(|url| self.server(url))).await
     }

@@ -1,19 +1,19 @@
 //! Finds out who a server's authority is, from the server itself, and believes it only if its key has the right hash.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base64::Engine as _;
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::client::danger::ServerCertVerifier as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{Error, RootCertStore};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::JoinError;
+use crate::tls::{self, Shown};
 
 /// A server that does not answer within this time is not there.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -96,14 +96,14 @@ pub async fn discover(servers: &mut [String], hashes: &[Hash]) -> Result<String,
 async fn authority(server: &str, hashes: &[Hash]) -> Result<String, JoinError> {
     let (host, port) = host_and_port(server).ok_or_else(|| JoinError::Address(server.to_string()))?;
     let name = ServerName::try_from(host.clone()).map_err(|_| JoinError::Address(server.to_string()))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let known = Arc::new(Known { hashes: hashes.to_vec(), provider: provider.clone(), found: Mutex::default() });
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| JoinError::Authority(error.to_string()))?
-        .dangerous()
-        .with_custom_certificate_verifier(known.clone())
-        .with_no_client_auth();
+    let (hashes, found) = (hashes.to_vec(), Arc::new(OnceLock::new()));
+    let keep = found.clone();
+    let config = tls::client_config(move |shown| {
+        // There is one handshake, and one answer to it.
+        let _ = keep.set(known(&hashes, shown)?);
+        Ok(())
+    });
+    let config = config.map_err(|error| JoinError::Authority(error.to_string()))?;
     let unreachable = |source: std::io::Error| JoinError::Unreachable { server: server.to_string(), source };
     let connecting = tokio::time::timeout(PATIENCE, TcpStream::connect((host.as_str(), port)));
     let late = |_| Err(std::io::ErrorKind::TimedOut.into());
@@ -116,10 +116,8 @@ async fn authority(server: &str, hashes: &[Hash]) -> Result<String, JoinError> {
         }
         Err(_) => return Err(unreachable(std::io::ErrorKind::TimedOut.into())),
     }
-    let found = known.found.lock().unwrap_or_else(PoisonError::into_inner).take();
-    found
-        .map(|authority| pem(&authority))
-        .ok_or_else(|| JoinError::Stranger { server: server.to_string(), why: "it has shown no authority".to_string() })
+    let stranger = || JoinError::Stranger { server: server.to_string(), why: "it has shown no authority".to_string() };
+    found.get().map(pem).ok_or_else(stranger)
 }
 
 fn pem(certificate: &CertificateDer<'_>) -> String {
@@ -129,62 +127,20 @@ fn pem(certificate: &CertificateDer<'_>) -> String {
     format!("-----BEGIN CERTIFICATE-----\n{}-----END CERTIFICATE-----\n", lines.collect::<String>())
 }
 
-/// Trusts an authority whose key has one of the hashes, and nobody else.
-#[derive(Debug)]
-struct Known {
-    hashes: Vec<Hash>,
-    provider: Arc<CryptoProvider>,
-    found: Mutex<Option<CertificateDer<'static>>>,
-}
-
-impl ServerCertVerifier for Known {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let is_known =
-            |certificate: &&CertificateDer<'_>| Hash::of(certificate).is_some_and(|it| self.hashes.contains(&it));
-        let Some(authority) = intermediates.iter().find(is_known) else {
-            return Err(Error::General(
-                "its certificate authority has another hash than --ca-cert-hash says".to_string(),
-            ));
-        };
-        let mut roots = RootCertStore::empty();
-        roots.add(authority.clone().into_owned())?;
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone()).build();
-        let verifier = verifier.map_err(|error| Error::General(error.to_string()))?;
-        let verified = verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp, now)?;
-        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(authority.clone().into_owned());
-        Ok(verified)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
+/// The authority whose key has one of the hashes, and that vouches for the server.
+fn known(hashes: &[Hash], shown: &Shown<'_>) -> Result<CertificateDer<'static>, Error> {
+    let is_known = |certificate: &&CertificateDer<'_>| Hash::of(certificate).is_some_and(|it| hashes.contains(&it));
+    let Some(authority) = shown.others.iter().find(is_known) else {
+        return Err(Error::General("its certificate authority has another hash than --ca-cert-hash says".to_string()));
+    };
+    let authority = authority.clone().into_owned();
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.clone())?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+    let verifier = verifier.map_err(|error| Error::General(error.to_string()))?;
+    verifier.verify_server_cert(shown.own, shown.others, shown.name, shown.ocsp, shown.now)?;
+    Ok(authority)
 }
 
 #[cfg(test)]

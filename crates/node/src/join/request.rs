@@ -60,8 +60,8 @@ pub async fn renew(held: &Credentials, servers: &Servers) -> Result<Credentials,
 /// Source: `jitteryDuration` of a kubelet's certificate manager.
 pub fn renew_at(not_before: Timestamp, not_after: Timestamp, entropy: &Entropy) -> Timestamp {
     let life = not_after.duration_since(not_before);
-    let random = (entropy.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
-    not_before + SignedDuration::try_from_secs_f64(life.as_secs_f64() * (0.7 + 0.2 * random)).unwrap_or(life)
+    not_before
+        + SignedDuration::try_from_secs_f64(life.as_secs_f64() * (0.7 + 0.2 * entropy.fraction())).unwrap_or(life)
 }
 
 /// A certificate and its key, PEM.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use backstay_api::meta;
+use backstay_api::pod::Restarts;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -14,7 +15,6 @@ pub struct Pod {
     pub name: String,
     pub uid: String,
     pub generation: Option<i64>,
-    pub restart_policy: RestartPolicy,
     /// `spec.terminationGracePeriodSeconds`; 30 unless set.
     pub grace_seconds: i64,
     /// `Some(seconds)` once the pod is being deleted: `metadata.deletionGracePeriodSeconds`.
@@ -30,36 +30,18 @@ pub struct Pod {
     pub status: Value,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RestartPolicy {
-    Always,
-    OnFailure,
-    Never,
-}
-
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Container {
     pub name: String,
     pub image: String,
     /// An init container with `restartPolicy: Always`: starts in order, then runs beside the containers.
     pub sidecar: bool,
-    /// Its own `restartPolicy`; the pod's if it has none.
-    pub restart_policy: Option<RestartPolicy>,
-    /// `restartPolicyRules`: the first that matches an exit code comes before any policy.
-    pub restart_rules: Vec<RestartRule>,
+    pub restarts: Restarts,
     pub startup: Option<Probe>,
     pub readiness: Option<Probe>,
     pub liveness: Option<Probe>,
     pub post_start: Option<Handler>,
     pub pre_stop: Option<Handler>,
-}
-
-/// Says to restart a container after these exit codes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RestartRule {
-    /// Or after all others.
-    pub is_negated: bool,
-    pub exit_codes: Vec<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -115,20 +97,23 @@ impl Pod {
         let deleting = meta::is_being_deleted(object);
         let deletion_grace = meta::int_at(object, &["metadata", "deletionGracePeriodSeconds"]);
         let gates = meta::list_at(spec, &["readinessGates"]).iter();
+        let policy = meta::str_at(spec, &["restartPolicy"]);
+        let containers = |list: &str| -> Vec<Container> {
+            meta::list_at(spec, &[list]).iter().map(|container| Container::read(container, policy)).collect()
+        };
         Self {
             namespace: meta::namespace(object).unwrap_or("default").to_string(),
             name: meta::name(object).to_string(),
             uid: meta::uid(object).to_string(),
             generation: meta::int_at(object, &["metadata", "generation"]),
-            restart_policy: RestartPolicy::read(meta::str_at(spec, &["restartPolicy"])),
             grace_seconds: meta::int_at(spec, &["terminationGracePeriodSeconds"]).unwrap_or(30),
             deletion_grace_seconds: deleting.then(|| deletion_grace.unwrap_or(0)),
             active_deadline_seconds: meta::int_at(spec, &["activeDeadlineSeconds"]),
             readiness_gates: gates.map(|gate| meta::str_at(gate, &["conditionType"]).to_string()).collect(),
             host_network: meta::value_at(spec, &["hostNetwork"]) == Some(&Value::Bool(true)),
-            init_containers: meta::list_at(spec, &["initContainers"]).iter().map(Container::read).collect(),
-            containers: meta::list_at(spec, &["containers"]).iter().map(Container::read).collect(),
-            ephemeral_containers: meta::list_at(spec, &["ephemeralContainers"]).iter().map(Container::read).collect(),
+            init_containers: containers("initContainers"),
+            containers: containers("containers"),
+            ephemeral_containers: containers("ephemeralContainers"),
             status: object.get("status").cloned().unwrap_or(Value::Null),
         }
     }
@@ -140,13 +125,6 @@ impl Pod {
 
     pub fn container(&self, name: &str) -> Option<&Container> {
         self.all_containers().find(|container| container.name == name)
-    }
-
-    /// Whether a container is started again after it has exited so.
-    pub fn restarts(&self, container: &Container, exit_code: i32) -> bool {
-        let matches = |rule: &RestartRule| rule.exit_codes.contains(&exit_code.into()) != rule.is_negated;
-        container.restart_rules.iter().any(matches)
-            || container.restart_policy.unwrap_or(self.restart_policy).restarts_after(exit_code)
     }
 
     /// The phase that the server holds is final: somebody, perhaps we, said so, and nothing takes it back.
@@ -164,49 +142,21 @@ impl Pod {
     }
 }
 
-impl RestartPolicy {
-    fn read(text: &str) -> Self {
-        match text {
-            "OnFailure" => Self::OnFailure,
-            "Never" => Self::Never,
-            _ => Self::Always,
-        }
-    }
-
-    pub fn restarts_after(self, exit_code: i32) -> bool {
-        match self {
-            Self::Always => true,
-            Self::OnFailure => exit_code != 0,
-            Self::Never => false,
-        }
-    }
-}
-
 impl Container {
-    fn read(object: &Value) -> Self {
+    /// `policy`: the pod's `restartPolicy`.
+    fn read(object: &Value, policy: &str) -> Self {
         let probe = |field: &str| meta::value_at(object, &[field]).map(|probe| Probe::read(probe, object));
         let hook = |field: &str| meta::value_at(object, &["lifecycle", field]).map(|hook| Handler::read(hook, object));
         Self {
             name: meta::str_at(object, &["name"]).to_string(),
             image: meta::str_at(object, &["image"]).to_string(),
             sidecar: meta::str_at(object, &["restartPolicy"]) == "Always",
-            restart_policy: meta::value_at(object, &["restartPolicy"]).and_then(Value::as_str).map(RestartPolicy::read),
-            restart_rules: meta::list_at(object, &["restartPolicyRules"]).iter().map(RestartRule::read).collect(),
+            restarts: Restarts::of(object, policy),
             startup: probe("startupProbe"),
             readiness: probe("readinessProbe"),
             liveness: probe("livenessProbe"),
             post_start: hook("postStart"),
             pre_stop: hook("preStop"),
-        }
-    }
-}
-
-impl RestartRule {
-    fn read(object: &Value) -> Self {
-        let codes = meta::list_at(object, &["exitCodes", "values"]).iter();
-        Self {
-            is_negated: meta::str_at(object, &["exitCodes", "operator"]) == "NotIn",
-            exit_codes: codes.filter_map(Value::as_i64).collect(),
         }
     }
 }

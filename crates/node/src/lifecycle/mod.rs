@@ -17,7 +17,7 @@ pub mod words;
 #[cfg(test)]
 mod tests;
 
-pub use facts::{Container, Handler, Pod, Probe, RestartPolicy, RestartRule};
+pub use facts::{Container, Handler, Pod, Probe};
 pub use haste::too_early;
 pub use observed::{ContainerRecord, ContainerState, NodeEnd, Observed, PreStop, Sandbox, SetupError, StartError};
 pub(crate) use planner::decide;

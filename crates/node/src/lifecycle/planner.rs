@@ -211,7 +211,7 @@ impl<'a> Planner<'a> {
     /// Has exited and will not be started again.
     fn is_done(&self, container: &Container) -> bool {
         let exit = self.seen.latest(&container.name).and_then(ContainerRecord::exit);
-        exit.is_some_and(|exit| !self.pod.restarts(container, exit.exit_code))
+        exit.is_some_and(|exit| !container.restarts.after(exit.exit_code.into()))
     }
 
     fn restart_unhealthy(&mut self) {
@@ -252,7 +252,7 @@ impl<'a> Planner<'a> {
         match record.exit() {
             None => Step::Pending,
             Some(exit) if exit.exit_code == 0 => Step::Done,
-            Some(exit) if !self.pod.restarts(container, exit.exit_code) => Step::Failed,
+            Some(exit) if !container.restarts.after(exit.exit_code.into()) => Step::Failed,
             Some(_) => self.start_again(container),
         }
     }

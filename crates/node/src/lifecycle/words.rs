@@ -1,11 +1,8 @@
 //! The words and number forms in which a kubelet speaks.
 
+/// The form of every time in a pod's status.
+pub use backstay_api::time::seconds as time;
 use jiff::Timestamp;
-
-/// RFC 3339 in whole seconds, the form of every time in a pod's status.
-pub fn time(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
 
 /// Reads a time of the API; `None` if it is none.
 pub fn parse_time(text: &str) -> Option<Timestamp> {

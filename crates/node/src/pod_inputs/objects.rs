@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backstay_api::meta;
+use backstay_api::{meta, pod};
 use serde_json::Value;
 
 /// Something that must be fetched before a pod's environment and volumes can be worked out.
@@ -38,15 +38,13 @@ impl Objects {
 /// Everything that a pod refers to, in environment and volumes.
 pub fn references(pod: &Value) -> BTreeSet<Reference> {
     let mut found = BTreeSet::new();
-    for field in ["initContainers", "containers", "ephemeralContainers"] {
-        for container in meta::list_at(pod, &["spec", field]) {
-            for source in meta::list_at(container, &["envFrom"]) {
-                named(&mut found, source, "configMapRef", "secretRef", "name");
-            }
-            for variable in meta::list_at(container, &["env"]) {
-                let source = variable.get("valueFrom").unwrap_or(&Value::Null);
-                named(&mut found, source, "configMapKeyRef", "secretKeyRef", "name");
-            }
+    for container in pod::containers(pod) {
+        for source in meta::list_at(container, &["envFrom"]) {
+            named(&mut found, source, "configMapRef", "secretRef", "name");
+        }
+        for variable in meta::list_at(container, &["env"]) {
+            let source = variable.get("valueFrom").unwrap_or(&Value::Null);
+            named(&mut found, source, "configMapKeyRef", "secretKeyRef", "name");
         }
     }
     for secret in meta::list_at(pod, &["spec", "imagePullSecrets"]) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use backstay_api::meta;
+use backstay_api::{meta, pod};
 use serde_json::Value;
 
 use super::{resources, security};
@@ -127,9 +127,7 @@ pub fn lacks_cluster_dns(pod: &Value) -> bool {
 }
 
 fn ports(pod: &Value) -> Vec<HostPort> {
-    let containers =
-        ["initContainers", "containers"].into_iter().flat_map(|field| meta::list_at(pod, &["spec", field]));
-    let ports = containers.flat_map(|container| meta::list_at(container, &["ports"]));
+    let ports = pod::own_containers(pod).flat_map(|container| meta::list_at(container, &["ports"]));
     let port = |port: &Value, field: &str| meta::int_at(port, &[field]).and_then(|it| u16::try_from(it).ok());
     let asked = ports.filter_map(|it| {
         let protocol = Some(meta::str_at(it, &["protocol"])).filter(|text| !text.is_empty()).unwrap_or("TCP");

@@ -1,6 +1,6 @@
 //! As whom, and with which rights, a container runs: its own security context over its pod's.
 
-use backstay_api::meta;
+use backstay_api::{meta, pod};
 use serde_json::Value;
 
 use crate::runtime::{Capabilities, ImageUser, Profile, SecurityContext, SelinuxOptions};
@@ -42,9 +42,8 @@ pub fn of_container(pod: &Value, container: &Value, image_user: Option<&ImageUse
 /// Of the pod as a whole, for what all of its containers share.
 pub fn of_pod(pod: &Value) -> SecurityContext {
     let id = |field: &str| of_spec(pod, field).and_then(id);
-    let all = ["initContainers", "containers"].into_iter().flat_map(|field| meta::list_at(pod, &["spec", field]));
     SecurityContext {
-        privileged: all.into_iter().any(|container| own(container, "privileged") == Some(&Value::Bool(true))),
+        privileged: pod::own_containers(pod).any(|container| own(container, "privileged") == Some(&Value::Bool(true))),
         user: id("runAsUser"),
         group: id("runAsGroup"),
         supplemental_groups: pod_groups(pod),
@@ -63,9 +62,8 @@ pub const APPARMOR: &str = "AppArmor";
 /// # Errors
 /// If not, in the kubelet's words.
 pub fn check_apparmor(pod: &Value, is_there: bool) -> Result<(), String> {
-    let all = ["initContainers", "containers"].into_iter().flat_map(|field| meta::list_at(pod, &["spec", field]));
     let asked = |container| own(container, "appArmorProfile").or_else(|| of_spec(pod, "appArmorProfile"));
-    let mut profiles = all.map(|container| profile(asked(container)));
+    let mut profiles = pod::own_containers(pod).map(|container| profile(asked(container)));
     let is_asked_for = profiles.any(|profile| !matches!(profile, Profile::Unset | Profile::Unconfined));
     if is_asked_for && !is_there {
         return Err("Cannot enforce AppArmor: AppArmor is not enabled on the host".to_string());

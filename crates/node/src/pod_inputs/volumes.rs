@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use backstay_api::meta;
 use backstay_api::quantity::Quantity;
+use backstay_api::{meta, pod};
 use serde_json::Value;
 
 use super::env;
@@ -144,8 +144,7 @@ fn downward_item(pod: &Value, item: &Value, node: &NodeFacts) -> Result<String, 
     }
     let reference = item.get("resourceFieldRef").unwrap_or(&Value::Null);
     let name = meta::str_at(reference, &["containerName"]);
-    let all = ["containers", "initContainers"].into_iter().flat_map(|field| meta::list_at(pod, &["spec", field]));
-    let container = all.into_iter().find(|container| meta::str_at(container, &["name"]) == name);
+    let container = pod::own_containers(pod).find(|container| meta::str_at(container, &["name"]) == name);
     resources::field(container.unwrap_or(&Value::Null), node, reference)
 }
 

@@ -6,6 +6,7 @@
 mod handlers;
 mod images;
 mod masks;
+mod mounted;
 mod request;
 pub mod sub_path;
 mod termination;
@@ -24,6 +25,7 @@ use crate::streams::{AttachRequest, BoxDuplex, ExecRequest, Session, StreamError
 pub use handlers::{Runtimes, UnknownHandler};
 pub use images::{Credential, DiskUsage, Image, ImageError, ImageUser, Images, StoredImage};
 pub use masks::{READ_ONLY_PATHS, masked_paths};
+pub use mounted::is_mounted;
 pub use request::{
     Capabilities, Dns, HostPort, Limits, Mount, Namespace, Namespaces, PodIdentity, PodLimits, Profile, Propagation,
     Qos, SandboxRequest, SecurityContext, SelinuxOptions, StartRequest,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use backstay_api::url::escaped;
 use backstay_api::{Entropy, meta, servers};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -31,7 +32,7 @@ pub fn follow(asked: Servers, entropy: Entropy) -> mpsc::Receiver<BTreeSet<Strin
 }
 
 async fn tell(api: Api, own: &str, entropy: Entropy, heard: &mpsc::Sender<BTreeSet<String>>) {
-    let query = format!("labelSelector={}", watch::encode(servers::SELECTOR));
+    let query = format!("labelSelector={}", escaped(servers::SELECTOR));
     let selection = Selection { path: servers::PATH, query };
     begun(&api, &selection, &entropy).await;
     let (sender, mut changes) = mpsc::channel(CHANGES_MAX);
@@ -60,11 +61,10 @@ async fn begun(api: &Api, selection: &Selection, entropy: &Entropy) {
             // A server of an earlier version does not tell nodes.
             Err(error) => tracing::debug!(%error, "it is not known whether there are other servers; will retry"),
         }
-        let random = (entropy.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
         tokio::select! {
             // It may be that the server has started again as one of several.
             Ok(()) = restored.changed() => {}
-            () = tokio::time::sleep(LOOK_EVERY.mul_f64(0.5 + random / 2.0)) => {}
+            () = tokio::time::sleep(entropy.jittered(LOOK_EVERY)) => {}
         }
     }
 }

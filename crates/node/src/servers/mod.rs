@@ -10,7 +10,7 @@ use backstay_api::Entropy;
 use kube::Client;
 use tokio::sync::watch;
 
-pub use announced::follow;
+pub(crate) use announced::follow;
 use choice::{Choice, Heard, Turn};
 
 /// One server as this node speaks to it.

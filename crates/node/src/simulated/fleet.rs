@@ -5,6 +5,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use backstay_api::meta;
+use backstay_api::time::until;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -233,9 +234,8 @@ impl Fleet {
 
     fn until_next_timer(&self) -> Option<Duration> {
         let (at, _) = self.timers.first()?;
-        let left = at.duration_since(self.config.clock.now());
         // A timer of tokio counts in milliseconds: rather a little late than twice.
-        Some(Duration::try_from(left).unwrap_or_default() + Duration::from_millis(1))
+        Some(until(*at, self.config.clock.now()) + Duration::from_millis(1))
     }
 
     fn fire_timers(&mut self) {

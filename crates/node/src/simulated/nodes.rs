@@ -68,7 +68,9 @@ impl Nodes {
             Change::Listed(objects) => self.listed(&objects).await,
             Change::Applied(object) => {
                 let Some(index) = self.ours(&object) else { return };
-                if self.present.insert(index, meta::uid(&object).to_string()).is_none() || !is_ready(&object) {
+                if self.present.insert(index, meta::uid(&object).to_string()).is_none()
+                    || !meta::is_true(&object, "Ready")
+                {
                     self.revive(vec![index]).await;
                 }
             }
@@ -85,7 +87,7 @@ impl Nodes {
         let ours: Vec<(usize, &Value)> =
             objects.iter().filter_map(|object| Some((self.ours(object)?, object))).collect();
         // At the start all have been silent, whatever they say.
-        let stale = ours.iter().filter(|(_, object)| !self.registered || !is_ready(object));
+        let stale = ours.iter().filter(|(_, object)| !self.registered || !meta::is_true(object, "Ready"));
         let stale: Vec<usize> = stale.map(|(index, _)| *index).collect();
         self.present = ours.iter().map(|(index, object)| (*index, meta::uid(object).to_string())).collect();
         self.revive(stale).await;
@@ -154,7 +156,7 @@ async fn register(api: Api, index: usize, now: Timestamp) -> Option<(usize, Stri
     };
     let created = retried(create).await?;
     let uid = meta::uid(&created).to_string();
-    if !is_ready(&created) {
+    if !meta::is_true(&created, "Ready") {
         write_status(&api, index, now).await;
     }
     let name = node_name(index);
@@ -179,11 +181,6 @@ async fn remove(api: Api, name: String, uid: String) {
     if removed.await.is_none() {
         tracing::warn!(node = name, "simulated node of an earlier fleet not removed");
     }
-}
-
-fn is_ready(node: &Value) -> bool {
-    let mut conditions = meta::list_at(node, &["status", "conditions"]).iter();
-    conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 async fn write_status(api: &Api, index: usize, now: Timestamp) {

@@ -106,9 +106,7 @@ async fn keep_open(server: &Server, node: &str, streams: NodeStreams, entropy: E
         if begun.elapsed() >= GOOD {
             pause = RETRY_MIN;
         }
-        // At least half of it, so that a fleet that has lost its server does not come back all at once.
-        let random = (entropy.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
-        tokio::time::sleep(pause.mul_f64(0.5 + random / 2.0)).await;
+        tokio::time::sleep(entropy.jittered(pause)).await;
         pause = (pause * 2).min(RETRY_MAX);
     }
 }

@@ -20,14 +20,14 @@ use std::time::Duration;
 use backstay_api::quantity::Quantity;
 use backstay_node::pod_inputs::sysctls;
 use backstay_node::process::layout;
-use backstay_node::runtime::SandboxRequest;
+use backstay_node::runtime::{SandboxRequest, is_mounted};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use configuration::Configuration;
 use plugin::Call;
 
-pub(crate) use namespace::{Kind, connect, is_mounted, pin, unpin};
+pub(crate) use namespace::{Kind, connect, pin, unpin};
 
 /// Where the machine keeps its networks and plugins.
 #[derive(Clone, Debug)]

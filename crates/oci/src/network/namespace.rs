@@ -4,10 +4,10 @@ use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use backstay_node::runtime::is_mounted;
 use rustix::mount::UnmountFlags;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
@@ -59,13 +59,6 @@ pub(crate) fn unpin(file: &Path) -> io::Result<()> {
         rustix::mount::unmount(file, UnmountFlags::DETACH)?;
     }
     Ok(())
-}
-
-/// Something is mounted here: it lies on another file system than the directory that holds it.
-pub(crate) fn is_mounted(path: &Path) -> bool {
-    let device = |path: &Path| fs::symlink_metadata(path).ok().map(|it| it.dev());
-    let (here, above) = (device(path), path.parent().and_then(device));
-    here.is_some() && here != above
 }
 
 /// Connects to the first of these addresses that answers, as seen from inside of a network namespace.

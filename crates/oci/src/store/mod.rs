@@ -19,10 +19,11 @@ mod unpack;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use backstay_node::process::layout;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
@@ -376,14 +377,7 @@ impl Store {
     fn write_index(&self, mut index: Index) -> Result<(), StoreError> {
         index.images.sort_by(|left, right| left.id.cmp(&right.id));
         let path = self.dir.join("index.json");
-        let bytes = serde_json::to_vec(&index).map_err(|error| StoreError::Index(path.clone(), error))?;
-        let temporary = self.dir.join("index.json.tmp");
-        let written = File::create(&temporary).and_then(|mut file| {
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)?;
-            File::open(&self.dir)?.sync_all()
-        });
+        let written = layout::write(&path, &index).and_then(|()| File::open(&self.dir)?.sync_all());
         written.map_err(io_error("write", &path))
     }
 }

@@ -1,6 +1,7 @@
 //! Probes on one line.
 
 use backstay_api::meta;
+use backstay_api::url::escaped_but;
 use serde_json::Value;
 
 use crate::go;
@@ -42,25 +43,13 @@ fn url(http: &Value) -> String {
     let scheme = if scheme.is_empty() { String::new() } else { format!("{scheme}:") };
     let path = meta::str_at(http, &["path"]);
     let slash = if path.is_empty() || path.starts_with('/') { "" } else { "/" };
-    format!("{scheme}//{host}:{}{slash}{}", port(http), escaped(path))
+    // As Go's net/url does it.
+    format!("{scheme}//{host}:{}{slash}{}", port(http), escaped_but(path, "$&+,/:;=@"))
 }
 
 /// A number, or the name of a container port.
 fn port(action: &Value) -> String {
     action.get("port").map_or_else(|| "0".to_string(), go::plain)
-}
-
-/// A URL path, escaped as Go's net/url does it.
-fn escaped(path: &str) -> String {
-    let mut out = String::new();
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::{Entry, global, member};
 use crate::cel::eval::{Cx, Outcome, error, no_overload};
 use crate::cel::value::Value;
+use crate::go::quote;
 
 pub(super) static ALL: &[Entry] = &[
     global("ip", "string", "ip", ip),
@@ -83,12 +84,8 @@ fn ip<'a>(_: &mut Cx<'a>, args: &[Value<'a>]) -> Outcome<Value<'a>> {
     let [Value::String(text)] = args else { return no_overload() };
     match parse_ip(text) {
         Some(address) => Ok(Value::Ip(address)),
-        None => error(format!("IP Address {} parse error during conversion from string", quoted(text))),
+        None => error(format!("IP Address {} parse error during conversion from string", quote(text))),
     }
-}
-
-fn quoted(text: &str) -> String {
-    crate::validation::field::quote(text)
 }
 
 fn is_ip<'a>(_: &mut Cx<'a>, args: &[Value<'a>]) -> Outcome<Value<'a>> {
@@ -150,7 +147,7 @@ fn cidr<'a>(_: &mut Cx<'a>, args: &[Value<'a>]) -> Outcome<Value<'a>> {
     let [Value::String(text)] = args else { return no_overload() };
     match Cidr::parse(text) {
         Some(cidr) => Ok(Value::Cidr(cidr)),
-        None => error(format!("network address parse error during conversion from string: {}", quoted(text))),
+        None => error(format!("network address parse error during conversion from string: {}", quote(text))),
     }
 }
 

@@ -6,7 +6,7 @@ use super::operators::{INT_OVERFLOW, UINT_OVERFLOW};
 use super::{Entry, global, member, time};
 use crate::cel::eval::{Cx, Outcome, error, no_overload};
 use crate::cel::value::Value;
-use crate::validation::field::quote;
+use crate::go::quote;
 
 pub(super) static ALL: &[Entry] = &[
     global("size", "string", "int", size),

@@ -126,7 +126,7 @@ fn trim<'a>(cx: &mut Cx<'a>, args: &[Value<'a>]) -> Outcome<Value<'a>> {
 }
 
 fn quote<'a>(cx: &mut Cx<'a>, args: &[Value<'a>]) -> Outcome<Value<'a>> {
-    mapped(cx, args, crate::validation::field::quote)
+    mapped(cx, args, crate::go::quote)
 }
 
 /// Less than zero: as often as there is something.

@@ -8,6 +8,7 @@ use super::spec::Context;
 use super::volume::descending_path;
 use super::{one_of, required_one_of};
 use crate::meta;
+use crate::pod::CONTAINERS;
 use crate::status::Cause;
 use crate::validation::field::{
     Causes, Path, duplicate, forbidden, invalid, invalid_shown, not_supported, required, show,
@@ -267,7 +268,7 @@ fn without_windows_options(spec: &Value, path: &Path) -> Causes {
 /// The security contexts of all containers, in the order in which Kubernetes visits them.
 fn container_contexts<'a>(spec: &'a Value, path: &Path) -> Vec<(&'a Value, Path)> {
     let mut contexts = Vec::new();
-    for list in ["initContainers", "containers", "ephemeralContainers"] {
+    for list in CONTAINERS {
         for (position, container) in meta::list_at(spec, &[list]).iter().enumerate() {
             if let Some(context) = meta::value_at(container, &["securityContext"]) {
                 contexts.push((context, path.child(list).index(position).child("securityContext")));

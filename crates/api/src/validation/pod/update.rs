@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{pod_metadata_and_spec, scheduling};
 use crate::meta;
+use crate::pod::Restarts;
 use crate::strategy::semantically_equal;
 use crate::validation::field::{self, Causes, Path, forbidden, invalid, invalids, quote, required};
 use crate::validation::{Policy, ip, meta as metadata, names};
@@ -186,7 +187,7 @@ fn ended_containers(pod: &Value, old: &Value, path: &Path) -> Causes {
             let Some(ended) = meta::value_at(before, &["state", "terminated"]) else { continue };
             let name = meta::str_at(before, &["name"]);
             let container = container_of(old, list, name);
-            if may_restart(container, policy, meta::int_at(ended, &["exitCode"]).unwrap_or(0)) {
+            if Restarts::of(container, policy).after(meta::int_at(ended, &["exitCode"]).unwrap_or(0)) {
                 continue;
             }
             let now = statuses.get(name);
@@ -207,20 +208,6 @@ fn container_of<'a>(pod: &'a Value, statuses: &str, name: &str) -> &'a Value {
     };
     let mut containers = meta::list_at(pod, &["spec", list]).iter();
     containers.find(|container| meta::str_at(container, &["name"]) == name).unwrap_or(&Value::Null)
-}
-
-/// `policy`: of those that have none of their own.
-fn may_restart(container: &Value, policy: &str, exit_code: i64) -> bool {
-    let matches = |rule: &Value| {
-        let listed = meta::list_at(rule, &["exitCodes", "values"]).iter().any(|code| code.as_i64() == Some(exit_code));
-        listed != (meta::str_at(rule, &["exitCodes", "operator"]) == "NotIn")
-    };
-    let own = meta::str_at(container, &["restartPolicy"]);
-    match if own.is_empty() { policy } else { own } {
-        "Always" => true,
-        "OnFailure" if exit_code != 0 => true,
-        _ => meta::list_at(container, &["restartPolicyRules"]).iter().any(matches),
-    }
 }
 
 /// `pods/ephemeralcontainers`: they may only be added.
