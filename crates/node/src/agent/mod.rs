@@ -29,7 +29,7 @@ use crate::lifecycle::NodeEnd;
 use crate::machine::Machine;
 use crate::pod_inputs::NodeFacts;
 use crate::runtime::Runtimes;
-use crate::servers::Servers;
+use crate::servers::{self, Servers};
 use crate::watch::{self, Selection};
 pub(crate) use upkeep::NodeState;
 use upkeep::Resident;
@@ -115,6 +115,7 @@ pub fn run(
     config: NodeConfig,
     shutdown: impl Future<Output = ()> + Send,
 ) -> impl Future<Output = ()> + Send {
+    let going_home = servers::go_home(servers.clone(), config.entropy.clone());
     let api = Api::new(servers);
     let facts = crate::machine::facts(&config.name, &config.addresses, &config.data_dir);
     let (events, recording) = events::recorder(api.clone(), &config);
@@ -142,6 +143,7 @@ pub fn run(
             () = heartbeat::run(context.clone()) => {}
             () = workers::run(context.clone(), changes, ended) => {}
             () = upkeep::run(context.clone()) => {}
+            () = going_home => {}
             () = end(shutdown, &context) => {}
         }
     }

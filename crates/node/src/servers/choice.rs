@@ -1,11 +1,13 @@
-//! Which of several servers is asked: one, for as long as it serves, then the next. Pure; what is asked, and how, is not
-//! known here.
+//! Which of several servers is asked: one, for as long as it serves, then the next; and in the end the one again that
+//! comes first. Pure; what is asked, and how, is not known here.
 
 /// The servers in the order in which they are tried, and whose turn it is.
 #[derive(Debug)]
 pub(super) struct Choice<S> {
     servers: Vec<S>,
     at: usize,
+    /// For each server, how often in a row it was well when it was looked at.
+    well: Vec<u32>,
     turn: Turn,
     /// In which turn a request was served last.
     served: Option<Turn>,
@@ -28,7 +30,8 @@ impl<S> Choice<S> {
     /// At least one, beginning with the first.
     pub(super) fn new(servers: Vec<S>) -> Self {
         assert!(!servers.is_empty(), "there is a server to ask");
-        Self { servers, at: 0, turn: 0, served: None, cut: false }
+        let well = vec![0; servers.len()];
+        Self { servers, at: 0, well, turn: 0, served: None, cut: false }
     }
 
     pub(super) fn current(&self) -> (Turn, &S) {
@@ -37,6 +40,27 @@ impl<S> Choice<S> {
 
     pub(super) fn all(&self) -> &[S] {
         &self.servers
+    }
+
+    /// Those that come before the one that is asked: to be looked at, and gone back to.
+    pub(super) fn before(&self) -> &[S] {
+        &self.servers[..self.at]
+    }
+
+    /// They were looked at. Goes back to the first of them that was well so often in a row. True: to one of them.
+    pub(super) fn looked(&mut self, is_well: impl Fn(&S) -> bool, enough: u32) -> bool {
+        for (server, well) in self.servers.iter().zip(&mut self.well) {
+            *well = if is_well(server) { *well + 1 } else { 0 };
+        }
+        let Some(back) = self.well[..self.at].iter().position(|well| *well >= enough) else { return false };
+        self.ask(back);
+        true
+    }
+
+    fn ask(&mut self, at: usize) {
+        self.at = at;
+        self.turn += 1;
+        self.well.fill(0);
     }
 
     /// The last request got no answer.
@@ -59,8 +83,7 @@ impl<S> Choice<S> {
         }
         self.cut |= heard == Heard::Nothing;
         if self.servers.len() > 1 {
-            self.at = (self.at + 1) % self.servers.len();
-            self.turn += 1;
+            self.ask((self.at + 1) % self.servers.len());
         }
         false
     }
@@ -72,6 +95,7 @@ impl<S> Choice<S> {
         }
         let stays = servers.iter().position(|server| is_same(server, &self.servers[self.at]));
         self.servers = servers;
+        self.well = vec![0; self.servers.len()];
         self.at = stays.unwrap_or(0);
         self.turn += u64::from(stays.is_none());
     }
@@ -82,7 +106,8 @@ mod tests {
     use super::*;
 
     /// A story in words: `+` an answer, `-` none, `!` unable, of the server whose turn it is; `old-` and its like are of
-    /// the turn before; `=a,b` are the servers from then on. Expected: for each word the server that is asked afterwards,
+    /// the turn before; `=a,b` are the servers from then on; `look:a,b` finds these well, of which two in a row are enough.
+    /// Expected: for each word the server that is asked afterwards,
     /// with `*` if it is news that servers serve, and `?` while the last request got no answer.
     fn check(servers: &str, story: &str, expected: &str) {
         let names = |list: &str| list.split(',').map(str::to_string).collect::<Vec<_>>();
@@ -92,6 +117,10 @@ mod tests {
             let mut restored = false;
             if let Some(list) = word.strip_prefix('=') {
                 choice.replace(names(list), |one, other| one == other);
+            } else if let Some(well) = word.strip_prefix("look:") {
+                let (well, before) = (names(well), choice.current().1.clone());
+                let went = choice.looked(|server| well.contains(server), 2);
+                assert_eq!(went, *choice.current().1 != before);
             } else {
                 let (turn, what) = match word.strip_prefix("old") {
                     Some(what) => (choice.current().0.wrapping_sub(1), what),
@@ -118,11 +147,28 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_serve_is_left_and_not_gone_back_to() {
+    fn who_does_not_serve_is_left() {
         check("a,b,c", "+ - + +", "a b? b* b");
         check("a,b,c", "- - - +", "b? c? a? a*");
         check("a,b", "+ ! + +", "a b b* b");
         check("a,b", "+ - + - +", "a b? b* a? a*");
+    }
+
+    #[test]
+    fn who_comes_first_is_gone_back_to_when_it_has_been_well_for_a_while() {
+        check("a,b", "+ look:a look:a look:a", "a a a a");
+        check("a,b", "+ - + look:a + look:a +", "a b? b* b b a a*");
+        check("a,b", "+ - + look:a look: look:a look:a", "a b? b* b b b a");
+        // The first of those that are well, not the one that is well first.
+        check("a,b,c", "+ - - + look:b look:a,b look:b", "a b? c? c* c b b");
+        check("a,b,c", "+ - - + look:a,b look:a,b", "a b? c? c* c a");
+        check("a,b,c", "+ - + look:b,c look:b,c", "a b? b* b b");
+        // What is found out later counts for more.
+        check("a,b", "+ - look:a - + look:a", "a b? b? a? a* a");
+        check("a,b,c", "+ - look:a - look:a look:a", "a b? b? c? c? a?");
+        check("a,b", "+ - look:a look:a - look:a look:a +", "a b? b? a? b? b? a? a*");
+        check("a,b", "+ - look:a =c,a,b look:a look:a", "a b? b? b? b? a?");
+        check("a,b", "+ - look:a look:a old+ old- +", "a b? b? a? a? a? a*");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod announced;
 mod choice;
+mod home;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +13,7 @@ use tokio::sync::watch;
 
 pub(crate) use announced::follow;
 use choice::{Choice, Heard, Turn};
+pub(crate) use home::go_home;
 
 /// One server as this node speaks to it.
 #[derive(Clone)]
@@ -117,6 +119,25 @@ impl Servers {
         if restored {
             self.0.restored.send_modify(|count| *count += 1);
         }
+    }
+
+    /// Those that come before the one that is asked.
+    fn before(&self) -> Vec<Server> {
+        self.choice().before().to_vec()
+    }
+
+    /// They were looked at, and these are well: goes back to one that was so often enough.
+    fn looked(&self, well: &[Server], enough: u32) -> bool {
+        let mut choice = self.choice();
+        let went = choice.looked(|server| well.iter().any(|one| is_same(one, server)), enough);
+        if went {
+            let server = choice.current().1.url.clone();
+            tracing::info!(
+                server,
+                "a server is well again, and comes before the one that was asked: it is asked again"
+            );
+        }
+        went
     }
 
     /// Changes when they serve again after they had not, or another one does: what still waits on an old connection waits
