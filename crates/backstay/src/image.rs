@@ -9,7 +9,7 @@ use backstay_api::{meta, pod};
 use backstay_node::pods_dir;
 use backstay_node::process::layout::{self, ShimSpec};
 use backstay_oci::reference::Reference;
-use backstay_oci::store::{ImageRecord, Store, StoreError};
+use backstay_oci::store::{Given, ImageRecord, Store, StoreError};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
@@ -20,6 +20,9 @@ use crate::data_dir;
 #[command(after_help = "Examples:
   # Bring an image to a machine without a registry: docker save app:v1 -o app.tar, or an OCI layout as a tar
   backstay image import app.tar
+
+  # An OCI layout whose images have a tag alone: `skopeo copy docker://... oci-archive:app.tar:v1`
+  backstay image import app.tar --name registry.example.com/app
 
   # The same before the machine's agent has ever started
   backstay image import app.tar --agent
@@ -43,9 +46,15 @@ pub struct ImageArgs {
 #[derive(Clone, Debug, Subcommand)]
 enum Verb {
     /// Add the images of a file: a tar of an OCI layout, or of `docker save`
+    ///
+    /// They are called as the file says. OCI layouts often say a tag alone; what it is a tag of, --name says.
     Import {
         #[arg(value_name = "FILE")]
         file: PathBuf,
+
+        /// What the image is to be called, whatever the file says; without a tag, with the one that the file says
+        #[arg(long, value_name = "NAME[:TAG]")]
+        name: Option<Given>,
     },
     /// List the images that are there
     #[command(visible_alias = "ls")]
@@ -78,7 +87,9 @@ pub fn run(args: &ImageArgs) -> Result<ExitCode> {
     }
     let store = Store::open(&dir).with_context(|| format!("cannot use the images in {}", dir.display()))?;
     match &args.verb {
-        Verb::Import { file } => store.import(file)?.iter().for_each(|imported| println!("{}", imported.name)),
+        Verb::Import { file, name } => {
+            store.import_as(file, name.as_ref())?.iter().for_each(|imported| println!("{}", imported.name))
+        }
         Verb::List => list(&store.images()?),
         Verb::Rm { images } => {
             for image in images {

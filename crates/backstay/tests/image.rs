@@ -52,6 +52,37 @@ fn images_are_imported_listed_and_removed() {
     assert_eq!(std::fs::read_dir(&layers).unwrap().count(), 0);
 }
 
+/// As other programs write them: a tag, and not what it is a tag of.
+#[test]
+fn a_tag_alone_is_no_name() {
+    if !needs::are_met("a_tag_alone_is_no_name", true, &[]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let layers = [packed::tar(&[("own", b"1")])];
+    let config = packed::config(&layers, json!({}));
+    let said = ["v1", "latest"].map(|tag| ("org.opencontainers.image.ref.name", tag));
+    let tagged = packed::oci_archive_that_says(dir.path(), &said, &layers, &config).display().to_string();
+    let saved = packed::docker_archive(dir.path(), "app:v1", &layers, &config).display().to_string();
+    let node = dir.path().join("data");
+    let refused = image(&node, &["import", &tagged]).fails();
+    let why = "says of an image that its tag is \"v1\", and not what it is called: say it with --name, as in --name";
+    assert!(refused.contains(why), "{refused}");
+    let nothing = "IMAGE   ID                   SIZE\n";
+    assert_eq!(image(&node, &["list"]).ok(), nothing, "nothing of it is there");
+    for (file, name, expected) in [
+        (&tagged, "r.example.com/app", "r.example.com/app:v1\nr.example.com/app:latest\n"),
+        // Both are the same image.
+        (&tagged, "r.example.com/app:v7", "r.example.com/app:v7\nr.example.com/app:v7\n"),
+        (&saved, "localhost/mine", "localhost/mine:v1\n"),
+        (&saved, "mine:v2", "docker.io/library/mine:v2\n"),
+    ] {
+        assert_eq!(image(&node, &["import", file, "--name", name]).ok(), expected, "{name}");
+    }
+    let refused = image(&node, &["import", &tagged, "--name", "Not A Name"]).fails();
+    assert!(refused.contains("couldn't parse image name \"Not A Name\""), "{refused}");
+}
+
 /// Before anything runs in a directory, nobody can tell whose it will be.
 #[test]
 fn images_come_before_the_first_start() {

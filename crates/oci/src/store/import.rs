@@ -9,6 +9,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::decompress::{decompress, is_compressed};
+use super::naming::{Given, Said, names};
 use super::{ImageRecord, Layers, Store, StoreError, architecture, to_hex};
 use crate::reference::Reference;
 
@@ -16,9 +17,6 @@ use crate::reference::Reference;
 const DOCUMENT_BYTES_MAX: u64 = 4 << 20;
 /// An index may point to an index, but not for ever.
 const INDEX_DEPTH_MAX: u32 = 4;
-
-/// The full name of an image (containerd), or its tag alone (OCI).
-const NAME_ANNOTATIONS: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
 
 /// A pointer of an OCI document to another.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -70,7 +68,7 @@ struct Saved {
 /// An image that a file had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imported {
-    /// As the file names it; its id if it does not.
+    /// What it is called now; its id if nobody has named it.
     pub name: String,
     pub image: ImageRecord,
 }
@@ -85,19 +83,30 @@ impl Store {
     /// Adds every image of the file, under every name that it has there.
     ///
     /// # Errors
-    /// If it is no archive of images, or one of them cannot run here. Those before it are there.
+    /// If it is no archive of images, does not say what they are called, or one of them cannot run here. Those before it
+    /// are there.
     pub fn import(&self, file: &Path) -> Result<Vec<Imported>, StoreError> {
-        let mut archive = Archive::open(file, &self.tmp_dir())?;
-        if archive.places.contains_key(Path::new("index.json")) {
-            return self.import_layout(&mut archive);
-        }
-        self.import_saved(&mut archive)
+        self.import_as(file, None)
     }
 
-    fn import_layout(&self, archive: &mut Archive) -> Result<Vec<Imported>, StoreError> {
+    /// The same, with a name in place of those in the file.
+    ///
+    /// # Errors
+    /// As [`Store::import`]; and if several images would have the same name.
+    pub fn import_as(&self, file: &Path, given: Option<&Given>) -> Result<Vec<Imported>, StoreError> {
+        let mut archive = Archive::open(file, &self.tmp_dir())?;
+        if archive.places.contains_key(Path::new("index.json")) {
+            return self.import_layout(&mut archive, given);
+        }
+        self.import_saved(&mut archive, given)
+    }
+
+    fn import_layout(&self, archive: &mut Archive, given: Option<&Given>) -> Result<Vec<Imported>, StoreError> {
         let index: Manifest = archive.json(Path::new("index.json"))?;
+        let said = index.manifests.iter().map(|top| (top.digest.as_str(), vec![Said::by(&top.annotations)]));
+        let names = names(&archive.path, said, given)?;
         let mut images = Vec::new();
-        for top in &index.manifests {
+        for (top, names) in index.manifests.iter().zip(names) {
             let mut descriptor = top.clone();
             let mut manifest: Manifest = archive.blob_json(&descriptor.digest)?;
             for _ in 0..INDEX_DEPTH_MAX {
@@ -112,30 +121,30 @@ impl Store {
                 manifest = archive.blob_json(&descriptor.digest)?;
             }
             let config = archive.blob(&manifest.config.digest)?;
-            let paths = manifest.layers.iter().map(|layer| blob_path(&layer.digest)).collect();
-            let name = NAME_ANNOTATIONS.iter().find_map(|key| top.annotations.get(*key));
-            let name = name.and_then(|name| Reference::parse(name).ok());
-            let digest = name.as_ref().map(|name| name.with_digest(&top.digest));
-            let added = self.add(&config, &mut Files { archive, paths }, name.as_ref(), digest)?;
-            images.push(Imported::new(name.as_ref(), added));
+            for name in names {
+                let paths = manifest.layers.iter().map(|layer| blob_path(&layer.digest)).collect();
+                let digest = name.as_ref().map(|name| name.with_digest(&top.digest));
+                let added = self.add(&config, &mut Files { archive, paths }, name.as_ref(), digest)?;
+                images.push(Imported::new(name.as_ref(), added));
+            }
         }
         Ok(images)
     }
 
-    fn import_saved(&self, archive: &mut Archive) -> Result<Vec<Imported>, StoreError> {
+    fn import_saved(&self, archive: &mut Archive, given: Option<&Given>) -> Result<Vec<Imported>, StoreError> {
         let saved: Vec<Saved> = archive.json(Path::new("manifest.json"))?;
+        let said = saved.iter().map(|one| {
+            let tags = one.repo_tags.iter().flatten().filter_map(|tag| Reference::parse(tag).ok());
+            (one.config.as_str(), tags.map(Said::Name).collect())
+        });
+        let names = names(&archive.path, said, given)?;
         let mut images = Vec::new();
-        for one in saved {
+        for (one, names) in saved.iter().zip(names) {
             let config = archive.read(Path::new(&one.config))?;
-            let tags: Vec<Reference> =
-                one.repo_tags.unwrap_or_default().iter().filter_map(|tag| Reference::parse(tag).ok()).collect();
-            let mut tags = tags.iter().map(Some).collect::<Vec<_>>();
-            if tags.is_empty() {
-                tags.push(None);
-            }
-            for tag in tags {
+            for name in names {
                 let paths = one.layers.iter().map(PathBuf::from).collect();
-                images.push(Imported::new(tag, self.add(&config, &mut Files { archive, paths }, tag, None)?));
+                let name = name.as_ref();
+                images.push(Imported::new(name, self.add(&config, &mut Files { archive, paths }, name, None)?));
             }
         }
         Ok(images)

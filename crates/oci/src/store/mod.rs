@@ -15,6 +15,7 @@
 
 mod decompress;
 pub mod import;
+mod naming;
 mod unpack;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+pub use naming::Given;
 pub use unpack::{Limits, UnpackError, make_directories, open_inside, unpack};
 
 use crate::reference::{self, Reference};
@@ -116,6 +118,13 @@ pub enum StoreError {
     Image(String),
     #[error("{0:?} is neither an OCI layout nor a docker archive: {1}")]
     Archive(PathBuf, String),
+    #[error(
+        "{file:?} says of an image that its tag is {tag:?}, and not what it is called: say it with --name, as in --name \
+         registry.example.com/app"
+    )]
+    TagAlone { file: PathBuf, tag: String },
+    #[error("{file:?} holds several images, and {name:?} can be the name of one: leave the tag, or --name, out")]
+    SameName { file: PathBuf, name: String },
     #[error("a pod of this machine is made from {0:?}: delete it first")]
     InUse(String),
     #[error("cannot open {path:?}")]

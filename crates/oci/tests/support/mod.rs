@@ -61,14 +61,25 @@ pub fn docker_archive(dir: &Path, name: &str, layers: &[Vec<u8>], config: &[u8])
 
 /// An OCI layout with one image whose layers are compressed by turns with gzip and zstd.
 pub fn oci_archive(dir: &Path, name: &str, layers: &[Vec<u8>], config: &[u8]) -> PathBuf {
+    oci_archive_that_says(dir, &[("io.containerd.image.name", name)], layers, config)
+}
+
+/// The same with these annotations, once for each of them.
+pub fn oci_archive_that_says(dir: &Path, said: &[(&str, &str)], layers: &[Vec<u8>], config: &[u8]) -> PathBuf {
     let packs = [gzip, zstd].into_iter().cycle();
     let packed: Vec<Vec<u8>> = layers.iter().zip(packs).map(|(layer, pack)| pack(layer)).collect();
     let of = |bytes: &[u8]| serde_json::json!({ "digest": digest(bytes), "size": bytes.len() });
     let layers: Vec<_> = packed.iter().map(|layer| of(layer)).collect();
     let manifest = serde_json::json!({ "config": of(config), "layers": layers }).to_string().into_bytes();
-    let mut top = of(&manifest);
-    top["annotations"] = serde_json::json!({ "io.containerd.image.name": name });
-    let index = serde_json::json!({ "manifests": [top] }).to_string();
+    let tops: Vec<_> = said
+        .iter()
+        .map(|(key, text)| {
+            let mut top = of(&manifest);
+            top["annotations"] = serde_json::json!({ *key: text });
+            top
+        })
+        .collect();
+    let index = serde_json::json!({ "manifests": tops }).to_string();
     let blobs: Vec<&[u8]> = packed.iter().map(Vec::as_slice).chain([config, &manifest]).collect();
     let paths: Vec<String> = blobs.iter().map(|blob| format!("blobs/{}", digest(blob).replace(':', "/"))).collect();
     let mut entries: Vec<(&str, &[u8])> = vec![("index.json", index.as_bytes())];
