@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backstay_node::process::{ProcessRuntime, ShimCommand};
+use backstay_node::process::{KnownProcess, ProcessRuntime, ShimCommand};
 use backstay_node::runtime::{PodIdentity, Runtime, Runtimes};
 use backstay_node::servers::{self, Servers};
 use backstay_node::streams::NodeStreams;
@@ -184,6 +184,55 @@ async fn pods_outlive_the_agent() {
     let after = server.get(&pod_path("stays")).await;
     assert_eq!(after["status"], before["status"], "not a word about the one that was left alone");
     assert_eq!(machine.pid(&after, "main"), stays_pid);
+    machine.end().await;
+}
+
+/// Killed when dropped: what has no record is found by nobody else.
+struct Killed(KnownProcess);
+
+impl Killed {
+    fn is_alive(&self) -> bool {
+        self.0.open().is_some()
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        self.0.kill();
+    }
+}
+
+/// Under a running agent, by somebody who knows no better.
+#[tokio::test]
+async fn what_runs_without_records_is_ended() {
+    let server = Server::start().await;
+    let machine = Machine::start(&server).await;
+    // One of them ends what it has started, one has nobody to do that; neither ends by itself.
+    server.pod("again", "n1", runs("trap '' TERM; setsid sleep 1000 & while :; do sleep 0.05; done")).await;
+    server.pod("gone", "n1", runs("trap '' TERM; while :; do sleep 0.05; done")).await;
+    let again = server.wait(&pod_path("again"), "ready", is_ready).await;
+    let gone = server.wait(&pod_path("gone"), "ready", is_ready).await;
+    let known = |pod: &Value| Killed(KnownProcess::of(machine.pid(pod, "main")).unwrap());
+    let (again_one, gone_one) = (known(&again), known(&gone));
+    std::fs::remove_dir_all(pods_dir(machine.dir.path())).unwrap();
+    server.delete(&pod_path("gone")).await;
+    let look = json!({ "metadata": { "labels": { "look": "again" } } });
+    server.send(http::Method::PATCH, &pod_path("again"), &look).await.unwrap();
+    server.wait(&pod_path("gone"), "gone", Value::is_null).await;
+    assert!(!gone_one.is_alive());
+    let begun = |pod: &Value| main_status(pod)["state"]["running"]["startedAt"].clone();
+    let id = again["metadata"]["uid"].as_str().unwrap();
+    for _ in 0..1000 {
+        if pods_dir(machine.dir.path()).join(id).join("containers/main/0/state.json").exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(!again_one.is_alive(), "there are no two of it");
+    let now = server.wait(&pod_path("again"), "running", |pod| begun(pod).is_string() && is_ready(pod)).await;
+    assert!(KnownProcess::of(machine.pid(&now, "main")).is_some());
+    let mode = std::os::unix::fs::PermissionsExt::mode(&pods_dir(machine.dir.path()).metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o700, "it holds secrets");
     machine.end().await;
 }
 

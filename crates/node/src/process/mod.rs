@@ -12,11 +12,13 @@
 mod alive;
 mod cgroup;
 pub mod layout;
+mod output;
 mod remove;
 mod runtime;
 mod shim;
 pub mod signals;
 mod starting;
+mod strays;
 mod streams;
 
 pub use alive::KnownProcess;

@@ -14,16 +14,17 @@ use async_trait::async_trait;
 use backstay_api::Clock;
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::io::AsyncReadExt as _;
-use tokio::net::unix::pipe;
 use tokio::process::Command;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::alive::{self, KnownProcess};
 use super::cgroup::{self, Cgroups, Made};
 use super::layout::{self, CgroupSeat, Layout, ShimSpec, ShimState};
+use super::output::Output;
 use super::remove::{remove_dir, remove_file};
 use super::signals;
 use super::starting::Starting;
+use super::strays;
 use super::streams::{self, Terminal};
 use crate::lifecycle::observed::Exit;
 use crate::lifecycle::{ContainerRecord, ContainerState};
@@ -42,8 +43,6 @@ const OWNER: &str = "runtime.json";
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// A process that was killed may take so long to vanish before we call it stuck.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
-/// As much of a probe's output as fits into an event.
-const EXEC_OUTPUT_BYTES: usize = 10 * 1024;
 
 /// How to become a shim: the words before `DIR`.
 #[derive(Clone, Debug)]
@@ -108,6 +107,11 @@ impl ProcessRuntime {
 
     pub fn shim(&self) -> &ShimCommand {
         &self.shim
+    }
+
+    /// To all users but our own.
+    fn close(&self) -> io::Result<()> {
+        std::fs::set_permissions(&self.layout.pods, std::fs::Permissions::from_mode(0o700))
     }
 
     fn record(&self, key: &ContainerKey) -> Option<ContainerRecord> {
@@ -392,6 +396,11 @@ impl Runtime for ProcessRuntime {
         let owner = dir.join(OWNER);
         layout::write(&owner, &self.scheme).map_err(io_error("write", &owner))?;
         let file = dir.join("pod.json");
+        if !file.exists() {
+            // Somebody may have removed the directory of all pods.
+            self.close().map_err(io_error("close", &self.layout.pods))?;
+            strays::end(&self.shim.0, &dir, KILL_TIMEOUT).await;
+        }
         layout::write(&file, pod).map_err(io_error("write", &file))
     }
 
@@ -515,6 +524,7 @@ impl Runtime for ProcessRuntime {
             self.remove_attempt(&key)?;
         }
         let dir = self.layout.pod(pod_uid);
+        strays::end(&self.shim.0, &dir, KILL_TIMEOUT).await;
         remove_dir(&dir)?;
         if layout::names(&self.layout.pods).is_empty() {
             self.cgroups.remove_if_unused();
@@ -552,47 +562,5 @@ fn kill_group(child: &tokio::process::Child) {
     let group = child.id().and_then(|id| rustix::process::Pid::from_raw(id as i32));
     if let Some(group) = group {
         let _ = rustix::process::kill_process_group(group, Signal::KILL);
-    }
-}
-
-/// The beginning of what a command prints; the rest is read and dropped, so that the command does not get stuck.
-struct Output {
-    pipe: pipe::Receiver,
-    kept: Vec<u8>,
-    ended: bool,
-}
-
-impl Output {
-    fn new(reader: OwnedFd) -> io::Result<Self> {
-        Ok(Self { pipe: pipe::Receiver::from_owned_fd(reader)?, kept: Vec::new(), ended: false })
-    }
-
-    /// Waits for more and takes it in; waits for ever once there is no more.
-    async fn read_on(&mut self) {
-        let mut chunk = [0; 4096];
-        match self.pipe.read(&mut chunk).await {
-            Ok(0) | Err(_) => {
-                self.ended = true;
-                std::future::pending().await
-            }
-            Ok(count) => self.keep(&chunk[..count]),
-        }
-    }
-
-    /// Takes what is there now. Processes left behind may hold the other end open, so its end is not waited for.
-    fn finish(mut self) -> String {
-        let mut chunk = [0; 4096];
-        while !self.ended && self.kept.len() < EXEC_OUTPUT_BYTES {
-            match self.pipe.try_read(&mut chunk) {
-                Ok(0) | Err(_) => break,
-                Ok(count) => self.keep(&chunk[..count]),
-            }
-        }
-        String::from_utf8_lossy(&self.kept).into_owned()
-    }
-
-    fn keep(&mut self, chunk: &[u8]) {
-        let room = EXEC_OUTPUT_BYTES.saturating_sub(self.kept.len());
-        self.kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
     }
 }
