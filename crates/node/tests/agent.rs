@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backstay_node::lifecycle::words;
 use backstay_node::process::{KnownProcess, ProcessRuntime, ShimCommand};
 use backstay_node::runtime::{PodIdentity, Runtime, Runtimes};
 use backstay_node::servers::{self, Servers};
@@ -171,6 +172,11 @@ async fn pods_outlive_the_agent() {
     server.delete(&format!("{}?gracePeriodSeconds=0", pod_path("deleted"))).await;
     server.wait(&pod_path("deleted"), "gone", Value::is_null).await;
     assert!(alive(deleted_pid), "nobody is here to stop it");
+    // Times in a status are whole seconds: what is written anew shows in the next one.
+    let then = before["status"]["conditions"].to_string();
+    while then.contains(&words::time(jiff::Timestamp::now())) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     machine.restart_agent(&server);
     let ended = server.wait(&pod_path("ends"), "restarted", |pod| main_status(pod)["restartCount"] == 1).await;
     assert_eq!(main_status(&ended)["lastState"]["terminated"]["exitCode"], 137);

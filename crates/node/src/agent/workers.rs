@@ -110,7 +110,7 @@ impl Workers {
         for uid in layout::names(&layout.pods) {
             let object: Option<Value> = layout::read(&layout.object(&uid));
             if let Some(object) = object.filter(|object| meta::uid(object) == uid) {
-                self.applied(object);
+                self.begin(object, false);
             }
         }
     }
@@ -139,8 +139,14 @@ impl Workers {
         {
             return self.tell(&uid, Note::Object(Box::new(object)));
         }
+        self.begin(object, true);
+    }
+
+    /// `is_current`: the object is from the server.
+    fn begin(&mut self, object: Value, is_current: bool) {
+        let uid = meta::uid(&object).to_string();
         let (mailbox, notes) = mpsc::unbounded_channel();
-        let worker = Worker::new(self.context.clone(), object, mailbox.clone(), notes);
+        let worker = Worker { is_current, ..Worker::new(self.context.clone(), object, mailbox.clone(), notes) };
         self.mailboxes.insert(uid.clone(), mailbox);
         self.tasks.spawn(async move {
             worker.run().await;
@@ -202,6 +208,9 @@ pub(super) struct Worker {
     pub(super) context: Arc<Context>,
     /// The object as last seen, with the status that we wrote last if that is newer.
     pub(super) object: Value,
+    /// The server has told of the object. One from the disk has a status of long ago, from which nothing is to be
+    /// concluded: not when something has become true.
+    is_current: bool,
     /// The server has no such pod any more.
     pub(super) gone: bool,
     pub(super) seen: Observed,
@@ -241,6 +250,7 @@ impl Worker {
         Self {
             context,
             object,
+            is_current: true,
             gone: false,
             seen: Observed::default(),
             runtime,
@@ -410,7 +420,7 @@ impl Worker {
     }
 
     async fn report(&mut self, pod: &Pod, wanted: &Value) {
-        if self.gone {
+        if self.gone || !self.is_current {
             return;
         }
         let Some(patch) = status::patch(&pod.status, wanted) else { return };
@@ -536,6 +546,7 @@ impl Worker {
                 self.seen.ended_by_node.get_or_insert(why);
             }
             Note::Object(object) => {
+                self.is_current = true;
                 let held = std::mem::replace(&mut self.object, *object);
                 if version(meta::resource_version(&self.object)) < self.written {
                     self.object["status"] = held["status"].clone();
