@@ -29,11 +29,12 @@ pub fn run(arguments: &[String]) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent directory")?;
     let target = target_dir(root)?;
     // One after the other: built together, the server would be built with what only the benchmark needs.
-    for package in ["backstay", "backstay-bench"] {
+    for package in ["backstay", "backstay-bench", "backstay-load"] {
         step("build", "mend what the compiler says", cargo(&["build", "--release", "-p", package]))?;
     }
     let mut bench = Command::new(target.join("release/backstay-bench"));
     bench.current_dir(root).arg("--server").arg(target.join("release/backstay"));
+    bench.arg("--load").arg(target.join("release/backstay-load"));
     bench.args(["--commit", &commit(root)?]);
     bench.args(arguments.iter().filter(|argument| *argument != "--micro"));
     if arguments.iter().any(|argument| argument == "--micro") {

@@ -2,6 +2,7 @@
 //! in the same run, what the machine itself can do. One table comes of it, and a plot.
 //! Knows nothing of what is inside of the server, and judges nothing but by the table in `targets`.
 
+mod clients;
 mod etcd;
 mod figures;
 mod fleet;
@@ -40,6 +41,8 @@ pub struct Options {
     pub fleetbench: Option<PathBuf>,
     /// The kubeconfig of another cluster, without nodes, to be measured in the same run.
     pub beside: Option<PathBuf>,
+    /// The program `backstay-load`.
+    pub load: Option<PathBuf>,
     /// A file with what `cargo bench` printed.
     pub micro: Option<PathBuf>,
 }
@@ -71,6 +74,10 @@ pub fn run(options: &Options) -> Result<PathBuf> {
             Some(kubeconfig) => fleet::measure_beside(kubeconfig, *nodes, &runtime, &mut report)?,
             None => report.note("no Kubernetes was measured in this run (--beside KUBECONFIG measures one)"),
         }
+    }
+    match &options.load {
+        Some(program) => clients::measure(options, program, &mut report)?,
+        None => report.note("what clients cost was not measured (--load PROGRAM measures it)"),
     }
     match &options.micro {
         Some(file) => report.micro = micro::read(file)?,

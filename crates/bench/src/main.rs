@@ -42,14 +42,18 @@ struct Arguments {
     #[arg(long, value_name = "KUBECONFIG")]
     beside: Option<PathBuf>,
 
+    /// The tool that measures what clients cost: watches, many readers, too many requests
+    #[arg(long, value_name = "FILE")]
+    load: Option<PathBuf>,
+
     /// What `cargo bench` printed: becomes a part of the table
     #[arg(long, value_name = "FILE")]
     micro: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
-    let Arguments { server, nodes, store, quick, out, commit, fleetbench, beside, micro } = Arguments::parse();
-    let options = Options { server, sizes: nodes, stores: store, quick, out, commit, fleetbench, beside, micro };
+    let Arguments { server, nodes, store, quick, out, commit, fleetbench, beside, load, micro } = Arguments::parse();
+    let options = Options { server, sizes: nodes, stores: store, quick, out, commit, fleetbench, beside, load, micro };
     match backstay_bench::run(&options) {
         Ok(result) => {
             println!("\nkept as {}", result.display());

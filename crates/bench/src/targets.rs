@@ -19,6 +19,21 @@ pub enum What {
     MemoryIdle,
     HistoryTime,
     HistoryMemoryPeak,
+    /// A watch without events, of many over a connection.
+    WatchShared,
+    /// The same with a TLS connection of its own, over HTTP/2.
+    WatchAlone,
+    WatchAloneHttp1,
+    /// One object changed, sent to 1,000 watchers.
+    FanOut,
+    /// One pod changed, seen by the agent of its node.
+    AgentChange,
+    /// Of the answers that a server gives when it is busy, those that it no longer gives when twice as many are asked for.
+    OverloadLost,
+    /// A lease renewed at that time.
+    OverloadLease,
+    MemoryGrowth,
+    DiskGrowth,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,13 +41,21 @@ pub enum Unit {
     Seconds,
     Milliseconds,
     Megabytes,
+    Kilobytes,
     ProcessorSeconds,
+    ProcessorSecondsPerGigabyte,
+    ProcessorMilliseconds,
+    Percent,
 }
 
-use Unit::{Megabytes, Milliseconds, ProcessorSeconds, Seconds};
+use Unit::{
+    Kilobytes, Megabytes, Milliseconds, Percent, ProcessorMilliseconds, ProcessorSeconds, ProcessorSecondsPerGigabyte,
+    Seconds,
+};
 use What::{
-    Create, Delete, EtcdMemoryPeak, EtcdProcessor, HistoryMemoryPeak, HistoryTime, List, MemoryIdle, ServerMemoryPeak,
-    ServerProcessor, StartEmpty, StartFull, Undo, Update,
+    AgentChange, Create, Delete, DiskGrowth, EtcdMemoryPeak, EtcdProcessor, FanOut, HistoryMemoryPeak, HistoryTime,
+    List, MemoryGrowth, MemoryIdle, OverloadLease, OverloadLost, ServerMemoryPeak, ServerProcessor, StartEmpty,
+    StartFull, Undo, Update, WatchAlone, WatchAloneHttp1, WatchShared,
 };
 
 impl What {
@@ -52,15 +75,28 @@ impl What {
             MemoryIdle => "idle memory",
             HistoryTime => "rollout history",
             HistoryMemoryPeak => "rollout history: peak memory",
+            WatchShared => "idle watch, many over one HTTP/2",
+            WatchAlone => "idle watch, its own TLS, HTTP/2",
+            WatchAloneHttp1 => "idle watch, its own TLS, HTTP/1.1",
+            FanOut => "a change to 1,000 watchers",
+            AgentChange => "a change to the agent of its node",
+            OverloadLost => "twice the load: answers lost",
+            OverloadLease => "twice the load: lease renewed",
+            MemoryGrowth => "2 hours of leases: memory added",
+            DiskGrowth => "2 hours of leases: disk added",
         }
     }
 
     pub fn unit(self) -> Unit {
         match self {
             Create | Update | Undo | Delete => Seconds,
-            List | StartEmpty | StartFull | HistoryTime => Milliseconds,
-            ServerMemoryPeak | EtcdMemoryPeak | MemoryIdle | HistoryMemoryPeak => Megabytes,
+            List | StartEmpty | StartFull | HistoryTime | OverloadLease => Milliseconds,
+            ServerMemoryPeak | EtcdMemoryPeak | MemoryIdle | HistoryMemoryPeak | MemoryGrowth | DiskGrowth => Megabytes,
             ServerProcessor | EtcdProcessor => ProcessorSeconds,
+            WatchShared | WatchAlone | WatchAloneHttp1 => Kilobytes,
+            FanOut => ProcessorSecondsPerGigabyte,
+            AgentChange => ProcessorMilliseconds,
+            OverloadLost => Percent,
         }
     }
 
@@ -72,6 +108,11 @@ impl What {
             (HistoryTime, _) => Some(10.0),
             (HistoryMemoryPeak, _) => Some(15.0),
             (StartFull, 10_000) => Some(1_500.0),
+            (WatchShared, _) => Some(4.0),
+            (WatchAlone | WatchAloneHttp1, _) => Some(30.0),
+            (OverloadLost, _) => Some(10.0),
+            // Flat, as far as a straight line through samples can tell.
+            (MemoryGrowth | DiskGrowth, _) => Some(20.0),
             (_, 5_000) => self.target_at_5_000(),
             (_, 10_000) => self.target_at_5_000().map(|target| target * DOUBLE_FACTOR),
             _ => None,
@@ -124,7 +165,11 @@ impl Unit {
             Seconds => "s",
             Milliseconds => "ms",
             Megabytes => "MB",
+            Kilobytes => "KB",
             ProcessorSeconds => "CPU s",
+            ProcessorSecondsPerGigabyte => "CPU s/GB",
+            ProcessorMilliseconds => "CPU ms",
+            Percent => "%",
         }
     }
 }
