@@ -1,5 +1,5 @@
-//! What has changed about a node, as its events tell it: from the status that the server holds to the one that the node
-//! reports now.
+//! What has changed about a node, as its events tell it: from the object that the server holds to what the node reports
+//! now.
 //!
 //! Source of reasons and words: the kubelet's setters of the node's status.
 
@@ -22,9 +22,9 @@ const CONDITIONS: [(&str, &str, &str); 4] = [
     ("Ready", "NodeReady", "NodeNotReady"),
 ];
 
-/// Compares the status of a node before and now. Where there was none, or nobody knew, all of it is news.
+/// Compares a node before and now. Where there was none, or nobody knew, all of it is news.
 pub(crate) fn between(node: &str, before: &Value, now: &Value) -> Vec<Transition> {
-    let boot_id = |status| meta::str_at(status, &["nodeInfo", "bootID"]);
+    let boot_id = |node| meta::str_at(node, &["status", "nodeInfo", "bootID"]);
     let (last, current) = (boot_id(before), boot_id(now));
     let rebooted = (!last.is_empty() && last != current).then(|| Transition {
         is_warning: true,
@@ -40,13 +40,8 @@ pub(crate) fn between(node: &str, before: &Value, now: &Value) -> Vec<Transition
 }
 
 /// The status of a condition; empty if it is not there.
-fn condition<'a>(status: &'a Value, kind: &str) -> &'a str {
-    let conditions = meta::list_at(status, &["conditions"]).iter();
-    conditions
-        .filter(|it| meta::str_at(it, &["type"]) == kind)
-        .map(|it| meta::str_at(it, &["status"]))
-        .next_back()
-        .unwrap_or("")
+fn condition<'a>(node: &'a Value, kind: &str) -> &'a str {
+    meta::condition(node, kind).map_or("", |condition| meta::str_at(condition, &["status"]))
 }
 
 #[cfg(test)]
@@ -55,13 +50,13 @@ mod tests {
     use serde_json::json;
 
     /// `ready memory disk pid boot`; `-`: not there.
-    fn status(text: &str) -> Value {
+    fn node(text: &str) -> Value {
         let words: Vec<&str> = text.split_whitespace().collect();
         let [ready, memory, disk, pid, boot_id] = words[..] else { return Value::Null };
         let all = [("MemoryPressure", memory), ("DiskPressure", disk), ("PIDPressure", pid), ("Ready", ready)];
         let there = all.into_iter().filter(|(_, status)| *status != "-");
         let conditions: Vec<Value> = there.map(|(kind, status)| json!({ "type": kind, "status": status })).collect();
-        json!({ "conditions": conditions, "nodeInfo": { "bootID": boot_id.trim_matches('-') } })
+        json!({ "status": { "conditions": conditions, "nodeInfo": { "bootID": boot_id.trim_matches('-') } } })
     }
 
     #[test]
@@ -86,7 +81,7 @@ mod tests {
             ("True False False False -", WELL, &[]),
             ("Unknown False False False b1", "True False False False b2", &["Rebooted", "NodeReady"]),
         ] {
-            let told = between("n1", &status(before), &status(now));
+            let told = between("n1", &node(before), &node(now));
             assert_eq!(told.iter().map(|it| it.reason).collect::<Vec<_>>(), expected, "{before} -> {now}");
             for it in told {
                 let message = match it.is_warning {

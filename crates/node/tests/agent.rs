@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backstay_node::lifecycle::words;
+use backstay_node::pressure::Signals;
 use backstay_node::process::{KnownProcess, ProcessRuntime, ShimCommand};
 use backstay_node::runtime::{PodIdentity, Runtime, Runtimes};
 use backstay_node::servers::{self, Servers};
@@ -97,7 +98,8 @@ fn agent(server: &Server, dir: &Path) -> JoinHandle<()> {
         clock: server.clock.clone(),
         entropy: server.entropy.clone(),
         data_dir: dir.to_path_buf(),
-        machine: ThisMachine::this(dir),
+        // However little it has left: a pod that is rejected or evicted for that is the subject of other tests.
+        machine: ThisMachine { signals: Arc::new(Signals::default), ..ThisMachine::this(dir) },
         addresses: vec!["127.0.0.1".into()],
         labels: vec![("test".into(), "yes".into())],
         sysctls_allowed: Vec::new(),

@@ -63,8 +63,12 @@ impl Machine {
         file.set_len(filling.saturating_sub(bytes)).unwrap();
     }
 
+    /// Returns once there is room, which may be a moment after the file is gone.
     fn free(&self) {
         std::fs::remove_file(self.path("filling")).unwrap();
+        while rustix::fs::statvfs(self.dir.path()).unwrap().f_bavail < 64 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     async fn start(&self, attempt: u32, script: &str) -> Result<ContainerKey, StartFailure> {

@@ -86,7 +86,7 @@ async fn register(context: &Context, begins: bool) -> Result<String, kube::Error
             let wanted = node(context, &Value::Null, images, now);
             let made = context.api.post("/api/v1/nodes", &wanted).await?;
             if !meta::list_at(&made, &["status", "conditions"]).is_empty() {
-                tell(context, begins, &Value::Null, &wanted["status"]);
+                tell(context, begins, &Value::Null, &wanted);
                 return Ok(meta::uid(&made).to_string());
             }
             made
@@ -100,7 +100,7 @@ async fn register(context: &Context, begins: bool) -> Result<String, kube::Error
         context.api.strategic_patch(&path, &patch).await?;
     }
     context.api.strategic_patch(&format!("{path}/status"), &json!({ "status": wanted["status"] })).await?;
-    tell(context, begins, &existing["status"], &wanted["status"]);
+    tell(context, begins, &existing, &wanted);
     Ok(meta::uid(&existing).to_string())
 }
 
