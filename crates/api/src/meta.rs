@@ -7,6 +7,13 @@ use serde_json::{Map, Value};
 
 use crate::{GroupVersionKind, ObjectKey};
 
+/// A finalizer: deletion waits for dependents that block their owner.
+pub const FOREGROUND: &str = "foregroundDeletion";
+/// A finalizer: deletion waits until dependents have lost their owner reference.
+pub const ORPHAN: &str = "orphan";
+/// The annotation that holds what `kubectl apply` sent last.
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// The string at a path of field names, or `""`.
 pub fn str_at<'a>(object: &'a Value, path: &[&str]) -> &'a str {
     value_at(object, path).and_then(Value::as_str).unwrap_or("")

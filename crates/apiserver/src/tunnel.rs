@@ -8,8 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::body::Body;
 use backstay_api::{Reason as StatusReason, Status};
-use backstay_streams::carry;
-use backstay_streams::{BoxDuplex, Reason, Session, StreamError, StreamRequest};
+use backstay_streams::{BoxDuplex, Reason, Session, StreamError, StreamRequest, TUNNEL, carry};
 use http::{Request, Response};
 use http_body_util::Empty;
 use hyper::client::conn::http2::{Builder, SendRequest};
@@ -17,13 +16,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::task::AbortHandle;
 use tracing::{debug, info};
 
+use crate::authz::node::NODES;
 use crate::identity::UserInfo;
 use crate::pipeline::Asked;
 use crate::pods::PodAccess;
 use crate::upgrade::{Kind, Upgrade};
 
-/// What an agent asks its connection to be turned into.
-pub const PROTOCOL: &str = "backstay-tunnel/1";
 /// The path, around the node's name.
 const PREFIX: &str = "/backstay/v1/nodes/";
 const SUFFIX: &str = "/tunnel";
@@ -38,8 +36,6 @@ const CONNECTION_WINDOW_BYTES: u32 = 256 << 20;
 /// An agent that knows this server by several names has a tunnel for each; more are of agents that are gone, which nobody
 /// has noticed yet.
 const TUNNELS_OF_NODE_MAX: usize = 8;
-/// Groups that nodes are in.
-const NODES: &str = "system:nodes";
 
 type Sender = SendRequest<Empty<bytes::Bytes>>;
 
@@ -155,7 +151,7 @@ pub fn answer(mut asked: Box<Asked>, node: &str) -> Result<Response<Body>, Statu
         return Err(Status::with_code(403, Some(StatusReason::Forbidden), message));
     }
     let upgrade = Upgrade::of(&mut asked.head).filter(|upgrade| upgrade.kind == Kind::Tunnel);
-    let upgrade = upgrade.ok_or_else(|| Status::bad_request(format!("Upgrade request required: {PROTOCOL}")))?;
+    let upgrade = upgrade.ok_or_else(|| Status::bad_request(format!("Upgrade request required: {TUNNEL}")))?;
     let (tunnels, node, held) = (asked.core.tunnels.clone(), node.to_string(), asked.held);
     Ok(upgrade.accept("", move |connection| async move {
         let _held = held;

@@ -51,7 +51,7 @@ impl Upgrade {
             (Kind::Spdy, STREAM_PROTOCOL)
         } else if wants(UPGRADE, "websocket") && header(&head.headers, SEC_WEBSOCKET_VERSION) == WEBSOCKET_VERSION {
             (Kind::WebSocket, SEC_WEBSOCKET_PROTOCOL)
-        } else if wants(UPGRADE, crate::tunnel::PROTOCOL) {
+        } else if wants(UPGRADE, backstay_streams::TUNNEL) {
             (Kind::Tunnel, STREAM_PROTOCOL)
         } else {
             return None;
@@ -105,7 +105,7 @@ impl Upgrade {
                 send::set(headers, SEC_WEBSOCKET_ACCEPT, &accept_key(&self.key));
                 chosen(headers, SEC_WEBSOCKET_PROTOCOL);
             }
-            Kind::Tunnel => send::set(headers, UPGRADE, crate::tunnel::PROTOCOL),
+            Kind::Tunnel => send::set(headers, UPGRADE, backstay_streams::TUNNEL),
         }
         let (on_upgrade, place) = (self.on_upgrade, self.place);
         tokio::spawn(async move {

@@ -14,7 +14,6 @@ use backstay_node::streams::{NodeStreams, tunnel};
 use backstay_node::{Machine, NodeConfig, pods_dir};
 use clap::Args;
 use jiff::Timestamp;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Runtime, RuntimeArgs};
 use crate::node;
@@ -81,13 +80,7 @@ pub async fn run(args: AgentArgs) -> Result<ExitCode> {
     let mut place = Place::take(&data_dir)?;
     node::check(&args.runtime, &data_dir)?;
     let (clock, entropy) = (Clock::new(Timestamp::now), Entropy::new(rand::random));
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let stopped = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
+    let stopped = crate::serve::stopped()?;
     tokio::pin!(stopped);
     let mut credentials = tokio::select! {
         joined = credentials(&args, &data_dir, clock.now()) => joined?,

@@ -29,15 +29,25 @@ pub async fn up(args: UpArgs) -> Result<ExitCode> {
 }
 
 async fn until_told(plane: ControlPlane) -> Result<ExitCode> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stopped = stopped()?;
     println!("backstay: ready {} kubeconfig={}", plane.url, plane.kubeconfig.display());
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = stopped => {}
         () = let_go() => {}
     }
     plane.stop().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Resolves once this program is told to stop, which does not end it by itself any more.
+pub fn stopped() -> std::io::Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 /// Runs for ever: what a time of work has touched is not held through a time of rest.

@@ -84,14 +84,14 @@ fn it_runs_everywhere(world: &mut World) {
 fn it_is_reached_everywhere(world: &mut World) {
     for node in NODES {
         let pod = world.pod(node).name;
-        for program in world.programs() {
+        for program in support::programs() {
             let log = wait_for("its words", || {
-                let log = world.client(&program, &["logs", &pod]).ok();
+                let log = world.client(program, &["logs", &pod]).ok();
                 log.contains("on").then_some(log)
             });
             assert_eq!(log.lines().next(), Some(format!("1 on n{node}: 1").as_str()), "{program}");
             let script = "echo out $NODE; echo err >&2; exit 5";
-            let ran = world.client(&program, &["exec", &pod, "--", "/bin/sh", "-c", script]);
+            let ran = world.client(program, &["exec", &pod, "--", "/bin/sh", "-c", script]);
             assert_eq!((ran.code, ran.stdout), (Some(5), format!("out n{node}\n")), "{program}");
             assert!(ran.stderr.starts_with("err\n"), "{program}: {}", ran.stderr);
             let inner = "test -t 0 && test -t 1 && echo a terminal on $NODE; exit 6";
@@ -105,21 +105,21 @@ fn it_is_reached_everywhere(world: &mut World) {
 
 /// `kubectl debug`: a container beside the others, which looks at the processes of one of them.
 fn it_is_looked_into(world: &mut World) {
-    let Some(kubectl) = world.kubectl() else { return };
+    let Some(kubectl) = support::kubectl_if_any() else { return };
     let look = "grep -c VERSION /proc/1/cmdline; exec sleep 1000000";
     for node in NODES {
         let before = world.pod(node);
         let add = ["debug", &before.name, "--image=localhost/app:1", "--target=main", "-c", "look", "-q", "--"];
-        world.client(&kubectl, &[&add[..], &["/bin/sh", "-c", look]].concat()).ok();
+        world.client(kubectl, &[&add[..], &["/bin/sh", "-c", look]].concat()).ok();
         // Where there are no images, processes of the host are what everybody sees.
         let expected = if node == PROCESS { "0\n" } else { "1\n" };
         let mut seen = None;
         let looks = support::waits_for(|| {
-            let ran = seen.insert(world.client(&kubectl, &["logs", &before.name, "-c", "look"]));
+            let ran = seen.insert(world.client(kubectl, &["logs", &before.name, "-c", "look"]));
             (ran.stdout == expected).then_some(())
         });
         assert!(looks.is_some(), "it does not look on n{node}: {seen:?}");
-        world.client(&kubectl, &["exec", &before.name, "-c", "look", "--", "/bin/true"]).ok();
+        world.client(kubectl, &["exec", &before.name, "-c", "look", "--", "/bin/true"]).ok();
         let states = "jsonpath={.status.ephemeralContainerStatuses[*].state}";
         assert!(world.backstay(&["get", "pod", &before.name, "-o", states]).ok().contains("running"));
         assert_eq!(world.pod(node), before, "the pod itself is as it was");

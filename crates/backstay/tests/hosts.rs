@@ -7,14 +7,10 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
-use backstay_api::Clock;
-use backstay_node::process::{ProcessRuntime, ShimCommand};
-use backstay_node::runtime::Runtime as _;
 use etcd::Etcd;
-use jiff::Timestamp;
 use serde_json::Value;
 use support::hosts::{NEEDS, Network, Running};
-use support::{Ran, needs, run, wait_for};
+use support::{Ran, needs, run, traces, wait_for};
 
 const MANIFEST: &str = "apiVersion: apps/v1
 kind: DaemonSet
@@ -130,18 +126,9 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         self.agents.clear();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         for host in [2, 3] {
-            runtime.block_on(end_pods(&self.path(&format!("agent{host}"))));
+            traces::end_pods(&self.path(&format!("agent{host}")));
         }
-    }
-}
-
-async fn end_pods(data_dir: &Path) {
-    let shim = ShimCommand(vec![env!("CARGO_BIN_EXE_backstay").into(), "shim".into()]);
-    let runtime = ProcessRuntime::new(data_dir.join("pods"), shim, Clock::new(Timestamp::now)).unwrap();
-    for pod in runtime.pods().await.unwrap() {
-        let _ = runtime.remove(&pod.uid).await;
     }
 }
 
@@ -264,8 +251,7 @@ impl Several {
 impl Drop for Several {
     fn drop(&mut self) {
         self.agent = None;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(end_pods(&self.path(4)));
+        traces::end_pods(&self.path(4));
     }
 }
 

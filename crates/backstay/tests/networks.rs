@@ -119,15 +119,15 @@ fn assert_serves(world: &mut World, version: &str) {
 
 fn it_is_reached_in_every_way(world: &mut World) {
     let pod = world.pod("web");
-    for program in world.programs() {
-        let exec = |script: &str| world.client(&program, &["exec", &pod.name, "--", "/bin/sh", "-c", script]);
+    for program in support::programs() {
+        let exec = |script: &str| world.client(program, &["exec", &pod.name, "--", "/bin/sh", "-c", script]);
         assert_eq!(exec("hostname; exit 3").code, Some(3), "{program}");
         let seen = exec("hostname; grep $(hostname) /etc/hosts | head -1; ip -o link | grep -c UP").ok();
         assert_eq!(seen, format!("{0}\n{1}\t{0}\n2\n", pod.name, pod.ips[0]), "{program}");
         // Out of the pod, by the machine's address.
         let server = world.network.address(1);
         assert_eq!(exec(&format!("nc -w 5 {server} 6443 < /dev/null")).code, Some(0), "{program}");
-        let page = world.forwarded(&program, &pod.name, 8080);
+        let page = world.forwarded(program, &pod.name, 8080);
         assert!(page.starts_with("1 at "), "{program}: {page:?}");
     }
 }

@@ -7,14 +7,7 @@ mod support;
 use std::path::Path;
 use std::sync::Arc;
 
-use backstay_api::Clock;
-use backstay_node::process::{ProcessRuntime, ShimCommand};
-use backstay_node::runtime::Runtime as _;
-use backstay_oci::registry::Registry;
-use backstay_oci::store::Store;
-use backstay_oci::{Network, OciRuntime, StoredImages};
 use base64::Engine as _;
-use jiff::Timestamp;
 use packed::registry::{Served, serve};
 use serde_json::{Value, json};
 use support::{Server, backstay, needs, run, wait_for};
@@ -103,16 +96,7 @@ impl Drop for World {
         // Pods outlive their server by design; a test must not leave them behind.
         let node = server.data_dir.join("node");
         drop(server);
-        let shim = ShimCommand(vec![env!("CARGO_BIN_EXE_backstay").into(), "shim".into()]);
-        let shims = ProcessRuntime::new(node.join("pods"), shim, Clock::new(Timestamp::now)).unwrap();
-        let (store, registry) = (Store::open(&node.join("images")).unwrap(), Arc::new(Registry::new().unwrap()));
-        let runtime = OciRuntime::new(shims, StoredImages { store, registry }, Network::default());
-        let ending = async {
-            for pod in runtime.pods().await.unwrap() {
-                let _ = runtime.remove(&pod.uid).await;
-            }
-        };
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(ending);
+        support::traces::end_pods(&node);
     }
 }
 

@@ -31,16 +31,6 @@ spec:
         env: [{ name: VERSION, value: one }]
 ";
 
-/// Every client: our own and kubectl.
-fn programs() -> Vec<&'static str> {
-    let mut programs = vec![env!("CARGO_BIN_EXE_backstay")];
-    match support::clients::kubectls().is_empty() {
-        true => support::clients::say("SKIPPED: no kubectl is installed; run `cargo xtask clients`"),
-        false => programs.push(support::kubectl()),
-    }
-    programs
-}
-
 fn client(server: &Server, program: &str, arguments: &[&str]) -> Ran {
     support::run(server.client(program).args(arguments))
 }
@@ -62,7 +52,7 @@ fn assert_reached(server: &Server, pod: &str, version: &str) {
     wait_for("its agent is connected to this server", || {
         (server.backstay(&["exec", pod, "--", "true"]).code == Some(0)).then_some(())
     });
-    for program in programs() {
+    for program in support::programs() {
         assert_eq!(client(server, program, &["exec", pod, "--", "sh", "-c", "echo $VERSION"]).ok().trim(), version);
         wait_for("its words", || {
             let log = client(server, program, &["logs", pod]).ok();

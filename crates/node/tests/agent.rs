@@ -281,7 +281,8 @@ async fn a_container_that_ends_at_once_was_never_ready() {
     let backs_off = |pod: &Value| main_status(pod)["state"]["waiting"]["reason"] == "CrashLoopBackOff";
     while !seen.last().is_some_and(backs_off) {
         let event = tokio::time::timeout(Duration::from_secs(60), events.next()).await.expect("it backs off");
-        if let Some(Ok(kube::api::WatchEvent::Added(pod) | kube::api::WatchEvent::Modified(pod))) = event {
+        let event = event.expect("the watch lasts");
+        if let Ok(kube::api::WatchEvent::Added(pod) | kube::api::WatchEvent::Modified(pod)) = event {
             seen.push(serde_json::to_value(pod).unwrap());
         }
     }

@@ -18,8 +18,8 @@ use backstay_node::pod_inputs::sysctls;
 use backstay_node::process::ProcessRuntime;
 use backstay_node::process::layout::{self, CgroupSeat};
 use backstay_node::runtime::{
-    Capabilities, ContainerKey, Dns, ExecOutput, Health, Images, Mount, Namespace, PodIdentity, PodUsage, Profile,
-    Runtime, RuntimeError, SandboxRequest, SandboxState, StartFailure, StartRequest, is_mounted,
+    Capabilities, ContainerKey, Dns, ExecOutput, Health, Images, Mount, Namespace, PATH, PodIdentity, PodUsage,
+    Profile, Runtime, RuntimeError, SandboxRequest, SandboxState, StartFailure, StartRequest, is_mounted,
 };
 use backstay_node::streams::{AttachRequest, BoxDuplex, ExecRequest, Session, StreamError};
 use rustix::mount::{MountFlags, UnmountFlags};
@@ -33,9 +33,6 @@ use crate::pause;
 use crate::seccomp;
 use crate::store::{ImageConfig, ImageRecord};
 use crate::terminal;
-
-/// What programs are found by, unless the image says otherwise.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 pub struct OciRuntime {
     shims: ProcessRuntime,

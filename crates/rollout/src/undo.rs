@@ -2,14 +2,12 @@
 //!
 //! The patch touches `spec.template` only. It is the `data` of the revision, to the byte; the server does the rest.
 
-use backstay_api::{canonical, meta};
+use backstay_api::canonical;
+use backstay_api::meta::{self, LAST_APPLIED};
 use serde_json::Value;
 
 use crate::describe;
 use crate::revisions::{History, Revision};
-
-/// Says what `kubectl apply` knew about the object.
-pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// What to print once the patch went through.
 pub const ROLLED_BACK: &str = "rolled back";

@@ -1,5 +1,6 @@
 //! History and undo on small worlds: each revision is a number, an owner and an image.
 
+use backstay_api::meta::LAST_APPLIED;
 use backstay_rollout::{History, Revision, describe, history, tabs, undo};
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
@@ -144,7 +145,7 @@ fn the_data_of_a_revision_is_kept_to_the_byte() {
 fn undo_warns_where_apply_keeps_notes() {
     let mut daemonset = daemonset("img:1");
     assert_eq!(undo::warning("daemonsets", &daemonset), None);
-    daemonset["metadata"]["annotations"][undo::LAST_APPLIED] = "{}".into();
+    daemonset["metadata"]["annotations"][LAST_APPLIED] = "{}".into();
     let warning = undo::warning("daemonsets", &daemonset).unwrap();
     assert!(warning.starts_with("Warning: resource daemonsets/x was previously managed with 'kubectl apply'. "));
 }
@@ -155,7 +156,7 @@ fn a_template_in_words() {
     let template = json!({
         "metadata": {
             "labels": {"b": "2", "a": "1"},
-            "annotations": {"short": "one", "long": "two\nlines\n", undo::LAST_APPLIED: "{}"},
+            "annotations": {"short": "one", "long": "two\nlines\n", LAST_APPLIED: "{}"},
         },
         "spec": {
             "serviceAccountName": "agent",

@@ -135,9 +135,9 @@ async fn feed<W: AsyncWrite + Unpin>(
     loop {
         buffer.reserve(CHUNK_BYTES);
         let sent = tokio::select! {
-            size = next(&mut sizes) => send(&mut writer, Kind::Resize, json(&size)).await,
-            read = read(&mut stdin, &mut buffer) => {
-                if matches!(read, Ok(0) | Err(_)) {
+            size = events::next(&mut sizes) => send(&mut writer, Kind::Resize, json(&size)).await,
+            read = events::read(&mut stdin, &mut buffer) => {
+                if read == 0 {
                     stdin = None;
                 }
                 send(&mut writer, Kind::Stdin, buffer.split().freeze()).await
@@ -146,25 +146,6 @@ async fn feed<W: AsyncWrite + Unpin>(
         if let Err(error) = sent {
             return error;
         }
-    }
-}
-
-/// Waits for ever once there is nothing more.
-async fn next<T>(receiver: &mut Option<mpsc::Receiver<T>>) -> T {
-    if let Some(open) = receiver
-        && let Some(value) = open.recv().await
-    {
-        return value;
-    }
-    *receiver = None;
-    std::future::pending().await
-}
-
-/// Waits for ever once there is nothing to read from.
-async fn read(from: &mut Option<DuplexStream>, buffer: &mut BytesMut) -> io::Result<usize> {
-    match from {
-        Some(from) => from.read_buf(buffer).await,
-        None => std::future::pending().await,
     }
 }
 

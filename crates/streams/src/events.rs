@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, DuplexStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -54,6 +54,26 @@ impl Events {
 impl Drop for Events {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// What is sent next; waits for ever once there is nothing more.
+pub(crate) async fn next<T>(receiver: &mut Option<mpsc::Receiver<T>>) -> T {
+    if let Some(open) = receiver
+        && let Some(value) = open.recv().await
+    {
+        return value;
+    }
+    *receiver = None;
+    std::future::pending().await
+}
+
+/// How much is written next, 0 at the end; waits for ever where there is nothing to read from.
+pub(crate) async fn read(from: &mut Option<DuplexStream>, buffer: &mut BytesMut) -> usize {
+    match from {
+        // A pipe within a program does not break.
+        Some(from) => from.read_buf(buffer).await.unwrap_or(0),
+        None => std::future::pending().await,
     }
 }
 

@@ -12,5 +12,9 @@ pub mod session;
 pub mod spdy;
 pub mod websocket;
 
+/// What an agent asks its connection to a server to be turned into: HTTP/2, on which the server asks, a CONNECT for each
+/// session.
+pub const TUNNEL: &str = "backstay-tunnel/1";
+
 pub use request::{AttachRequest, ExecRequest, LogRequest, PortForwardRequest, StreamRequest, Target};
 pub use session::{BoxDuplex, BoxRead, BoxWrite, Duplex, Reason, Session, StreamError, TerminalSize};

@@ -65,16 +65,6 @@ impl LabelSelector {
         equal.chain(expressions).collect::<Result<_, _>>().map(Self::sorted)
     }
 
-    /// The selector that holds for exactly these labels (and more).
-    pub fn from_labels(labels: &BTreeMap<String, String>) -> Self {
-        let requirements = labels.iter().map(|(key, value)| Requirement {
-            key: key.clone(),
-            operator: Operator::Equals,
-            values: vec![value.clone()],
-        });
-        Self { requirements: requirements.collect() }
-    }
-
     pub fn matches(&self, labels: &impl Labels) -> bool {
         self.requirements.iter().all(|requirement| requirement.matches(labels.value(&requirement.key)))
     }

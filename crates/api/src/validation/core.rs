@@ -11,7 +11,7 @@ use super::field::{
     too_long,
 };
 use super::{ip, meta as metadata, names, pod};
-use crate::meta;
+use crate::meta::{self, FOREGROUND, ORPHAN};
 
 /// What fits into one object of the original store.
 const DATA_MAX: usize = 1024 * 1024;
@@ -26,7 +26,7 @@ pub(super) fn namespace(object: &Value) -> Causes {
 
 fn namespace_finalizer(name: &str, path: &Path) -> Causes {
     let mut causes: Causes = invalids(path, name, names::label_key(name)).collect();
-    if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
+    if !name.contains('/') && !matches!(name, "kubernetes" | ORPHAN | FOREGROUND) {
         let what = "name is neither a standard finalizer name nor is it fully qualified";
         causes.push(invalid(path, name, what));
     }

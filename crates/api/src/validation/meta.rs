@@ -11,7 +11,7 @@ use super::field::{
     self, Causes, Path, forbidden, invalid, invalid_shown, invalids, not_supported, required, too_long,
 };
 use super::names;
-use crate::meta;
+use crate::meta::{self, FOREGROUND, ORPHAN};
 
 const ANNOTATIONS_MAX: usize = 256 * 1024;
 const MANAGER_MAX: usize = 128;
@@ -28,7 +28,7 @@ pub fn object_meta(object: &Value, namespaced: bool, rule: NameRule, path: &Path
     let finalizers = path.child("finalizers");
     for (position, finalizer) in meta::list_at(object, &["metadata", "finalizers"]).iter().enumerate() {
         let name = finalizer.as_str().unwrap_or("");
-        if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
+        if !name.contains('/') && !matches!(name, "kubernetes" | ORPHAN | FOREGROUND) {
             let what = "name is neither a standard finalizer name nor is it fully qualified";
             causes.push(invalid(&finalizers.index(position), name, what));
         }
@@ -195,7 +195,7 @@ fn finalizers(object: &Value, path: &Path) -> Causes {
         causes.extend(invalids(path, name, names::label_key(name)));
     }
     let has = |wanted: &str| meta::finalizers(object).any(|name| name == wanted);
-    if has("orphan") && has("foregroundDeletion") {
+    if has(ORPHAN) && has(FOREGROUND) {
         let value = object.pointer("/metadata/finalizers").cloned().unwrap_or_default();
         causes.push(invalid(path, value, "finalizer orphan and foregroundDeletion cannot be both set"));
     }

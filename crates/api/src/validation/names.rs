@@ -199,17 +199,6 @@ pub fn path_segment(value: &str) -> Vec<String> {
     forbidden.map(|part| format!("may not contain '{part}'")).collect()
 }
 
-/// A C identifier, as in names of port mappings and CSI attributes.
-pub fn c_identifier(value: &str) -> Vec<String> {
-    let starts = value.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    if starts && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-        return Vec::new();
-    }
-    let message = "a valid C identifier must start with alphabetic character or '_', \
-                   followed by a string of alphanumeric characters or '_'";
-    vec![regex_message(message, "[A-Za-z_][A-Za-z0-9_]*", &["my_name", "MY_NAME", "MyName"])]
-}
-
 /// `message (e.g. 'a',  or 'b', regex used for validation is '...')`: the doubled space is Kubernetes'.
 pub fn regex_message(message: &str, regex: &str, examples: &[&str]) -> String {
     let examples: Vec<_> = examples.iter().map(|example| format!("'{example}', ")).collect();

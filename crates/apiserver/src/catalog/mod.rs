@@ -75,10 +75,6 @@ impl Served {
         self.resource.stored_as.is_some()
     }
 
-    pub fn has_status(&self) -> bool {
-        self.resource.subresource("status").is_some()
-    }
-
     pub fn is(&self, group: &str, plural: &str) -> bool {
         self.resource.group == group && self.resource.plural == plural
     }

@@ -1,13 +1,10 @@
 //! Finalizers: what keeps an object that is being deleted, and when it may go.
 
-use backstay_api::meta;
+use backstay_api::meta::{self, FOREGROUND, ORPHAN};
 use serde_json::Value;
 
 use crate::catalog::Served;
 use crate::request::options::{DeleteOptions, Propagation};
-
-pub const ORPHAN: &str = "orphan";
-pub const FOREGROUND: &str = "foregroundDeletion";
 
 /// The finalizers an object gets when it is deleted with these options. Source: `deletionFinalizersForGarbageCollection`.
 pub fn on_delete(object: &Value, options: &DeleteOptions) -> Vec<String> {

@@ -12,7 +12,7 @@ use backstay_streams::{StreamRequest, Target};
 use http::Response;
 use serde_json::Value;
 
-use super::log::container;
+use super::log;
 use crate::call::Call;
 use crate::pods::{self, PodAccess};
 use crate::request::Query;
@@ -43,13 +43,7 @@ pub async fn attach(call: Call) -> Result<Response<Body>, Status> {
 /// The container that is meant, and its node.
 fn target(call: &Call) -> Result<(Target, String), Status> {
     let pod = encode::parse(&*registry::get(call)?);
-    let target = Target {
-        namespace: call.namespace().into(),
-        pod: call.name().into(),
-        uid: meta::uid(&pod).into(),
-        container: container(&pod, call.query.text("container"))?,
-    };
-    Ok((target, node(&pod)?))
+    Ok((log::target(call, &pod)?, node(&pod)?))
 }
 
 fn node(pod: &Value) -> Result<String, Status> {

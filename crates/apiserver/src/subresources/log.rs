@@ -24,12 +24,7 @@ pub async fn get(call: &Call) -> Result<Response<Body>, Status> {
     let pod = encode::parse(&*registry::get(call)?);
     let since = since(&call.query, call.core.clock.now())?;
     let request = LogRequest {
-        target: Target {
-            namespace: call.namespace().into(),
-            pod: call.name().into(),
-            uid: meta::uid(&pod).into(),
-            container: container(&pod, call.query.text("container"))?,
-        },
+        target: target(call, &pod)?,
         follow: call.query.flag("follow"),
         previous: call.query.flag("previous"),
         tail_lines: positive(&call.query, "tailLines")?,
@@ -68,8 +63,18 @@ fn lines(session: Session, held: Option<Arc<Held>>) -> Body {
     Body::from_stream(pieces)
 }
 
+/// The container that is meant, of this pod.
+pub(super) fn target(call: &Call, pod: &Value) -> Result<Target, Status> {
+    Ok(Target {
+        namespace: call.namespace().into(),
+        pod: call.name().into(),
+        uid: meta::uid(pod).into(),
+        container: container(pod, call.query.text("container"))?,
+    })
+}
+
 /// The container that is meant; a pod of several must be asked about one. Source: `LogLocation`.
-pub(super) fn container(pod: &Value, wanted: &str) -> Result<String, Status> {
+fn container(pod: &Value, wanted: &str) -> Result<String, Status> {
     let names = |list: &str| -> Vec<String> {
         meta::list_at(pod, &["spec", list]).iter().map(|one| meta::str_at(one, &["name"]).to_string()).collect()
     };

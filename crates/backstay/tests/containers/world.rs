@@ -1,6 +1,6 @@
 //! A server on one host, and on another an agent with a containerd of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use backstay_cri::{CriConfig, CriRuntime};
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::daemon::{Daemon, NEEDS};
 use crate::support::hosts::{Network, Running};
-use crate::support::{Ran, kubectl, needs, run, wait_for};
+use crate::support::{Ran, kubectl, needs, run, traces, wait_for};
 
 const SERVER: u32 = 1;
 const NODE: u32 = 2;
@@ -210,10 +210,6 @@ impl Drop for World {
         self.daemon.end_tasks();
         let uids = std::fs::read_dir(data_dir.join("pods")).into_iter().flatten().flatten();
         uids.for_each(|entry| remove_cgroups(&entry.file_name().to_string_lossy()));
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        let own = mounts.lines().filter_map(|line| line.split(' ').nth(1));
-        for mount in own.filter(|at| Path::new(at).starts_with(self.dir.path())) {
-            let _ = Command::new("umount").args(["-l", mount]).status();
-        }
+        traces::unmount_below(self.dir.path());
     }
 }

@@ -1,12 +1,12 @@
 //! A containerd of the test's own on one of its hosts: its root, state and socket, all gone with the test.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use crate::config;
 use crate::image;
 use crate::support::hosts::{Network, Running};
-use crate::support::wait_for;
+use crate::support::{traces, wait_for};
 
 pub struct Containerd {
     dir: PathBuf,
@@ -73,10 +73,6 @@ impl Drop for Containerd {
     fn drop(&mut self) {
         self.end_all();
         self.kill();
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
-        for mount in points.filter(|at| Path::new(at).starts_with(&self.dir)) {
-            let _ = Command::new("umount").args(["-l", mount]).status();
-        }
+        traces::unmount_below(&self.dir);
     }
 }

@@ -2,22 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use backstay_api::Clock;
 use backstay_node::process::layout::{self, ShimState};
-use backstay_node::process::{ProcessRuntime, ShimCommand};
-use backstay_node::runtime::Runtime;
-use backstay_oci::registry::Registry;
-use backstay_oci::store::Store;
-use backstay_oci::{OciRuntime, StoredImages};
-use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::containerd::Containerd;
 use crate::image;
 use crate::support::hosts::{Network, Running, last_words};
-use crate::support::{Ran, clients, run, traces, wait_for};
+use crate::support::{Ran, run, traces, wait_for};
 
 /// The host with each runtime. Its node is named after it.
 pub const CRI: u32 = 2;
@@ -145,20 +137,6 @@ impl World {
         self.client(env!("CARGO_BIN_EXE_backstay"), arguments)
     }
 
-    /// The newest that there is.
-    pub fn kubectl(&self) -> Option<String> {
-        let kubectl = clients::kubectls().pop().map(|kubectl| kubectl.program.display().to_string());
-        if kubectl.is_none() {
-            clients::say("SKIPPED: no kubectl is installed; run `cargo xtask clients`");
-        }
-        kubectl
-    }
-
-    /// Our own command line, and kubectl if there is one.
-    pub fn programs(&self) -> Vec<String> {
-        self.kubectl().into_iter().chain([env!("CARGO_BIN_EXE_backstay").to_string()]).collect()
-    }
-
     pub fn wait_node(&self, node: u32, ready: &str) {
         wait_for(&format!("n{node} is ready: {ready}"), || {
             let path = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}";
@@ -237,11 +215,8 @@ impl World {
             let names = layout::names(&self.data_dir(node).join("pods"));
             left.extend(names.iter().map(|name| format!("files of {name} on n{node}")));
         }
-        left.extend(traces::mounts_below(self.dir.path()).iter().map(|at| format!("a mount at {at}")));
         left.extend(self.containerd.containers().iter().map(|name| format!("container {name}")));
-        left.extend(traces::cgroups_of(&self.uids).iter().map(|dir| format!("cgroup {}", dir.display())));
-        let shims = traces::processes_about(self.dir.path()).into_iter().filter(|(_, words)| words.contains("shim"));
-        left.extend(shims.map(|(pid, words)| format!("process {pid}: {words}")));
+        left.extend(traces::left(self.dir.path(), &self.uids));
         left
     }
 }
@@ -251,23 +226,10 @@ impl Drop for World {
         last_words(self.dir.path(), &["server", "agent2", "agent3", "agent4"]);
         // What outlives an agent by design must not outlive a test.
         self.agents.clear();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let clock = || Clock::new(Timestamp::now);
-            let shim = || ShimCommand(vec![env!("CARGO_BIN_EXE_backstay").into(), "shim".into()]);
-            let shims = |node| ProcessRuntime::new(self.data_dir(node).join("pods"), shim(), clock()).unwrap();
-            end_pods(&shims(PROCESS)).await;
-            let store = Store::open(&self.data_dir(OCI).join("images")).unwrap();
-            let images = StoredImages { store, registry: Arc::new(Registry::new().unwrap()) };
-            end_pods(&OciRuntime::new(shims(OCI), images, backstay_oci::Network::default())).await;
-        });
+        for node in [OCI, PROCESS] {
+            traces::end_pods(&self.data_dir(node));
+        }
         self.containerd.end_all();
         traces::remove_cgroups_of(&self.uids);
-    }
-}
-
-async fn end_pods(runtime: &dyn Runtime) {
-    for pod in runtime.pods().await.unwrap() {
-        let _ = runtime.remove(&pod.uid).await;
     }
 }

@@ -4,24 +4,17 @@ use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
-use backstay_api::Clock;
-use backstay_node::process::{ProcessRuntime, ShimCommand, layout};
-use backstay_node::runtime::Runtime;
-use backstay_oci::registry::Registry;
-use backstay_oci::store::Store;
-use backstay_oci::{OciRuntime, StoredImages};
-use jiff::Timestamp;
+use backstay_node::process::layout;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::{Value, json};
 
 use crate::image;
 use crate::support::hosts::{Network, Running, last_words};
-use crate::support::{Ran, clients, run, traces, wait_for};
+use crate::support::{Ran, run, traces, wait_for};
 
 /// The host that runs pods.
 pub const NODE: u32 = 2;
@@ -113,15 +106,6 @@ impl World {
         self.client(env!("CARGO_BIN_EXE_backstay"), arguments)
     }
 
-    /// Our own command line, and the newest kubectl if there is one.
-    pub fn programs(&self) -> Vec<String> {
-        let kubectl = clients::kubectls().pop().map(|kubectl| kubectl.program.display().to_string());
-        if kubectl.is_none() {
-            clients::say("SKIPPED: no kubectl is installed; run `cargo xtask clients`");
-        }
-        kubectl.into_iter().chain([env!("CARGO_BIN_EXE_backstay").to_string()]).collect()
-    }
-
     pub fn json(&self, arguments: &[&str]) -> Value {
         serde_json::from_str(&self.backstay(arguments).ok()).expect("JSON")
     }
@@ -200,10 +184,7 @@ impl World {
     pub fn leftovers(&self) -> Vec<String> {
         let mut left: Vec<String> = Vec::new();
         left.extend(layout::names(&self.path("agent/pods")).iter().map(|name| format!("files of {name}")));
-        left.extend(traces::mounts_below(self.dir.path()).iter().map(|at| format!("a mount at {at}")));
-        left.extend(traces::cgroups_of(&self.uids).iter().map(|dir| format!("cgroup {}", dir.display())));
-        let shims = traces::processes_about(self.dir.path()).into_iter().filter(|(_, words)| words.contains("shim"));
-        left.extend(shims.map(|(pid, words)| format!("process {pid}: {words}")));
+        left.extend(traces::left(self.dir.path(), &self.uids));
         left.extend(self.addresses_taken().iter().map(|address| format!("address {address}")));
         let rules = self.rules();
         // Portmap keeps chains of its own for good; those of a pod name it, or its address.
@@ -222,25 +203,8 @@ impl Drop for World {
         last_words(self.dir.path(), &["server", "agent"]);
         // What outlives an agent by design must not outlive a test. It is ended where it was made: on the node.
         self.agent = None;
-        self.inside(NODE, || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(end_pods(&self.path("agent")));
-        });
+        self.inside(NODE, || traces::end_pods(&self.path("agent")));
         traces::remove_cgroups_of(&self.uids);
-    }
-}
-
-async fn end_pods(data_dir: &Path) {
-    let shim = || ShimCommand(vec![env!("CARGO_BIN_EXE_backstay").into(), "shim".into()]);
-    let shims = || ProcessRuntime::new(data_dir.join("pods"), shim(), Clock::new(Timestamp::now)).unwrap();
-    let store = Store::open(&data_dir.join("images")).unwrap();
-    let images = StoredImages { store, registry: Arc::new(Registry::new().unwrap()) };
-    let containers = OciRuntime::new(shims(), images, backstay_oci::Network::default());
-    let runtimes: [&dyn Runtime; 2] = [&containers, &shims()];
-    for runtime in runtimes {
-        for pod in runtime.pods().await.unwrap() {
-            let _ = runtime.remove(&pod.uid).await;
-        }
     }
 }
 

@@ -3,12 +3,7 @@
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use backstay_api::Clock;
-use backstay_node::process::{ProcessRuntime, ShimCommand};
-use backstay_node::runtime::Runtime as _;
-use jiff::Timestamp;
-
-use super::{Server, backstay};
+use super::{Server, backstay, traces};
 
 /// An agent, killed when dropped; its pods are ended too.
 pub struct Agent {
@@ -47,14 +42,7 @@ impl Agent {
 impl Drop for Agent {
     fn drop(&mut self) {
         self.kill();
-        let shim = ShimCommand(vec![env!("CARGO_BIN_EXE_backstay").into(), "shim".into()]);
-        let runtime = ProcessRuntime::new(self.dir.path().join("pods"), shim, Clock::new(Timestamp::now)).unwrap();
-        let ending = async {
-            for pod in runtime.pods().await.unwrap() {
-                let _ = runtime.remove(&pod.uid).await;
-            }
-        };
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(ending);
+        traces::end_pods(self.dir.path());
     }
 }
 

@@ -133,6 +133,20 @@ pub fn kubectl() -> &'static str {
     })
 }
 
+/// The newest kubectl, for what can do without one; that there is none is said.
+pub fn kubectl_if_any() -> Option<&'static str> {
+    if clients::kubectls().is_empty() {
+        clients::say("SKIPPED: no kubectl is installed; run `cargo xtask clients`");
+        return None;
+    }
+    Some(kubectl())
+}
+
+/// Every client: kubectl if there is one, and our own.
+pub fn programs() -> Vec<&'static str> {
+    kubectl_if_any().into_iter().chain([env!("CARGO_BIN_EXE_backstay")]).collect()
+}
+
 /// What a command printed and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ran {

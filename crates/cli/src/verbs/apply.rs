@@ -1,7 +1,7 @@
 //! `apply`: makes the server's objects what the files say, and leaves alone what others have set.
 
-use backstay_api::{canonical, meta};
-use backstay_rollout::undo::LAST_APPLIED;
+use backstay_api::canonical;
+use backstay_api::meta::{self, LAST_APPLIED};
 use serde_json::{Value, json};
 
 use crate::diff;

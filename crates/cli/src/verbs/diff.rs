@@ -1,7 +1,6 @@
 //! `diff`: what an apply would change.
 
-use backstay_api::meta;
-use backstay_rollout::undo::LAST_APPLIED;
+use backstay_api::meta::{self, LAST_APPLIED};
 use serde_json::{Value, json};
 use similar::TextDiff;
 

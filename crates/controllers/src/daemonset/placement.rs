@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::model::Node;
 use crate::model::wire::or_default;
-use crate::scheduling::affinity::{NodeSelector, RequiredNodes};
+use crate::scheduling::affinity::{Affinity, RequiredNodes};
 use crate::scheduling::taints::{self, DAEMON_TOLERATIONS, NO_EXECUTE, NO_SCHEDULE, Toleration};
 
 /// The answer for one node. `should_run` implies `should_continue`.
@@ -39,10 +39,7 @@ impl PlacementRules {
         });
         PlacementRules {
             node_name: Some(spec.node_name).filter(|name| !name.is_empty()),
-            required: RequiredNodes {
-                node_selector: spec.node_selector,
-                affinity: spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution,
-            },
+            required: RequiredNodes { node_selector: spec.node_selector, affinity: spec.affinity.required() },
             tolerations: spec.tolerations.into_iter().chain(automatic).collect(),
         }
     }
@@ -67,20 +64,7 @@ struct WireSpec {
     #[serde(deserialize_with = "or_default")]
     host_network: bool,
     #[serde(deserialize_with = "or_default")]
-    affinity: WireAffinity,
+    affinity: Affinity,
     #[serde(deserialize_with = "or_default")]
     tolerations: Vec<Toleration>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct WireAffinity {
-    #[serde(deserialize_with = "or_default")]
-    node_affinity: WireNodeAffinity,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct WireNodeAffinity {
-    required_during_scheduling_ignored_during_execution: Option<NodeSelector>,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::action::{Action, ActionKey, DeleteReason, RevisionDeleteReason};
+use super::action::{Action, ActionKey, RevisionDeleteReason};
 use super::classify::{Deletion, Step as NodeStep};
 use super::view::View;
 use crate::history::{HASH_LABEL, Step, surplus};
@@ -280,11 +280,4 @@ fn step_deletion(view: &View, node: &Arc<str>) -> Option<Action> {
 
 fn examples(nodes: &std::collections::BTreeSet<Arc<str>>) -> Vec<Arc<str>> {
     nodes.iter().take(EXAMPLES_MAX).cloned().collect()
-}
-
-impl DeleteReason {
-    /// The pod ended by itself; an event tells about it.
-    pub fn pod_ended(self) -> bool {
-        matches!(self, DeleteReason::Failed | DeleteReason::Succeeded)
-    }
 }

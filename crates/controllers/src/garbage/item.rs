@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use backstay_api::meta::{FOREGROUND, ORPHAN};
 use serde::Deserialize;
 
-use super::{FOREGROUND, ORPHAN};
 use crate::model::wire::or_default;
 use crate::model::{Meta, Object};
 

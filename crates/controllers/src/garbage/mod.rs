@@ -11,8 +11,3 @@ mod plan;
 pub use graph::Graph;
 pub use item::{Item, Owner, Partial, ResourceName};
 pub use plan::{Action, Propagation};
-
-/// Deletion waits for dependents that block their owner.
-pub const FOREGROUND: &str = "foregroundDeletion";
-/// Deletion waits until dependents have lost their owner reference.
-pub const ORPHAN: &str = "orphan";

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use backstay_api::meta::{FOREGROUND, ORPHAN};
+
 use super::graph::Graph;
 use super::item::{Item, Owner};
-use super::{FOREGROUND, ORPHAN};
 
 /// How a deletion treats the object's own dependents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use backstay_api::canonical;
 use backstay_api::selector::LabelSelector;
+use backstay_api::strategy::TEMPLATE_GENERATION;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::wire::or_default;
 use super::{Meta, Object};
-
-/// What counts template changes, as an annotation of the DaemonSet.
-pub const TEMPLATE_GENERATION_ANNOTATION: &str = "deprecated.daemonset.template.generation";
 
 /// A DaemonSet with every choice of its wire form made.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,7 +107,7 @@ impl DaemonSet {
         let selector = object.pointer("/spec/selector").unwrap_or(&Value::Null);
         let selector = LabelSelector::from_object(selector).map_err(serde::de::Error::custom)?;
         let annotations = backstay_api::meta::annotations(object);
-        let generation = annotations.get(TEMPLATE_GENERATION_ANNOTATION);
+        let generation = annotations.get(TEMPLATE_GENERATION);
         Ok(DaemonSet {
             template_generation: generation.and_then(|text| text.parse().ok()),
             annotations,

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::wire::or_default;
 use super::{Meta, Object};
-use crate::scheduling::affinity::{NodeSelector, RequiredNodes};
+use crate::scheduling::affinity::{Affinity, NodeSelector, RequiredNodes};
 use crate::scheduling::taints::Toleration;
 
 /// A pod: where it runs or should run, and how it is.
@@ -110,22 +110,9 @@ struct WireSpec {
     #[serde(deserialize_with = "or_default")]
     node_selector: BTreeMap<String, String>,
     #[serde(deserialize_with = "or_default")]
-    affinity: WireAffinity,
+    affinity: Affinity,
     #[serde(deserialize_with = "or_default")]
     tolerations: Vec<Toleration>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct WireAffinity {
-    #[serde(deserialize_with = "or_default")]
-    node_affinity: WireNodeAffinity,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct WireNodeAffinity {
-    required_during_scheduling_ignored_during_execution: Option<NodeSelector>,
 }
 
 #[derive(Default, Deserialize)]
@@ -153,7 +140,7 @@ struct WireCondition {
 impl From<WirePod> for Pod {
     fn from(wire: WirePod) -> Self {
         let WirePod { metadata, spec, status } = wire;
-        let required = spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution;
+        let required = spec.affinity.required();
         let node_name = Some(spec.node_name).filter(|name| !name.is_empty());
         let named = || required.as_ref().and_then(NodeSelector::only_named_node).map(Arc::from);
         let target_node = node_name.clone().or_else(named);

@@ -14,6 +14,26 @@ pub struct RequiredNodes {
     pub affinity: Option<NodeSelector>,
 }
 
+/// `affinity` of a pod's spec, as far as it counts here.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Affinity {
+    #[serde(deserialize_with = "or_default")]
+    node_affinity: NodeAffinity,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct NodeAffinity {
+    required_during_scheduling_ignored_during_execution: Option<NodeSelector>,
+}
+
+impl Affinity {
+    pub fn required(self) -> Option<NodeSelector> {
+        self.node_affinity.required_during_scheduling_ignored_during_execution
+    }
+}
+
 /// Terms of which one must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

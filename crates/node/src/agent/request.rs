@@ -13,10 +13,8 @@ use crate::client;
 use crate::join::host_and_port;
 use crate::pod_inputs::{env, resources, sandbox, security, volumes};
 use crate::process::layout::Layout;
-use crate::runtime::{ContainerKey, Image, Mount, SandboxRequest, StartRequest};
+use crate::runtime::{ContainerKey, Image, Mount, PATH, SandboxRequest, StartRequest};
 
-/// What a container without an image finds its programs by, unless it says otherwise.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Where a container's last words go, unless it says otherwise.
 const TERMINATION_MESSAGE: &str = "/dev/termination-log";
 const HOSTS: &str = "/etc/hosts";

@@ -32,6 +32,9 @@ pub use request::{
 };
 pub use termination::termination_message;
 
+/// What programs are found by in a container, unless it or its image says otherwise.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// One attempt at running a container.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ContainerKey {

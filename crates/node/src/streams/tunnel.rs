@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use backstay_api::Entropy;
 use backstay_api::causes::chain;
-use backstay_streams::carry;
+use backstay_streams::{TUNNEL, carry};
 use bytes::Bytes;
 use http::header::{CONNECTION, UPGRADE};
 use http::{Method, Request, Response, StatusCode};
@@ -26,8 +26,6 @@ use tokio::time::Instant;
 use super::NodeStreams;
 use crate::servers::{Server, Servers};
 
-/// What we ask the connection to be turned into. The server knows it by the same name.
-const PROTOCOL: &str = "backstay-tunnel/1";
 /// A server that is silent for twice as long is gone. Also keeps those between us from forgetting the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// A server that does not even answer within this time is tried again.
@@ -114,7 +112,7 @@ async fn keep_open(server: &Server, node: &str, streams: NodeStreams, entropy: E
 async fn open(client: &Client, node: &str) -> Result<Upgraded, TunnelError> {
     let request = Request::get(format!("/backstay/v1/nodes/{node}/tunnel"))
         .header(CONNECTION, "Upgrade")
-        .header(UPGRADE, PROTOCOL)
+        .header(UPGRADE, TUNNEL)
         .body(Body::empty())
         .map_err(kube::Error::HttpError)?;
     let response = tokio::time::timeout(OPENED_WITHIN, client.send(request)).await;

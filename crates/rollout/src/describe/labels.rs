@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use backstay_api::meta::LAST_APPLIED;
+
 use super::Writer;
-use crate::undo::LAST_APPLIED;
 
 /// Longer annotations go on lines of their own, and their lines are cut.
 const ANNOTATION_BYTES_MAX: usize = 140;

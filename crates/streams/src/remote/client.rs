@@ -3,12 +3,12 @@
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt as _;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::io::{AsyncWriteExt as _, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Wanted;
 use super::websocket::{CLOSE, ERROR, Encoding, RESIZE, STDERR, STDIN, STDOUT};
-use crate::events::CHUNK_BYTES;
+use crate::events::{self, CHUNK_BYTES};
 use crate::session::{BoxDuplex, BoxRead, BoxWrite, Reason, Session, StreamError, TerminalSize};
 use crate::spdy::{self, Stream};
 use crate::websocket::frame::Sender;
@@ -128,14 +128,14 @@ async fn feed_streams(
     loop {
         buffer.reserve(CHUNK_BYTES);
         tokio::select! {
-            size = next(&mut sizes) => {
+            size = events::next(&mut sizes) => {
                 let size = serde_json::to_vec(&size).unwrap_or_default();
                 if let Some(resize) = &resize {
                     // A broken connection is seen by who reads from it.
                     let _ = resize.transmitter.send(size.into()).await;
                 }
             }
-            count = read(&mut stdin, &mut buffer) => {
+            count = events::read(&mut stdin, &mut buffer) => {
                 let Some(input) = &input else { continue };
                 if count == 0 {
                     stdin = None;
@@ -188,11 +188,11 @@ async fn feed(
     loop {
         buffer.reserve(CHUNK_BYTES);
         let message = tokio::select! {
-            size = next(&mut sizes) => {
+            size = events::next(&mut sizes) => {
                 let size = serde_json::to_vec(&size).unwrap_or_default();
                 Encoding::Binary.write(RESIZE, &size)
             }
-            read = read(&mut stdin, &mut buffer) => match read {
+            read = events::read(&mut stdin, &mut buffer) => match read {
                 1.. => Encoding::Binary.write(STDIN, &buffer.split()),
                 0 => {
                     stdin = None;
@@ -206,25 +206,6 @@ async fn feed(
         if transmitter.send(message).await.is_err() {
             return;
         }
-    }
-}
-
-/// Waits for ever once there are no more.
-async fn next<T>(receiver: &mut Option<mpsc::Receiver<T>>) -> T {
-    if let Some(open) = receiver
-        && let Some(value) = open.recv().await
-    {
-        return value;
-    }
-    *receiver = None;
-    std::future::pending().await
-}
-
-/// 0 once at the end; after that it waits for ever.
-async fn read(from: &mut Option<DuplexStream>, buffer: &mut BytesMut) -> usize {
-    match from {
-        Some(from) => from.read_buf(buffer).await.unwrap_or(0),
-        None => std::future::pending().await,
     }
 }
 
@@ -252,6 +233,7 @@ fn ending(status: &Bytes) -> Result<i32, StreamError> {
 mod tests {
     use super::*;
     use crate::remote::{self, Ending};
+    use tokio::io::AsyncReadExt as _;
 
     #[test]
     fn endings_are_understood() {
