@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use backstay_api::selector::{FieldSelector, LabelSelector};
-use backstay_api::status::Details;
 use backstay_api::{Reason, Status, duration, servers};
 use backstay_store::Revision;
 use futures::FutureExt;
@@ -109,7 +108,7 @@ async fn limited(asked: Box<Asked>, body: Body, nature: Nature) -> Response<Body
     };
     let path = asked.info.path.clone();
     let warnings = Arc::new(Warnings::default());
-    let work = AssertUnwindSafe(in_turn(asked, body, nature, warnings.clone())).catch_unwind();
+    let work = AssertUnwindSafe(in_turn(asked, body, nature, &media, warnings.clone())).catch_unwind();
     let result = match nature {
         Nature::Stream => Ok(work.await),
         _ => tokio::time::timeout(lasts_max, work).await,
@@ -148,6 +147,7 @@ async fn in_turn(
     mut asked: Box<Asked>,
     body: Body,
     nature: Nature,
+    media: &Media,
     warnings: Arc<Warnings>,
 ) -> Result<Response<Body>, Status> {
     let core = asked.core.clone();
@@ -162,7 +162,7 @@ async fn in_turn(
             let work = Box::pin(answer(asked, body, warnings));
             core.gate.in_turn(nature, &user.name, work).await
         }
-        Err(TooMany) => Err(too_many()),
+        Err(TooMany) => Ok(failure::too_many(media)),
     }
 }
 
@@ -185,11 +185,6 @@ async fn catch_up(asked: &mut Asked, nature: Nature) -> Result<(), Status> {
         _ => asked.core.store.catch_up().await.map_err(|error| store_failure(&error))?,
     }
     Ok(())
-}
-
-fn too_many() -> Status {
-    let details = Details { retry_after_seconds: Some(1), ..Details::default() };
-    Status::new(Reason::TooManyRequests, "Too many requests, please try again later.").details(details)
 }
 
 async fn answer(mut asked: Box<Asked>, body: Body, warnings: Arc<Warnings>) -> Result<Response<Body>, Status> {

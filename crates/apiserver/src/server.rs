@@ -60,13 +60,15 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Longest path and query together.
     pub uri_bytes_max: usize,
-    /// Reads at once, watches apart. Source: `--max-requests-inflight`.
+    /// Requests at once, watches and signs of life apart. Source: `--max-requests-inflight` and
+    /// `--max-mutating-requests-inflight` together.
+    pub requests_max: usize,
+    /// Of these, reads; and writes. Either leaves some for the other.
     pub reads_max: usize,
-    /// Writes at once. Source: `--max-mutating-requests-inflight`, times five: group commit likes company.
     pub writes_max: usize,
     /// Signs of life at once: those of 5,000 nodes come at 500 a second, and each takes as long as a disk.
     pub leases_max: usize,
-    /// Requests that wait for one of these to end, each kind apart. Two for every node of the largest cluster.
+    /// Requests that wait for one of these to end, signs of life apart. Two for every node of the largest cluster.
     pub waiting_max: usize,
     /// Of these, from one user: as many as a connection carries. What waits is memory that is cold when its turn comes,
     /// and has a cost for everybody.
@@ -83,8 +85,9 @@ impl Default for Limits {
         Self {
             body_bytes_max: 3 << 20,
             uri_bytes_max: 64 << 10,
-            reads_max: 400,
-            writes_max: 1_000,
+            requests_max: 600,
+            reads_max: 450,
+            writes_max: 450,
             leases_max: 500,
             waiting_max: 10_000,
             waiting_per_user_max: 1_000,

@@ -34,14 +34,30 @@ const MAPS: usize = 5_000;
 /// Which a list selects one of.
 const GROUPS: usize = 500;
 
+/// What is asked for.
+const KINDS: [&str; 3] = ["patch", "get", "list"];
+/// In which order, again and again.
+const MIX: [usize; 4] = [0, 1, 2, 2];
+
 /// What became of requests.
 #[derive(Default)]
 struct Outcomes {
-    served: AtomicUsize,
+    /// By kind: see [`KINDS`].
+    served: [AtomicUsize; KINDS.len()],
     refused: AtomicUsize,
     /// Refused without saying when to come back.
     without_retry_after: AtomicUsize,
     failed: AtomicUsize,
+}
+
+impl Outcomes {
+    fn served(&self) -> usize {
+        self.served.iter().map(|served| served.load(Ordering::Relaxed)).sum()
+    }
+
+    fn each(&self) -> Value {
+        KINDS.iter().zip(&self.served).map(|(kind, served)| (*kind, served.load(Ordering::Relaxed))).collect()
+    }
 }
 
 pub async fn measure(program: &Path, nodes: usize, lasts: Duration) -> Result<()> {
@@ -59,7 +75,7 @@ pub async fn measure(program: &Path, nodes: usize, lasts: Duration) -> Result<()
     saturate(&busy, &once, lasts).await?;
     let cpu_once = server.cpu()? - cpu_before;
     let signs_once = signs.end().await;
-    let rate = once.served.load(Ordering::Relaxed) as f64 / lasts.as_secs_f64();
+    let rate = once.served() as f64 / lasts.as_secs_f64();
 
     let twice = Arc::new(Outcomes::default());
     let signs = Signs::watch(&server, nodes).await?;
@@ -67,7 +83,7 @@ pub async fn measure(program: &Path, nodes: usize, lasts: Duration) -> Result<()
     let offered = offer(&busy, &twice, rate * 2.0, lasts).await? as f64 / lasts.as_secs_f64();
     let cpu_twice = server.cpu()? - cpu_before;
     let signs_twice = signs.end().await;
-    let served = twice.served.load(Ordering::Relaxed) as f64 / lasts.as_secs_f64();
+    let served = twice.served() as f64 / lasts.as_secs_f64();
     let per_cpu_second = |served: f64, cpu: f64| rounded(served * lasts.as_secs_f64() / cpu);
 
     let measured = json!({
@@ -75,6 +91,7 @@ pub async fn measure(program: &Path, nodes: usize, lasts: Duration) -> Result<()
         "served_per_cpu_second": per_cpu_second(rate, cpu_once),
         "served_per_cpu_second_at_twice": per_cpu_second(served, cpu_twice),
         "served_per_second_at_twice": rounded(served), "kept": rounded(served / rate),
+        "served_of_each": once.each(), "served_of_each_at_twice": twice.each(),
         "refused_at_twice": twice.refused.load(Ordering::Relaxed),
         "refused_without_retry_after": twice.without_retry_after.load(Ordering::Relaxed),
         "failed_at_twice": twice.failed.load(Ordering::Relaxed),
@@ -146,14 +163,15 @@ async fn offer(busy: &[Connection], outcomes: &Arc<Outcomes>, rate: f64, lasts: 
 
 /// One request of a mix: one in four writes, two list what a label selects. Counted if it ends in time.
 async fn ask(connection: &mut Connection, number: usize, outcomes: &Outcomes, end: Instant) {
-    let path = format!("{CONFIG_MAPS}/{}", map(number / 4 % MAPS));
+    let path = format!("{CONFIG_MAPS}/{}", map(number / MIX.len() % MAPS));
+    let kind = MIX[number % MIX.len()];
     let answer = async {
-        let answer = match number % 4 {
-            0 => {
+        let answer = match KINDS[kind] {
+            "patch" => {
                 let body = json!({ "data": { "number": number.to_string() } }).to_string();
                 connection.ask(Method::PATCH, &path, "application/merge-patch+json", body).await?
             }
-            1 => connection.ask(Method::GET, &path, "", String::new()).await?,
+            "get" => connection.ask(Method::GET, &path, "", String::new()).await?,
             _ => {
                 let path = format!("{CONFIG_MAPS}?labelSelector=group%3D{}", number % GROUPS);
                 connection.ask(Method::GET, &path, "", String::new()).await?
@@ -168,7 +186,7 @@ async fn ask(connection: &mut Connection, number: usize, outcomes: &Outcomes, en
         return;
     }
     let count = match answer {
-        Ok((status, _)) if status.is_success() => &outcomes.served,
+        Ok((status, _)) if status.is_success() => &outcomes.served[kind],
         Ok((StatusCode::TOO_MANY_REQUESTS, can_retry)) => {
             outcomes.without_retry_after.fetch_add(usize::from(!can_retry), Ordering::Relaxed);
             &outcomes.refused

@@ -11,7 +11,7 @@ use crate::tokens::Claims;
 
 /// Tokens of one generation. Twice as many are kept at most, of 2 KB each: one for each pod that talks to the server on
 /// a large cluster. Whoever is forgotten is read again.
-const GENERATION: usize = 2_048;
+const GENERATION_MAX: usize = 2_048;
 
 /// A token that this server has signed.
 #[derive(Debug)]
@@ -48,7 +48,10 @@ impl Token {
 
 /// Two generations: whoever has come since the younger one began, and whoever came in the one before.
 #[derive(Default)]
-pub struct Known(Mutex<[HashMap<Box<str>, Arc<Token>>; 2]>);
+pub struct Known(Mutex<[Generation; 2]>);
+
+/// By their last letters, which are the end of a signature: a token is too long to be hashed for every request.
+type Generation = HashMap<Box<str>, (Box<str>, Arc<Token>)>;
 
 impl Known {
     /// The token as it was read before, else as it is read now.
@@ -56,25 +59,32 @@ impl Known {
     /// # Errors
     /// Those of `read`; they are not remembered.
     pub fn get<E>(&self, text: &str, read: impl FnOnce() -> Result<Token, E>) -> Result<Arc<Token>, E> {
-        if let Some(token) = self.generations()[0].get(text) {
-            return Ok(token.clone());
+        let tail = tail(text);
+        let is_it = |(known, token): &(Box<str>, Arc<Token>)| (**known == *text).then(|| token.clone());
+        if let Some(token) = self.generations()[0].get(tail).and_then(is_it) {
+            return Ok(token);
         }
-        let before = self.generations()[1].remove(text);
+        let before = self.generations()[1].remove(tail).as_ref().and_then(is_it);
         let token = match before {
             Some(token) => token,
             None => Arc::new(read()?),
         };
         let mut generations = self.generations();
-        if generations[0].len() >= GENERATION {
+        if generations[0].len() >= GENERATION_MAX {
             generations[1] = std::mem::take(&mut generations[0]);
         }
-        generations[0].insert(text.into(), token.clone());
+        generations[0].insert(tail.into(), (text.into(), token.clone()));
         Ok(token)
     }
 
-    fn generations(&self) -> MutexGuard<'_, [HashMap<Box<str>, Arc<Token>>; 2]> {
+    fn generations(&self) -> MutexGuard<'_, [Generation; 2]> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn tail(text: &str) -> &str {
+    const LENGTH: usize = 32;
+    text.len().checked_sub(LENGTH).and_then(|at| text.get(at..)).unwrap_or(text)
 }
 
 #[cfg(test)]
@@ -98,7 +108,7 @@ mod tests {
             assert_eq!(token.map(|token| token.claims.jti.clone()), Ok(id));
         }
         assert_eq!(reads, expected);
-        assert!(known.generations().iter().all(|generation| generation.len() <= GENERATION));
+        assert!(known.generations().iter().all(|generation| generation.len() <= GENERATION_MAX));
     }
 
     #[test]
@@ -108,6 +118,22 @@ mod tests {
         check((1..20_000).flat_map(|other| [0, other]), 20_000);
         // Whoever has not come for long.
         check((0..10_000).chain([0]), 10_001);
+    }
+
+    /// Whoever changes a token keeps its end.
+    #[test]
+    fn the_whole_token_counts() {
+        let known = Known::default();
+        let end = "e".repeat(40);
+        let mut reads = 0;
+        for text in ["a", "a", "b", "a"] {
+            let got = known.get(&format!("{text}{end}"), || {
+                reads += 1;
+                Ok::<_, ()>(token(text.into()))
+            });
+            assert_eq!(got.map(|got| got.claims.jti.clone()), Ok(text.to_string()));
+        }
+        assert_eq!(reads, 3);
     }
 
     #[test]

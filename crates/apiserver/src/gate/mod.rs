@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use self::queue::{Kind, Size};
 use self::room::{Pass, Room};
 use self::streams::{Followed, Streams};
 use crate::request::{Intent, RequestInfo, Verb};
@@ -65,8 +66,7 @@ impl Nature {
 
 /// Lets requests in as there is room.
 pub struct Gate {
-    reads: Room,
-    writes: Room,
+    requests: Room,
     leases: Room,
     streams: Streams,
     /// Of those let in, who is being worked on.
@@ -86,13 +86,16 @@ pub struct TooMany;
 
 impl Gate {
     pub fn new(limits: &Limits) -> Self {
-        let room = |seats| Room::new(seats, limits.waiting_max, limits.waiting_per_user_max);
+        let size = |seats| {
+            let size = Size::new(seats, limits.waiting_max);
+            Size { waiting_per_user: size.waiting_per_user.min(limits.waiting_per_user_max), ..size }
+        };
+        let seats_of_kind = [limits.reads_max, limits.writes_max];
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
-            turns: Room::new(TURNS_PER_PROCESSOR * processors, usize::MAX, usize::MAX),
-            reads: room(limits.reads_max),
-            writes: room(limits.writes_max),
-            leases: room(limits.leases_max),
+            turns: Room::new(Size::new(TURNS_PER_PROCESSOR * processors, usize::MAX)),
+            requests: Room::new(Size { seats_of_kind, ..size(limits.requests_max) }),
+            leases: Room::new(size(limits.leases_max)),
             streams: Streams::new(limits.streams_per_user_max),
         }
     }
@@ -103,14 +106,14 @@ impl Gate {
     /// There will not be any soon.
     pub async fn enter(&self, nature: Nature, user: &str) -> Result<Held, TooMany> {
         let user: Arc<str> = user.into();
-        let room = match nature {
-            Nature::Read => &self.reads,
-            Nature::Write => &self.writes,
-            Nature::Lease => &self.leases,
+        let (room, kind) = match nature {
+            Nature::Read => (&self.requests, Kind::Read),
+            Nature::Write => (&self.requests, Kind::Write),
+            Nature::Lease => (&self.leases, Kind::Write),
             Nature::Stream => return Ok(Held::Stream { _followed: self.streams.follow(&user)? }),
             Nature::Health => return Ok(Held::Nothing),
         };
-        Ok(Held::Seat { _pass: room.enter(&user).await? })
+        Ok(Held::Seat { _pass: room.enter(&user, kind).await? })
     }
 
     /// Does the work for a request that has been let in; where there is a crowd, when it is its turn.
@@ -123,7 +126,7 @@ impl Gate {
             return work.await;
         }
         // There is no end of room to wait in.
-        let mut turn = self.turns.enter(&user.into()).await.ok();
+        let mut turn = self.turns.enter(&user.into(), Kind::Read).await.ok();
         // Those who arrived together ask for a turn now, before the first of them is worked on.
         tokio::task::yield_now().await;
         poll_fn(|context| {
@@ -136,17 +139,16 @@ impl Gate {
 
     /// Whether so many tasks are ready, or some still wait who came when it was so.
     fn is_crowded(&self) -> bool {
-        self.turns.load().1 > 0 || Handle::current().metrics().global_queue_depth() >= CROWD
+        self.turns.waiting() > 0 || Handle::current().metrics().global_queue_depth() >= CROWD
     }
 
     /// Requests being served, and those that wait.
     pub fn load(&self) -> [(&'static str, usize); 4] {
-        let [reads, writes, leases] = [&self.reads, &self.writes, &self.leases].map(Room::load);
         [
-            ("readOnly", reads.0),
-            ("mutating", writes.0),
-            ("leases", leases.0),
-            ("waiting", reads.1 + writes.1 + leases.1),
+            ("readOnly", self.requests.taken(Kind::Read)),
+            ("mutating", self.requests.taken(Kind::Write)),
+            ("leases", self.leases.taken(Kind::Write)),
+            ("waiting", self.requests.waiting() + self.leases.waiting()),
         ]
     }
 }

@@ -113,7 +113,7 @@ async fn signs_of_life_do_not_wait_behind_writes() {
 /// One client fills its seats and its half of the queue, and asks for more. It is sent away; nobody else is.
 #[tokio::test(start_paused = true)]
 async fn a_greedy_client_keeps_nobody_else_out() {
-    let limits = Limits { reads_max: 4, writes_max: 4, waiting_max: 8, ..Limits::default() };
+    let limits = Limits { requests_max: 4, waiting_max: 8, ..Limits::default() };
     let world = World::with(|config| config.limits = limits).await;
     world.let_read(&["greedy", "modest"]).await;
     let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
