@@ -4,19 +4,42 @@
 //! event of a few KB they cost more than all else that is done about it. So within a turn of the connection a flush
 //! waits for the end of the turn; and a connection that many streams share lets those that are ready add theirs first.
 //! An idle connection holds no buffer.
+//!
+//! It also lets those rest who ask for too much: after a refusal, nothing is read for a moment. What comes meanwhile is
+//! read, and refused, at once, which costs a server that is busy half as much as one by one.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 /// What is gathered at most: four TLS records, as many as the library takes at a time. More is written through.
 const GATHERED_BYTES_MAX: usize = 64 << 10;
 
 /// A connection that others had nothing to add to is not made to wait again for so many turns: it may carry one stream.
 const UNSHARED_TURNS: u8 = 15;
+
+/// How long nothing is read after a refusal. Short beside the time that others wait for a seat then.
+const REST: Duration = Duration::from_millis(20);
+
+/// Whether somebody who came by a connection has been refused since it was last read from.
+#[derive(Clone, Debug, Default)]
+pub struct Refused(Arc<AtomicBool>);
+
+impl Refused {
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
 
 /// A stream that gathers while its connection has a turn; outside of one (after an upgrade) it hides nothing.
 pub struct Gathered<S>(Arc<Mutex<Gathering<S>>>);
@@ -42,12 +65,23 @@ struct Gathering<S> {
     /// The stream may hold on to something itself until it is flushed.
     is_unflushed: bool,
     failed: Option<io::ErrorKind>,
+    refused: Refused,
+    /// Until when nothing is read.
+    rest: Option<Pin<Box<Sleep>>>,
 }
 
 /// The stream to give to a connection, and what is needed to run it by [`Turns::run`].
-pub fn gathered<S>(stream: S) -> (Gathered<S>, Gathered<S>) {
-    let gathering = Gathering { stream, bytes: Vec::new(), sent: 0, in_turn: false, is_unflushed: false, failed: None };
-    let gathering = Arc::new(Mutex::new(gathering));
+pub fn gathered<S>(stream: S, refused: Refused) -> (Gathered<S>, Gathered<S>) {
+    let gathering = Arc::new(Mutex::new(Gathering {
+        stream,
+        bytes: Vec::new(),
+        sent: 0,
+        in_turn: false,
+        is_unflushed: false,
+        failed: None,
+        refused,
+        rest: None,
+    }));
     (Gathered(gathering.clone()), Gathered(gathering))
 }
 
@@ -90,6 +124,22 @@ impl<S: AsyncWrite + Unpin, C: Future + Unpin> Future for Turns<S, C> {
             context.waker().wake_by_ref();
         }
         Poll::Pending
+    }
+}
+
+impl<S> Gathering<S> {
+    /// Waits for the end of the rest that a refusal has begun.
+    fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.rest.is_none() && self.refused.take() {
+            self.rest = Some(Box::pin(tokio::time::sleep(REST)));
+        }
+        if let Some(rest) = &mut self.rest {
+            ready!(rest.as_mut().poll(context));
+            self.rest = None;
+            // Of what was read before it.
+            self.refused.take();
+        }
+        Poll::Ready(())
     }
 }
 
@@ -137,6 +187,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
         if let Some(kind) = gathering.failed {
             return Poll::Ready(Err(kind.into()));
         }
+        ready!(gathering.poll_rest(context));
         Pin::new(&mut gathering.stream).poll_read(context, into)
     }
 }
@@ -213,7 +264,7 @@ mod tests {
     /// A connection that in one turn writes frames of these sizes, flushing after each; then rests for ever. Gives the
     /// writes that its stream has seen.
     async fn check(frames: &'static [usize], at_once: usize, expected: &[usize]) {
-        let (mut stream, handle) = gathered(Taker { writes: Vec::new(), at_once, fails: false });
+        let (mut stream, handle) = gathered(Taker { writes: Vec::new(), at_once, fails: false }, Refused::default());
         let seen = Gathered(handle.0.clone());
         let mut left = frames.iter();
         let connection = poll_fn(move |context| {
@@ -254,7 +305,7 @@ mod tests {
     #[tokio::test]
     async fn outside_of_a_turn_a_flush_is_a_flush() {
         let (near, mut far) = tokio::io::duplex(64);
-        let (mut stream, _handle) = gathered(near);
+        let (mut stream, _handle) = gathered(near, Refused::default());
         stream.write_all(b"hello").await.unwrap();
         stream.flush().await.unwrap();
         let mut heard = [0; 5];
@@ -265,7 +316,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_ends_has_sent_everything() {
         let (near, mut far) = tokio::io::duplex(64);
-        let (mut stream, handle) = gathered(near);
+        let (mut stream, handle) = gathered(near, Refused::default());
         let connection = Box::pin(async move {
             stream.write_all(b"bye").await.unwrap();
             stream.flush().await.unwrap();
@@ -277,9 +328,33 @@ mod tests {
         assert_eq!(heard, "bye");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn after_a_refusal_nothing_is_read_for_a_moment() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let refused = Refused::default();
+        let (mut stream, _handle) = gathered(near, refused.clone());
+        let begun = tokio::time::Instant::now();
+        for (is_refused, rests) in [(false, 0), (true, 1), (false, 1), (true, 2), (true, 3)] {
+            if is_refused {
+                refused.set();
+            }
+            far.write_all(b"more").await.unwrap();
+            let mut heard = [0; 4];
+            stream.read_exact(&mut heard).await.unwrap();
+            assert!(begun.elapsed().abs_diff(REST * rests) < Duration::from_millis(10), "{:?}", begun.elapsed());
+        }
+        refused.set();
+        far.write_all(b"more").await.unwrap();
+        let mut heard = [0; 2];
+        stream.read_exact(&mut heard).await.unwrap();
+        let before = begun.elapsed();
+        stream.read_exact(&mut heard).await.unwrap();
+        assert_eq!(begun.elapsed(), before, "one rest, not one for each read");
+    }
+
     #[tokio::test]
     async fn a_stream_that_breaks_breaks_the_connection() {
-        let (mut stream, handle) = gathered(Taker { writes: Vec::new(), at_once: 1, fails: true });
+        let (mut stream, handle) = gathered(Taker { writes: Vec::new(), at_once: 1, fails: true }, Refused::default());
         let connection = Box::pin(async move {
             loop {
                 stream.write_all(b"x").await?;

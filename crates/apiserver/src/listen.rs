@@ -32,7 +32,7 @@ use tracing::{debug, warn};
 
 use crate::authn::Peer;
 use crate::callers::{Caller, Callers};
-use crate::gather::{Turns, gathered};
+use crate::gather::{Refused, Turns, gathered};
 use crate::identity::{CREDENTIAL_ID, UserInfo};
 use crate::pki::{Pair, Pki};
 
@@ -178,7 +178,7 @@ pub async fn serve(listener: TcpListener, tls: Tls, router: Router, mut stop: wa
             continue;
         };
         let (tls, router, watcher) = (tls.clone(), router.clone(), graceful.watcher());
-        let place = Place { _held: Arc::new((slot, caller)) };
+        let place = Place { _held: Arc::new((slot, caller)), refused: Refused::default() };
         tokio::spawn(async move {
             if let Err(error) = connection(stream, tls, router, watcher, place).await {
                 debug!(error = %error, "connection ended");
@@ -195,6 +195,14 @@ pub async fn serve(listener: TcpListener, tls: Tls, router: Router, mut stop: wa
 #[derive(Clone)]
 pub struct Place {
     _held: Arc<(OwnedSemaphorePermit, Caller)>,
+    refused: Refused,
+}
+
+impl Place {
+    /// Lets the connection rest, since it brings more than can be done.
+    pub fn refused(&self) {
+        self.refused.set();
+    }
 }
 
 /// Lets the kernel find out that the other side is gone without a word. HTTP/2 has pings of its own; a terminal that
@@ -226,6 +234,7 @@ async fn begun(
     notice_the_end(&stream)?;
     let stream = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls.config.clone()).accept(stream)).await??;
     let peer = tls.peer(stream.get_ref().1.peer_certificates());
+    let refused = place.refused.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         if let Some(peer) = &peer {
             request.extensions_mut().insert(peer.clone());
@@ -239,7 +248,7 @@ async fn begun(
     builder.http2().max_header_list_size(HEADERS_BYTES_MAX);
     builder.http2().keep_alive_interval(Duration::from_secs(30)).keep_alive_timeout(Duration::from_secs(20));
     let is_shared = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let (stream, handle) = gathered(stream);
+    let (stream, handle) = gathered(stream, refused);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     Ok(Turns::run(handle, Box::pin(watcher.watch(connection.into_owned())), is_shared))
 }

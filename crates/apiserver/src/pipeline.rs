@@ -23,6 +23,7 @@ use crate::authz::{Action, Attributes, Resource, forbidden};
 use crate::call::Warnings;
 use crate::gate::{Held, Nature, TooMany};
 use crate::leftover::Leftover;
+use crate::listen::Place;
 use crate::registry::store_failure;
 use crate::request::{Intent, Query, RequestInfo, Verb};
 use crate::server::Core;
@@ -162,7 +163,12 @@ async fn in_turn(
             let work = Box::pin(answer(asked, body, warnings));
             core.gate.in_turn(nature, &user.name, work).await
         }
-        Err(TooMany) => Ok(failure::too_many(media)),
+        Err(TooMany) => {
+            if let Some(place) = asked.head.extensions.get::<Place>() {
+                place.refused();
+            }
+            Ok(failure::too_many(media))
+        }
     }
 }
 
