@@ -5,8 +5,9 @@
 //! waits for the end of the turn; and a connection that many streams share lets those that are ready add theirs first.
 //! An idle connection holds no buffer.
 //!
-//! It also lets those rest who ask for too much: after a refusal, nothing is read for a moment. What comes meanwhile is
-//! read, and refused, at once, which costs a server that is busy half as much as one by one.
+//! It also lets those rest who ask for too much: after a refusal, nothing is read or sent for a moment. What comes
+//! meanwhile is read, refused and answered together, which costs a server that is busy a third of what it does one by
+//! one.
 
 use std::io;
 use std::pin::Pin;
@@ -24,7 +25,7 @@ const GATHERED_BYTES_MAX: usize = 64 << 10;
 /// A connection that others had nothing to add to is not made to wait again for so many turns: it may carry one stream.
 const UNSHARED_TURNS: u8 = 15;
 
-/// How long nothing is read after a refusal. Short beside the time that others wait for a seat then.
+/// How long nothing is read or sent after a refusal. Short beside the time that others wait for a seat then.
 const REST: Duration = Duration::from_millis(20);
 
 /// Whether somebody who came by a connection has been refused since it was last read from.
@@ -106,6 +107,9 @@ impl<S: AsyncWrite + Unpin, C: Future + Unpin> Future for Turns<S, C> {
             return polled;
         }
         let gathered = gathering.bytes.len();
+        if gathered < GATHERED_BYTES_MAX / 2 && gathering.rest.is_some() && gathering.poll_rest(context).is_pending() {
+            return Poll::Pending;
+        }
         match self.waited_at.take() {
             None if self.shared && self.unshared_turns == 0 && gathered < GATHERED_BYTES_MAX / 2 => {
                 // Whoever is ready to run comes before us now.
@@ -350,6 +354,30 @@ mod tests {
         let before = begun.elapsed();
         stream.read_exact(&mut heard).await.unwrap();
         assert_eq!(begun.elapsed(), before, "one rest, not one for each read");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_a_connection_rests_little_is_held_and_much_is_sent() {
+        for (bytes, rests) in [(10, 1), (40 << 10, 0)] {
+            let taker = Taker { writes: Vec::new(), at_once: 1 << 20, fails: false };
+            let (mut stream, handle) = gathered(taker, Refused::default());
+            let seen = Gathered(handle.0.clone());
+            lock(&seen.0).rest = Some(Box::pin(tokio::time::sleep(REST)));
+            let connection = Box::pin(async move {
+                stream.write_all(&vec![0; bytes]).await?;
+                stream.flush().await?;
+                std::future::pending::<io::Result<()>>().await
+            });
+            let mut turns = Turns::run(handle, connection, false);
+            let begun = tokio::time::Instant::now();
+            poll_fn(|context| {
+                assert!(Pin::new(&mut turns).poll(context).is_pending());
+                if lock(&seen.0).stream.writes.is_empty() { Poll::Pending } else { Poll::Ready(()) }
+            })
+            .await;
+            assert_eq!(lock(&seen.0).stream.writes, [bytes]);
+            assert!(begun.elapsed().abs_diff(REST * rests) < Duration::from_millis(10), "{:?}", begun.elapsed());
+        }
     }
 
     #[tokio::test]
