@@ -6,8 +6,8 @@
 //! An idle connection holds no buffer.
 //!
 //! It also lets those rest who ask for too much: after a refusal, nothing is read or sent for a moment. What comes
-//! meanwhile is read, refused and answered together, which costs a server that is busy a third of what it does one by
-//! one.
+//! meanwhile is read, refused and answered together, which costs a server that is busy a fraction of what it does one
+//! by one.
 
 use std::io;
 use std::pin::Pin;
@@ -25,8 +25,9 @@ const GATHERED_BYTES_MAX: usize = 64 << 10;
 /// A connection that others had nothing to add to is not made to wait again for so many turns: it may carry one stream.
 const UNSHARED_TURNS: u8 = 15;
 
-/// How long nothing is read or sent after a refusal. Short beside the time that others wait for a seat then.
-const REST: Duration = Duration::from_millis(20);
+/// How long nothing is read or sent after a refusal: much less than the client is told to wait, and no longer than
+/// others wait for a seat then.
+const REST: Duration = Duration::from_millis(150);
 
 /// Whether somebody who came by a connection has been refused since it was last read from.
 #[derive(Clone, Debug, Default)]
