@@ -16,8 +16,12 @@ pub fn fleet(measured: &Measured, report: &mut Report) {
         add(what, step.seconds, writes(step, limits.fsyncs_per_second));
     }
     let list_rate = steps.list.bytes as f64 / 1e6 / steps.list.seconds;
-    let of_machine = (steps.list.bytes > 0)
-        .then(|| format!("{list_rate:.0} MB/s, {:.2} of encoding JSON", list_rate / limits.json_encode_mb_per_second));
+    let (limit, what) = match steps.list.is_decoded {
+        true => (limits.json_decode_mb_per_second, "decoding"),
+        false => (limits.json_encode_mb_per_second, "encoding"),
+    };
+    let of_machine =
+        (steps.list.bytes > 0).then(|| format!("{list_rate:.0} MB/s, {:.2} of {what} JSON", list_rate / limit));
     add(What::List, steps.list.seconds * 1e3, of_machine);
     add(What::Delete, steps.delete.seconds, writes(steps.delete, limits.fsyncs_per_second));
     if let Some(server) = measured.server {

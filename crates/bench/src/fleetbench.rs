@@ -32,7 +32,7 @@ fn steps(said: &str) -> Option<Steps> {
         create: step("create")?,
         update: step("update")?,
         undo: step("undo")?,
-        list: Listing { seconds: number("list_pods", "ms")? / 1e3, bytes: 0 },
+        list: Listing { seconds: number("list_pods", "ms")? / 1e3, bytes: 0, is_decoded: true },
         delete: step("delete")?,
     })
 }

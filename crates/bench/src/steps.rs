@@ -44,11 +44,12 @@ pub struct Step {
     pub writes: u64,
 }
 
-/// A full list of all pods: the time until the last byte of it has come.
+/// A full list of all pods: the time until the last byte of it has come, or until the client has decoded it.
 #[derive(Clone, Copy, Debug)]
 pub struct Listing {
     pub seconds: f64,
     pub bytes: usize,
+    pub is_decoded: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -140,7 +141,7 @@ impl Life {
             let request = http::Request::get(format!("/api/v1/namespaces/{NAMESPACE}/pods")).body(Vec::new())?;
             let begun = Instant::now();
             let text = self.client.request_text(request).await.context("cannot list pods")?;
-            listings.push(Listing { seconds: begun.elapsed().as_secs_f64(), bytes: text.len() });
+            listings.push(Listing { seconds: begun.elapsed().as_secs_f64(), bytes: text.len(), is_decoded: false });
             let list: Items = serde_json::from_str(&text).context("the list of pods is no list")?;
             if list.items.len() != self.nodes {
                 bail!("{} pods are listed, and not {}", list.items.len(), self.nodes);
