@@ -44,7 +44,7 @@ pub fn measure(options: &Options, load: &Path, report: &mut Report) -> Result<()
     let agents = figure(&["agents"], &["--nodes", "50", "--changes", "50"])?;
     add(nodes, What::AgentChange, number(&agents, "server_cpu_milliseconds_per_change")?, None);
 
-    let overload = figure(&["overload"], &["--seconds", "1"])?;
+    let overload = figure(&["overload", "--seconds", if quick { "1" } else { "20" }], &[])?;
     let lost = 100.0 * (1.0 - number(&overload, "kept")?);
     let rates = ["served_per_second", "offered_per_second_at_twice"].map(|name| number(&overload, name));
     let [served, offered] = rates;
