@@ -42,8 +42,16 @@ fn shim(machine: &Machine, key: &ContainerKey) -> KnownProcess {
     KnownProcess { boot_id, pid, start }
 }
 
+/// As a program has it that a script runs in its background; what it starts has it too.
+#[allow(unsafe_code, reason = "there is no other way to ignore a signal")]
+fn ignore_what_is_typed() {
+    // SAFETY: no handler is installed.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+}
+
 #[tokio::test]
 async fn commands_run_beside_containers() {
+    ignore_what_is_typed();
     let Some(machine) = Machine::new("commands_run_beside_containers").await else { return };
     let key = machine.start("echo begun; exec sleep 100000", |it| it.env = vec![("OWN".into(), "pod".into())]).await;
     let request = |command: &[&str], tty: bool| ExecRequest {

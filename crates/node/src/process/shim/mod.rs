@@ -72,6 +72,16 @@ impl Enclosure for Nothing {
     }
 }
 
+/// Heeds what whoever started the agent ignores, as a shell does for what runs in its background: a container would ignore
+/// it too, and a shell in it could not even trap it.
+#[allow(unsafe_code, reason = "there is no other way to change what a signal does")]
+fn heed_signals() {
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT] {
+        // SAFETY: the default needs no handler; the process has one thread.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 /// The hidden subcommand `shim`, with the arguments that follow it. Returns the exit code of the process.
 ///
 /// Must be called before any other thread exists: namespaces and the death signal belong to a thread.
@@ -81,6 +91,7 @@ pub fn shim_main(args: impl IntoIterator<Item = OsString>) -> i32 {
 
 /// The same, for containers that are enclosed.
 pub fn shim_main_with(args: impl IntoIterator<Item = OsString>, enclosure: &mut dyn Enclosure) -> i32 {
+    heed_signals();
     let args: Vec<OsString> = args.into_iter().collect();
     let outcome = match args.as_slice() {
         [dir] => supervise::run(Path::new(dir), enclosure).map_err(|message| {
