@@ -68,7 +68,7 @@ struct Gathering<S> {
     is_unflushed: bool,
     failed: Option<io::ErrorKind>,
     refused: Refused,
-    /// Until when nothing is read.
+    /// Until when nothing is read or sent.
     rest: Option<Pin<Box<Sleep>>>,
 }
 

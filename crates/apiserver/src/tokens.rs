@@ -81,16 +81,11 @@ impl Claims {
         self.iss == LEGACY_ISSUER
     }
 
-    /// Whether it may be shown to this audience.
-    pub fn is_for(&self, audience: &String) -> bool {
-        self.aud.contains(audience)
-    }
-
-    /// Whether it is valid now, for one of these audiences (none: for the server itself).
+    /// Which of these audiences (none: the server itself) it is for, if it is valid now.
     ///
     /// # Errors
     /// Why it is not.
-    pub fn check(&self, audiences: &[String], now: Timestamp) -> Result<(), TokenError> {
+    pub fn check(&self, audiences: &[String], now: Timestamp) -> Result<Vec<String>, TokenError> {
         if self.exp <= now.as_second() {
             return Err(TokenError::Expired);
         }
@@ -99,9 +94,10 @@ impl Claims {
         }
         let own = [ISSUER.to_string()];
         let asked = if audiences.is_empty() { &own } else { audiences };
-        match asked.iter().any(|audience| self.is_for(audience)) {
-            true => Ok(()),
-            false => Err(TokenError::Audience { found: self.aud.clone(), asked: asked.to_vec() }),
+        let shared: Vec<String> = asked.iter().filter(|audience| self.aud.contains(audience)).cloned().collect();
+        match shared.is_empty() {
+            false => Ok(shared),
+            true => Err(TokenError::Audience { found: self.aud.clone(), asked: asked.to_vec() }),
         }
     }
 
@@ -266,7 +262,7 @@ mod tests {
     fn verify(signer: &Signer, token: &str, audiences: &[&str], now: i64) -> Result<Claims, TokenError> {
         let audiences: Vec<String> = audiences.iter().map(|one| one.to_string()).collect();
         let claims = signer.read(token)?;
-        claims.check(&audiences, at(now)).map(|()| claims)
+        claims.check(&audiences, at(now)).map(|_| claims)
     }
 
     fn claims(audiences: &[&str]) -> Claims {

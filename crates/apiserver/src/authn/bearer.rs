@@ -12,7 +12,7 @@ use super::known::Token;
 use crate::UserInfo;
 use crate::encode;
 use crate::server::Core;
-use crate::tokens::{Binding, ISSUER, Reference, Signer, TokenError};
+use crate::tokens::{Binding, Reference, Signer, TokenError};
 
 /// How long a token outlives the deletion of what it is bound to, so that a pod can end in order. Source:
 /// `deletionTimestamp` checks of the bound token validator.
@@ -59,7 +59,7 @@ pub fn user(core: &Core, token: &str, audiences: &[String]) -> Result<(Arc<UserI
     let now = core.clock.now();
     let known = core.known_tokens.get(token, || signer.read(token).map(Token::new))?;
     let claims = &known.claims;
-    claims.check(audiences, now)?;
+    let shared = claims.check(audiences, now)?;
     let holder = Holder { core, token: &known, now };
     let lives = match claims.is_legacy() {
         true => holder.account() && holder.secret_keeps(token),
@@ -68,9 +68,6 @@ pub fn user(core: &Core, token: &str, audiences: &[String]) -> Result<(Arc<UserI
     if !lives {
         return Err(Refusal::Invalidated);
     }
-    let own = [ISSUER.to_string()];
-    let asked = if audiences.is_empty() { &own } else { audiences };
-    let shared = asked.iter().filter(|audience| claims.is_for(audience)).cloned().collect();
     Ok((known.user.clone(), shared))
 }
 

@@ -236,7 +236,7 @@ impl Worker {
             return;
         };
         self.seen.told.insert(id.to_string(), PreStop::Runs);
-        let grace = Duration::try_from(deadline.duration_since(now)).unwrap_or_default();
+        let grace = until(deadline, now);
         let (context, target, mailbox) = (self.context.clone(), self.target(), self.mailbox.clone());
         let (pod, id) = (pod.clone(), id.to_string());
         self.tasks.spawn(async move {
