@@ -139,12 +139,11 @@ impl Cgroups {
 
 impl Hierarchy {
     fn make(&self, dir: &Path) -> io::Result<()> {
-        // Whoever removes what they no longer need, on their way out, may take a parent away in between.
         let make = || fs::create_dir_all(&self.parent).and_then(|()| fs::create_dir_all(dir));
         let mut made = make();
         for _ in 1..MAKE_ATTEMPTS {
             match &made {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => made = make(),
+                Err(error) if is_passing(error) => made = make(),
                 _ => break,
             }
         }
@@ -153,6 +152,13 @@ impl Hierarchy {
         }
         made
     }
+}
+
+/// Whoever removes what they no longer need, on their way out, may take a parent away in between: before something is
+/// made in it, after it was seen to be there already, or (ENODEV) while the kernel ends it.
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{AlreadyExists, NotFound};
+    matches!(error.kind(), NotFound | AlreadyExists) || error.raw_os_error() == Some(libc::ENODEV)
 }
 
 impl CgroupSeat {
@@ -288,11 +294,12 @@ mod tests {
                 let name = format!("agent{agent}");
                 let own = cgroups(dir.path(), "memory", &name);
                 scope.spawn(move || {
-                    for round in 0..500 {
-                        let limits = Limits::default();
-                        let seats = own.make("c", limits).seats;
-                        assert_eq!(seats.len(), 1, "{name}, round {round}");
-                        seats.iter().for_each(CgroupSeat::remove);
+                    for round in 0..1_000 {
+                        let [hierarchy] = &own.hierarchies[..] else { unreachable!() };
+                        let container = hierarchy.parent.join("c");
+                        let made = hierarchy.make(&container);
+                        assert!(made.is_ok(), "{name}, round {round}: {made:?}");
+                        fs::remove_dir(&container).unwrap();
                         own.remove_if_unused();
                     }
                 });
