@@ -176,13 +176,15 @@ impl<S: AsyncWrite + Unpin> Gathering<S> {
         self.check()?;
         self.is_unflushed = true;
         let length: usize = pieces.iter().map(|piece| piece.len()).sum();
-        if self.in_turn && self.bytes.len() + length <= GATHERED_BYTES_MAX {
-            self.bytes.reserve(length);
-            pieces.iter().for_each(|piece| self.bytes.extend_from_slice(piece));
-            return Poll::Ready(Ok(length));
+        if !self.in_turn || self.bytes.len() + length > GATHERED_BYTES_MAX {
+            ready!(self.write_out(context))?;
         }
-        ready!(self.write_out(context))?;
-        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+        if !self.in_turn || length > GATHERED_BYTES_MAX {
+            return Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        }
+        self.bytes.reserve(length);
+        pieces.iter().for_each(|piece| self.bytes.extend_from_slice(piece));
+        Poll::Ready(Ok(length))
     }
 }
 

@@ -34,6 +34,7 @@ pub mod server;
 mod services;
 mod subresources;
 mod system;
+mod tls_stream;
 pub mod tokens;
 pub mod tunnel;
 mod upgrade;

@@ -26,7 +26,6 @@ use socket2::TcpKeepalive;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
@@ -35,6 +34,7 @@ use crate::callers::{Caller, Callers};
 use crate::gather::{Refused, Turns, gathered};
 use crate::identity::{CREDENTIAL_ID, UserInfo};
 use crate::pki::{Pair, Pki};
+use crate::tls_stream::TlsStream;
 
 /// A handshake that takes longer is somebody holding a slot, not a client.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -232,8 +232,8 @@ async fn begun(
 ) -> Result<impl Future<Output = Result<(), Failed>>, Failed> {
     stream.set_nodelay(true)?;
     notice_the_end(&stream)?;
-    let stream = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls.config.clone()).accept(stream)).await??;
-    let peer = tls.peer(stream.get_ref().1.peer_certificates());
+    let stream = tokio::time::timeout(HANDSHAKE, TlsStream::accept(tls.config.clone(), stream)).await??;
+    let peer = tls.peer(stream.session().peer_certificates());
     let refused = place.refused.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         if let Some(peer) = &peer {
@@ -247,7 +247,7 @@ async fn begun(
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
     builder.http2().max_header_list_size(HEADERS_BYTES_MAX);
     builder.http2().keep_alive_interval(Duration::from_secs(30)).keep_alive_timeout(Duration::from_secs(20));
-    let is_shared = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let is_shared = stream.session().alpn_protocol() == Some(b"h2");
     let (stream, handle) = gathered(stream, refused);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     Ok(Turns::run(handle, Box::pin(watcher.watch(connection.into_owned())), is_shared))
