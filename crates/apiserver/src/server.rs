@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use backstay_api::managed::TrackedFrom;
 use backstay_api::validation::Policy;
 use backstay_api::{Clock, Entropy, Status};
 use backstay_store::Store;
@@ -48,6 +49,8 @@ pub struct Config {
     pub disabled_admission_plugins: Vec<String>,
     /// What the objects of this server may ask for.
     pub policy: Policy,
+    /// From when on objects have `managedFields`.
+    pub tracked_from: TrackedFrom,
     /// How long an event is kept after it was last written. Source: `--event-ttl`.
     pub event_ttl: SignedDuration,
     pub limits: Limits,
@@ -111,6 +114,7 @@ impl Config {
             root_ca: None,
             disabled_admission_plugins: Vec::new(),
             policy: Policy::default(),
+            tracked_from: TrackedFrom::default(),
             event_ttl: SignedDuration::from_hours(1),
             limits: Limits::default(),
         }
@@ -138,6 +142,7 @@ pub struct Core {
     pub known_tokens: Known,
     pub admission: Plugins,
     pub policy: Policy,
+    pub tracked_from: TrackedFrom,
     pub event_ttl: SignedDuration,
     /// None if the `ServiceAccount` admission is switched off.
     pub accounts: Option<Accounts>,
@@ -169,6 +174,7 @@ impl ApiServer {
             accounts: with_accounts.then_some(Accounts { root_ca: config.root_ca }),
             admission: Plugins::without(&config.disabled_admission_plugins)?,
             policy: config.policy,
+            tracked_from: config.tracked_from,
             event_ttl: config.event_ttl,
             authorizer: Authorizer::new(config.store.clone()),
             clock: config.clock,

@@ -57,6 +57,15 @@ pub enum StoreKind {
     Etcd,
 }
 
+/// From when on objects say who manages which of their fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ManagedFieldsFrom {
+    /// From their beginning, as in Kubernetes
+    Create,
+    /// From the first server-side apply: pods are half as large, for the store, for watches and for lists
+    FirstApply,
+}
+
 /// Where an etcd is.
 #[derive(Clone, Debug, Args)]
 pub struct EtcdArgs {
@@ -134,6 +143,10 @@ pub struct ControlPlaneArgs {
     /// Admission plugins to leave out, as in Kubernetes
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub disable_admission_plugins: Vec<String>,
+
+    /// From when on objects say who manages which of their fields
+    #[arg(long, value_enum, default_value_t = ManagedFieldsFrom::Create)]
+    pub managed_fields_from: ManagedFieldsFrom,
 
     /// Whether containers may be privileged, as in Kubernetes
     #[arg(

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
+use backstay_api::managed::TrackedFrom;
 use backstay_api::validation::Policy;
 use backstay_api::{Clock, Entropy, servers};
 use backstay_apiserver::pki::Pki;
@@ -23,7 +24,7 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::announce::Announcement;
-use crate::args::ControlPlaneArgs;
+use crate::args::{ControlPlaneArgs, ManagedFieldsFrom};
 use crate::reach::Reach;
 use crate::signer::Signer;
 use crate::{data_dir, store};
@@ -76,6 +77,10 @@ impl ControlPlane {
         config.tokens = Some(Arc::new(tokens::Signer::open(&data_dir.join("pki"), clock.now())?));
         config.disabled_admission_plugins = args.disable_admission_plugins.clone();
         config.event_ttl = args.event_ttl;
+        config.tracked_from = match args.managed_fields_from {
+            ManagedFieldsFrom::Create => TrackedFrom::Create,
+            ManagedFieldsFrom::FirstApply => TrackedFrom::FirstApply,
+        };
         config.policy = Policy { allow_privileged: args.allow_privileged };
         let server = ApiServer::new(config)?;
         server.bootstrap().await?;

@@ -25,7 +25,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 pub use self::apply::apply;
-pub use self::track::track_update;
+pub use self::track::{track_create, track_update};
 
 use self::entries::{Identity, Operation};
 use self::set::FieldSet;
@@ -42,6 +42,17 @@ pub struct Manager<'a> {
     /// `""` for the main resource, `status`...
     pub subresource: &'a str,
     pub now: Timestamp,
+}
+
+/// From which write of an object on its managers are told apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrackedFrom {
+    /// As Kubernetes has it.
+    #[default]
+    Create,
+    /// An object that nobody applies has no `managedFields`; at the first apply, everything that it has belongs to
+    /// `before-first-apply`. Source: Kubernetes up to 1.17 (`DefaultTrackOnCreateProbability` of 0).
+    FirstApply,
 }
 
 impl Manager<'_> {

@@ -7,7 +7,7 @@ use super::compare::{Comparison, compare};
 use super::entries::{Identity, Managers, Operation, Owned};
 use super::set::FieldSet;
 use super::shape::Node;
-use super::{Manager, unowned};
+use super::{Manager, TrackedFrom, unowned};
 use crate::meta;
 use crate::schema::{Scalar, Schema, Type};
 
@@ -29,6 +29,17 @@ pub fn track_update(schema: &Schema, ty: &Type, before: Option<&Value>, after: &
         None => write.record(node, &empty_object(schema, ty), after, &mut managers),
     }
     store(after, &managers);
+}
+
+/// Writes `metadata.managedFields` of an object that is about to be created, but not by an apply. One that comes with
+/// managers is tracked in any case.
+pub fn track_create(schema: &Schema, ty: &Type, object: &mut Value, manager: &Manager<'_>, from: TrackedFrom) {
+    let sent = meta::value_at(object, &["metadata", "managedFields"]);
+    if from == TrackedFrom::FirstApply && managers_to_start_from(None, sent, manager).is_empty() {
+        meta::remove_meta(object, "managedFields");
+        return;
+    }
+    track_update(schema, ty, None, object, manager);
 }
 
 /// A write by one manager.

@@ -24,7 +24,8 @@ pub async fn create(call: &Call, options: &WriteOptions, mut object: Value) -> R
     metadata::settle_namespace(call, &mut object)?;
     metadata::dedup_owners(call, &mut object);
     let manager = manager(call, options);
-    managed::track_update(&call.served.schema, &call.served.ty, None, &mut object, &manager);
+    let Served { schema, ty, .. } = &*call.served;
+    managed::track_create(schema, ty, &mut object, &manager, call.core.tracked_from);
     create_tracked(call, options, object).await
 }
 

@@ -1,5 +1,7 @@
 //! Create, update, patch: what is kept, and what is refused.
 
+use backstay_api::managed::TrackedFrom;
+
 use crate::script::{World, check};
 
 #[tokio::test(start_paused = true)]
@@ -184,4 +186,31 @@ async fn check_events(ttl: jiff::SignedDuration, left: &str) {
     let minutes = tokio::time::sleep(std::time::Duration::from_secs(61));
     world.server.upkeep(minutes).await;
     world.run(&format!("> GET /api/v1/namespaces/default/events\n< 200 items.*.metadata.name={left}")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn managers_may_be_told_apart_from_the_first_apply_on() {
+    let mut world = World::with(|config| config.tracked_from = TrackedFrom::FirstApply).await;
+    world
+        .run(
+            r#"
+            > POST /api/v1/namespaces/default/configmaps {"metadata":{"name":"c"},"data":{"a":"1","b":"1"}}
+            < 201 metadata.managedFields=null
+            > PATCH /api/v1/namespaces/default/configmaps/c [merge]{"data":{"a":"2"}}
+            < 200 metadata.managedFields=null data.a="2"
+            > PATCH /api/v1/namespaces/default/configmaps/c?fieldManager=m [apply]{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},"data":{"a":"3"}}
+            < 409 message~before-first-apply
+            > PATCH /api/v1/namespaces/default/configmaps/c?fieldManager=m&force=true [apply]{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},"data":{"a":"3"}}
+            < 200 metadata.managedFields.*.manager=["m","before-first-apply"]
+            > PATCH /api/v1/namespaces/default/configmaps/c?fieldManager=n [merge]{"data":{"a":"4"}}
+            < 200 metadata.managedFields.*.manager=["before-first-apply","n"]
+            > PATCH /api/v1/namespaces/default/configmaps/d?fieldManager=m [apply]{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"d"},"data":{"a":"3"}}
+            < 201 metadata.managedFields.*.manager=["m"]
+            > POST /api/v1/namespaces/default/configmaps {"metadata":{"name":"e","managedFields":[{"manager":"o","operation":"Update","apiVersion":"v1","time":"2020-01-01T00:00:00Z","fieldsType":"FieldsV1","fieldsV1":{"f:data":{"f:a":{}}}}]},"data":{"a":"1"}}
+            < 201 metadata.managedFields.*.manager=["script"]
+            > POST /api/v1/namespaces/default/configmaps {"metadata":{"name":"f","managedFields":[{}]}}
+            < 201 metadata.managedFields=null
+            "#,
+        )
+        .await;
 }
