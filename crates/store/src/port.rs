@@ -217,7 +217,18 @@ pub trait Snapshot: Send + Sync {
     fn get(&self, key: &Key) -> Option<Arc<Entry>>;
 
     /// Up to `limit` entries of the range in key order (0: all), beginning after `after`.
-    fn list(&self, range: &Range, after: Option<&Key>, limit: usize) -> Vec<Arc<Entry>>;
+    fn list(&self, range: &Range, after: Option<&Key>, limit: usize) -> Vec<Arc<Entry>> {
+        self.select(range, after, limit, &|_| true)
+    }
+
+    /// As [`Self::list`], of those entries alone that are wanted.
+    fn select(
+        &self,
+        range: &Range,
+        after: Option<&Key>,
+        limit: usize,
+        is_wanted: &dyn Fn(&Entry) -> bool,
+    ) -> Vec<Arc<Entry>>;
 
     /// How many entries the range holds.
     fn count(&self, range: &Range) -> usize;

@@ -136,8 +136,15 @@ impl Snapshot for State {
         self.tables.get(&key.resource)?.entries.get(&Place::of(key)).cloned()
     }
 
-    fn list(&self, range: &Range, after: Option<&Key>, limit: usize) -> Vec<Arc<Entry>> {
-        let found = self.range(range, after).cloned();
+    fn select(
+        &self,
+        range: &Range,
+        after: Option<&Key>,
+        limit: usize,
+        is_wanted: &dyn Fn(&Entry) -> bool,
+    ) -> Vec<Arc<Entry>> {
+        // What nobody wants is not counted as held, either: that would be a write to each.
+        let found = self.range(range, after).filter(|entry| is_wanted(entry)).cloned();
         match limit {
             0 => found.collect(),
             limit => found.take(limit).collect(),

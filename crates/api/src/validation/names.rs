@@ -71,14 +71,14 @@ pub fn dns_subdomain_with_underscores(value: &str) -> Vec<String> {
 pub fn label_key(value: &str) -> Vec<String> {
     let message = "must consist of alphanumeric characters, '-', '_' or '.', \
                    and must start and end with an alphanumeric character";
-    let message = regex_message(message, KEY_REGEX, &["MyName", "my.name", "123-abc"]);
+    let message = || regex_message(message, KEY_REGEX, &["MyName", "my.name", "123-abc"]);
     let parts: Vec<_> = value.split('/').collect();
     let (prefix, name) = match parts.as_slice() {
         [name] => (None, *name),
         [prefix, name] => (Some(*prefix), *name),
         _ => {
             let optional = "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')";
-            return vec![format!("a valid label key {message} {optional}")];
+            return vec![format!("a valid label key {} {optional}", message())];
         }
     };
     let mut problems = match prefix {
@@ -92,7 +92,7 @@ pub fn label_key(value: &str) -> Vec<String> {
         name => too_long(name, LABEL_MAX, "bytes"),
     };
     if !is_key(name) {
-        in_name.push(message);
+        in_name.push(message());
     }
     problems.extend(in_name.into_iter().map(|problem| format!("name part {problem}")));
     problems

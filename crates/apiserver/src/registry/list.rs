@@ -19,8 +19,6 @@ use crate::catalog::Served;
 use crate::problem;
 use crate::request::options::ListOptions;
 
-/// Entries looked at in one go when a selector leaves some out.
-const CHUNK: usize = 1_000;
 /// How long a list waits for a resource version that is not there yet. Source: `blockTimeout` of the watch cache.
 const FRESH_WAIT: Duration = Duration::from_secs(3);
 const FRESH_POLL: Duration = Duration::from_millis(50);
@@ -106,7 +104,9 @@ pub async fn page(call: &Call, options: &ListOptions) -> Result<Page, Status> {
     let selection = Selection::of(&call.served, options);
     let range = selection.range(call);
     let (snapshot, after) = origin(call, options, &range).await?;
-    let mut entries = select(&*snapshot, &range, after.as_ref(), &selection, options);
+    // One more than the limit, if there are as many: then there is another page.
+    let wanted = if options.limit == 0 { 0 } else { options.limit + 1 };
+    let mut entries = snapshot.select(&range, after.as_ref(), wanted, &|entry| selection.matches(entry));
     let mut page = Page { revision: snapshot.revision(), ..Page::default() };
     if options.limit > 0 && entries.len() > options.limit {
         entries.truncate(options.limit);
@@ -119,31 +119,6 @@ pub async fn page(call: &Call, options: &ListOptions) -> Result<Page, Status> {
     }
     page.entries = entries;
     Ok(page)
-}
-
-/// The matching entries, one more than the limit if there are as many.
-fn select(
-    snapshot: &dyn Snapshot,
-    range: &Range,
-    after: Option<&Key>,
-    selection: &Selection,
-    options: &ListOptions,
-) -> Vec<Arc<Entry>> {
-    let wanted = if options.limit == 0 { usize::MAX } else { options.limit + 1 };
-    if selection.is_everything() {
-        return snapshot.list(range, after, if options.limit == 0 { 0 } else { wanted });
-    }
-    let mut selected = Vec::new();
-    let mut after = after.cloned();
-    loop {
-        let chunk = snapshot.list(range, after.as_ref(), if options.limit == 0 { 0 } else { CHUNK });
-        let is_last = options.limit == 0 || chunk.len() < CHUNK;
-        after = chunk.last().map(|entry| entry.key.clone());
-        selected.extend(chunk.into_iter().filter(|entry| selection.matches(entry)).take(wanted - selected.len()));
-        if is_last || selected.len() >= wanted {
-            return selected;
-        }
-    }
 }
 
 /// The state to show, and the key after which to begin.

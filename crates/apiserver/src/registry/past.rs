@@ -61,9 +61,16 @@ impl Snapshot for Past {
         self.entries.get(key).cloned()
     }
 
-    fn list(&self, range: &Range, after: Option<&Key>, limit: usize) -> Vec<Arc<Entry>> {
+    fn select(
+        &self,
+        range: &Range,
+        after: Option<&Key>,
+        limit: usize,
+        is_wanted: &dyn Fn(&Entry) -> bool,
+    ) -> Vec<Arc<Entry>> {
         let limit = if limit == 0 { usize::MAX } else { limit };
-        self.within(range).filter(|entry| after.is_none_or(|after| entry.key > *after)).take(limit).cloned().collect()
+        let found = self.within(range).filter(|entry| after.is_none_or(|after| entry.key > *after));
+        found.filter(|entry| is_wanted(entry)).take(limit).cloned().collect()
     }
 
     fn count(&self, range: &Range) -> usize {

@@ -44,10 +44,7 @@ fn from_present(call: &Call, options: &ListOptions, mark_end: bool) -> Result<St
     let range = selection.range(call);
     let snapshot = call.core.store.snapshot();
     let revision = snapshot.revision();
-    let mut initial = snapshot.list(&range, None, 0);
-    if !selection.is_everything() {
-        initial.retain(|entry| selection.matches(entry));
-    }
+    let initial = snapshot.select(&range, None, 0, &|entry| selection.matches(entry));
     let events = call.core.store.watch(range, revision).map_err(|error| store_failure(&error))?;
     Ok(Start { initial, revision, mark_end: mark_end && options.allow_bookmarks, events: Some(events), failure: None })
 }

@@ -1,7 +1,7 @@
 //! Reading: order, ranges, pages, and snapshots that stay as they were.
 
 use super::{Scene, names, pod, value};
-use crate::{Field, Key, Range, Store, StoreError};
+use crate::{Entry, Field, Key, Range, Store, StoreError};
 
 pub async fn order_is_namespace_then_name<S: Store>(scene: &Scene<S>) {
     // As plain text "a-b/..." sorts before "a/...": namespaces must be compared as a whole.
@@ -93,6 +93,12 @@ pub async fn pages_cover_everything_once<S: Store>(scene: &Scene<S>) {
             assert_eq!(pages, whole, "pages of {limit} of {range:?}");
         }
     }
+    // Pages of what is wanted are full of it.
+    let is_wanted = |entry: &Entry| entry.key.name.ends_with(['1', '4', '7']);
+    let range = Range::within("pods", "a-b");
+    assert_eq!(names(&snapshot.select(&range, None, 0, &is_wanted)), ["a-b/p01", "a-b/p04", "a-b/p07"]);
+    assert_eq!(names(&snapshot.select(&range, None, 2, &is_wanted)), ["a-b/p01", "a-b/p04"]);
+    assert_eq!(names(&snapshot.select(&range, Some(&pod("a-b", "p01")), 1, &is_wanted)), ["a-b/p04"]);
     // A page may begin after a key that is gone, or outside the range.
     let rest = names(&snapshot.list(&Range::within("pods", "a-b"), Some(&pod("a-b", "p0")), 2));
     assert_eq!(rest, ["a-b/p01", "a-b/p04"]);
