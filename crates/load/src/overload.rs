@@ -1,7 +1,7 @@
 //! As much as the server can do, then twice as much from one busy client, while nodes renew their leases.
 //!
-//! The first half finds the rate: so many requests in flight that the server is never idle. The second half sends
-//! twice that rate, whatever comes back. The server has a processor of its own, and most requests are lists which cost
+//! One turn finds the rate: so many requests in flight that the server is never idle. The next sends twice that rate,
+//! whatever comes back; and so on, since a machine is faster at one time than at another. The server has a processor of its own, and most requests are lists which cost
 //! it much and the client little: else the client would be what twice the rate is too much for.
 
 use std::path::Path;
@@ -23,6 +23,10 @@ use crate::server::Server;
 
 /// In flight while the rate is found: enough for full batches of commits.
 const IN_FLIGHT: usize = 256;
+/// Whoever waits for more answers than this waits for some to come first.
+const WAITING_MAX: usize = 12_000;
+/// How long a turn is at most.
+const TURN: Duration = Duration::from_secs(4);
 /// Connections of the busy client.
 const CONNECTIONS: usize = 16;
 /// Between two renewals of one node.
@@ -60,6 +64,18 @@ impl Outcomes {
     }
 }
 
+/// What has been seen of one load in all of its turns.
+#[derive(Default)]
+struct Load {
+    outcomes: Arc<Outcomes>,
+    seconds: f64,
+    /// Requests that were sent, where nobody waits for answers.
+    sent: usize,
+    cpu: f64,
+    leases: Times,
+    health: Times,
+}
+
 pub async fn measure(program: &Path, nodes: usize, lasts: Duration) -> Result<()> {
     let server = Server::start(program, &[]).await?;
     let mut admin = server.target.connect(&server.target.tls("h2")?).await?;
@@ -69,37 +85,75 @@ pub async fn measure(program: &Path, nodes: usize, lasts: Duration) -> Result<()
     let memory_before = server.memory()?;
     let is_apart = server.set_apart()?;
 
-    let once = Arc::new(Outcomes::default());
-    let signs = Signs::watch(&server, nodes).await?;
-    let cpu_before = server.cpu()?;
-    saturate(&busy, &once, lasts).await?;
-    let cpu_once = server.cpu()? - cpu_before;
-    let signs_once = signs.end().await;
-    let rate = once.served() as f64 / lasts.as_secs_f64();
+    let turns = lasts.as_secs().div_ceil(TURN.as_secs()).max(1) as u32;
+    let turn = lasts / turns;
+    let (mut once, mut twice) = (Load::default(), Load::default());
+    for _ in 0..turns {
+        let served_before = once.outcomes.served();
+        let outcomes = once.outcomes.clone();
+        once.turn(&server, nodes, turn, async || saturate(&busy, &outcomes, turn).await).await?;
+        let rate = (once.outcomes.served() - served_before) as f64 / turn.as_secs_f64();
+        let (outcomes, waiting) = (twice.outcomes.clone(), Arc::new(Semaphore::new(WAITING_MAX)));
+        let mut sent = 0;
+        let offer = async || {
+            sent = offer(&busy, &outcomes, rate * 2.0, turn, &waiting).await;
+            Ok(())
+        };
+        twice.turn(&server, nodes, turn, offer).await?;
+        twice.sent += sent;
+        // What has not been answered is not to be in the way of others.
+        let _all = waiting.acquire_many(WAITING_MAX as u32).await?;
+    }
 
-    let twice = Arc::new(Outcomes::default());
-    let signs = Signs::watch(&server, nodes).await?;
-    let cpu_before = server.cpu()?;
-    let offered = offer(&busy, &twice, rate * 2.0, lasts).await? as f64 / lasts.as_secs_f64();
-    let cpu_twice = server.cpu()? - cpu_before;
-    let signs_twice = signs.end().await;
-    let served = twice.served() as f64 / lasts.as_secs_f64();
-    let per_cpu_second = |served: f64, cpu: f64| rounded(served * lasts.as_secs_f64() / cpu);
-
+    let (once_rate, twice_rate) = (once.served_per_second(), twice.served_per_second());
+    let refused = &twice.outcomes;
     let measured = json!({
-        "served_per_second": rounded(rate), "offered_per_second_at_twice": rounded(offered),
-        "served_per_cpu_second": per_cpu_second(rate, cpu_once),
-        "served_per_cpu_second_at_twice": per_cpu_second(served, cpu_twice),
-        "served_per_second_at_twice": rounded(served), "kept": rounded(served / rate),
-        "served_of_each": once.each(), "served_of_each_at_twice": twice.each(),
-        "refused_at_twice": twice.refused.load(Ordering::Relaxed),
-        "refused_without_retry_after": twice.without_retry_after.load(Ordering::Relaxed),
-        "failed_at_twice": twice.failed.load(Ordering::Relaxed),
-        "server_has_its_own_processor": is_apart, "nodes": nodes, "signs": signs_once, "signs_at_twice": signs_twice,
+        "served_per_second": rounded(once_rate),
+        "offered_per_second_at_twice": rounded(twice.sent as f64 / twice.seconds),
+        "served_per_cpu_second": once.served_per_cpu_second(),
+        "served_per_cpu_second_at_twice": twice.served_per_cpu_second(),
+        "served_per_second_at_twice": rounded(twice_rate), "kept": rounded(twice_rate / once_rate),
+        "served_of_each": once.outcomes.each(), "served_of_each_at_twice": twice.outcomes.each(),
+        "refused_at_twice": refused.refused.load(Ordering::Relaxed),
+        "refused_without_retry_after": refused.without_retry_after.load(Ordering::Relaxed),
+        "failed_at_twice": refused.failed.load(Ordering::Relaxed),
+        "server_has_its_own_processor": is_apart, "nodes": nodes, "turns": turns,
+        "signs": once.signs(), "signs_at_twice": twice.signs(),
         "memory_before": memory_before, "memory_peak": server.memory_peak()?,
     });
     print("overload", measured);
     server.stop().await
+}
+
+impl Load {
+    /// One turn of so long, while nodes renew their leases.
+    async fn turn(
+        &mut self,
+        server: &Server,
+        nodes: usize,
+        lasts: Duration,
+        load: impl AsyncFnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let signs = Signs::watch(server, nodes).await?;
+        let cpu_before = server.cpu()?;
+        load().await?;
+        self.cpu += server.cpu()? - cpu_before;
+        self.seconds += lasts.as_secs_f64();
+        signs.end(&mut self.leases, &mut self.health).await;
+        Ok(())
+    }
+
+    fn served_per_second(&self) -> f64 {
+        self.outcomes.served() as f64 / self.seconds
+    }
+
+    fn served_per_cpu_second(&self) -> f64 {
+        rounded(self.outcomes.served() as f64 / self.cpu)
+    }
+
+    fn signs(&self) -> Value {
+        json!({ "leases": self.leases.told(), "health": self.health.told() })
+    }
 }
 
 /// Connections of a service account that may do everything: not the administrator who stands for the nodes here.
@@ -139,10 +193,14 @@ async fn saturate(busy: &[Connection], outcomes: &Arc<Outcomes>, lasts: Duration
 }
 
 /// Sends at a rate, whatever comes back, and tells how many requests that were.
-async fn offer(busy: &[Connection], outcomes: &Arc<Outcomes>, rate: f64, lasts: Duration) -> Result<usize> {
-    /// Whoever waits for more answers than this waits for some to come first.
-    const WAITING_MAX: usize = 12_000;
-    let (begun, waiting) = (Instant::now(), Arc::new(Semaphore::new(WAITING_MAX)));
+async fn offer(
+    busy: &[Connection],
+    outcomes: &Arc<Outcomes>,
+    rate: f64,
+    lasts: Duration,
+    waiting: &Arc<Semaphore>,
+) -> usize {
+    let begun = Instant::now();
     let end = begun + lasts;
     let (mut number, mut sent) = (0, 0);
     let mut ticks = tokio::time::interval(Duration::from_millis(5));
@@ -159,7 +217,7 @@ async fn offer(busy: &[Connection], outcomes: &Arc<Outcomes>, rate: f64, lasts: 
         }
         number = due;
     }
-    Ok(sent)
+    sent
 }
 
 /// One request of a mix: one in four writes, two list what a label selects. Counted if it ends in time.
@@ -229,23 +287,29 @@ impl Signs {
         Ok(Self { leases: tokio::spawn(renewals), health: tokio::spawn(asking), stop })
     }
 
-    async fn end(self) -> Value {
+    async fn end(self, leases: &mut Times, health: &mut Times) {
         // Both have a receiver until they end.
         let _ = self.stop.send(true);
-        let (leases, health) = (self.leases.await.unwrap_or_default(), self.health.await.unwrap_or_default());
-        json!({ "leases": leases.told(), "health": health.told() })
+        leases.add(self.leases.await.unwrap_or_default());
+        health.add(self.health.await.unwrap_or_default());
     }
 }
 
 impl Times {
-    fn told(mut self) -> Value {
-        self.milliseconds.sort_by(f64::total_cmp);
+    fn add(&mut self, more: Self) {
+        self.milliseconds.extend(more.milliseconds);
+        self.failed += more.failed;
+    }
+
+    fn told(&self) -> Value {
+        let mut milliseconds = self.milliseconds.clone();
+        milliseconds.sort_by(f64::total_cmp);
         let at = |share: f64| {
-            let last = self.milliseconds.len().saturating_sub(1);
-            self.milliseconds.get((last as f64 * share) as usize).copied().map(rounded)
+            let last = milliseconds.len().saturating_sub(1);
+            milliseconds.get((last as f64 * share) as usize).copied().map(rounded)
         };
         json!({
-            "done": self.milliseconds.len(), "failed": self.failed,
+            "done": milliseconds.len(), "failed": self.failed,
             "milliseconds_median": at(0.5), "milliseconds_99": at(0.99), "milliseconds_longest": at(1.0),
         })
     }
