@@ -19,6 +19,32 @@ const PLAYED_MAX: usize = 5_000;
 /// Nobody renews leases of played nodes: no node may be given up while it is measured.
 const GRACE: [&str; 2] = ["--node-monitor-grace-period", "1h"];
 
+/// What a fleet is measured on.
+#[derive(Clone, Copy, Debug)]
+pub struct SetUp {
+    pub name: &'static str,
+    pub store: StoreKind,
+    /// More arguments for the server.
+    arguments: &'static [&'static str],
+}
+
+impl SetUp {
+    /// As whoever asks for nothing else has it.
+    pub fn plain(store: StoreKind) -> Self {
+        let name = match store {
+            StoreKind::Embedded => "embedded",
+            StoreKind::Etcd => "etcd",
+        };
+        Self { name, store, arguments: &[] }
+    }
+
+    /// As fleets may have it whose pods nobody applies.
+    pub fn without_managed_fields() -> Self {
+        let arguments = &["--managed-fields-from", "first-apply"];
+        Self { name: "embedded first-apply", store: StoreKind::Embedded, arguments }
+    }
+}
+
 /// What was measured of one fleet.
 pub struct Measured {
     pub nodes: usize,
@@ -31,26 +57,21 @@ pub struct Measured {
 }
 
 /// Measures a fleet with our load, and with fleetbench where there is one.
-pub fn measure(
-    options: &Options,
-    store: StoreKind,
-    nodes: usize,
-    runtime: &Runtime,
-    report: &mut Report,
-) -> Result<()> {
-    if store == StoreKind::Etcd && !Etcd::is_installed() {
+pub fn measure(options: &Options, set_up: SetUp, nodes: usize, runtime: &Runtime, report: &mut Report) -> Result<()> {
+    if set_up.store == StoreKind::Etcd && !Etcd::is_installed() {
         report.note("the store etcd is not available: there is no `etcd` in PATH");
         return Ok(());
     }
-    let own = World::start(options, store, nodes)?;
-    println!("{nodes} nodes, {store:?}: own load");
-    let steps = runtime.block_on(own.life()).with_context(|| format!("{nodes} nodes, {store:?}, own load"))?;
+    let own = World::start(options, set_up, nodes)?;
+    let name = set_up.name;
+    println!("{nodes} nodes, {name}: own load");
+    let steps = runtime.block_on(own.life()).with_context(|| format!("{nodes} nodes, {name}, own load"))?;
     let list_bytes = steps.list.bytes;
     figures::fleet(&own.end("own", steps)?, report);
     match &options.fleetbench {
         Some(program) => {
-            let other = World::start(options, store, nodes)?;
-            println!("{nodes} nodes, {store:?}: fleetbench");
+            let other = World::start(options, set_up, nodes)?;
+            println!("{nodes} nodes, {name}: fleetbench");
             if other.is_simulated {
                 runtime.block_on(async {
                     kubelet::nodes_ready(&steps::client(&other.server.kubeconfig).await?, nodes).await
@@ -68,7 +89,7 @@ pub fn measure(
 
 struct World {
     nodes: usize,
-    store: StoreKind,
+    name: &'static str,
     is_simulated: bool,
     // Before etcd and the directory: it must end first.
     server: Server,
@@ -77,7 +98,7 @@ struct World {
 }
 
 impl World {
-    fn start(options: &Options, store: StoreKind, nodes: usize) -> Result<Self> {
+    fn start(options: &Options, set_up: SetUp, nodes: usize) -> Result<Self> {
         let directory = tempfile::tempdir().context("cannot make a directory")?;
         let is_simulated = nodes > PLAYED_MAX;
         let mut arguments: Vec<String> = GRACE.map(String::from).into();
@@ -85,7 +106,8 @@ impl World {
             true => arguments.splice(0..0, simulated(nodes)).for_each(drop),
             false => arguments.insert(0, "server".into()),
         }
-        let etcd = match store {
+        arguments.extend(set_up.arguments.iter().map(|argument| argument.to_string()));
+        let etcd = match set_up.store {
             StoreKind::Embedded => None,
             StoreKind::Etcd => Some(Etcd::start(&directory.path().join("etcd"))?),
         };
@@ -93,7 +115,7 @@ impl World {
             arguments.extend(["--store".into(), "etcd".into(), "--etcd-endpoints".into(), etcd.endpoint.clone()]);
         }
         let server = Server::start(&options.server, &directory.path().join("server"), &arguments)?;
-        Ok(Self { nodes, store, is_simulated, server, etcd, _directory: directory })
+        Ok(Self { nodes, name: set_up.name, is_simulated, server, etcd, _directory: directory })
     }
 
     async fn life(&self) -> Result<Steps> {
@@ -106,16 +128,12 @@ impl World {
     }
 
     fn end(self, load: &str, steps: Steps) -> Result<Measured> {
-        let Self { nodes, store, is_simulated, server, etcd, _directory } = self;
+        let Self { nodes, name, is_simulated, server, etcd, _directory } = self;
         let usage = server.usage()?;
         server.stop()?;
         let etcd = etcd.map(|etcd| etcd.stop()).transpose()?;
-        let store = match store {
-            StoreKind::Embedded => "embedded",
-            StoreKind::Etcd => "etcd",
-        };
         let kubelets = if is_simulated { "simulated" } else { "played" };
-        let set_up = format!("{store}, {kubelets}, load: {load}");
+        let set_up = format!("{name}, {kubelets}, load: {load}");
         Ok(Measured { nodes, set_up, steps, server: Some(usage), etcd })
     }
 }

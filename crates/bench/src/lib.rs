@@ -22,7 +22,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use crate::fleet::SetUp;
 use crate::report::Report;
+
+/// A fleet of so many nodes is measured without managed fields, too.
+const WITHOUT_MANAGED_FIELDS: usize = 5_000;
 
 /// What to measure, and where the result goes.
 #[derive(Clone, Debug)]
@@ -66,7 +70,10 @@ pub fn run(options: &Options) -> Result<PathBuf> {
     start::measure(options, &runtime, &mut report)?;
     for store in &options.stores {
         for nodes in &options.sizes {
-            fleet::measure(options, *store, *nodes, &runtime, &mut report)?;
+            fleet::measure(options, SetUp::plain(*store), *nodes, &runtime, &mut report)?;
+            if (*store, *nodes) == (StoreKind::Embedded, WITHOUT_MANAGED_FIELDS) {
+                fleet::measure(options, SetUp::without_managed_fields(), *nodes, &runtime, &mut report)?;
+            }
         }
     }
     for nodes in &options.sizes {

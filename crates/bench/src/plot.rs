@@ -38,7 +38,10 @@ fn lines(rows: &[Row], whats: &[What]) -> Vec<Line> {
     for store in ["embedded", "etcd"] {
         for what in whats {
             let shown = |row: &&Row| {
-                row.what == *what && row.set_up.starts_with(store) && row.set_up.ends_with("own") && row.nodes > 0
+                row.what == *what
+                    && row.set_up.starts_with(&format!("{store},"))
+                    && row.set_up.ends_with("own")
+                    && row.nodes > 0
             };
             let mut points: Vec<_> = rows.iter().filter(shown).map(|row| (row.nodes as f64, row.value)).collect();
             points.sort_by(|one, other| one.0.total_cmp(&other.0));
