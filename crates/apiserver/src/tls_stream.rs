@@ -11,7 +11,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic};
@@ -20,8 +20,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The shared buffer: some records, which have at most 16 KiB and a little.
 const SHARED_BYTES: usize = 96 << 10;
+/// What is read at a time, since that much may have to be kept for a reader who has no room for it.
+const READ_BYTES_MAX: usize = 32 << 10;
 /// What is encrypted at a time: with what records add it fits into the shared buffer.
 const WRITTEN_BYTES_MAX: usize = 64 << 10;
+/// A piece of so much is worth a record of its own.
+const RECORD_BYTES: usize = 16 << 10;
 
 thread_local! {
     static SHARED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -43,6 +47,10 @@ pub struct TlsStream<S> {
     has_ended: bool,
     /// We have said so.
     has_closed: bool,
+    /// The client has broken the rules: the session must not be asked again.
+    has_failed: bool,
+    /// Waits for the kernel to take more. Reader and writer may be different tasks, and the kernel wakes one of them.
+    writer: Option<Waker>,
 }
 
 type Writing<'a> = WriteTraffic<'a, ServerConnectionData>;
@@ -62,6 +70,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
             sent: 0,
             has_ended: false,
             has_closed: false,
+            has_failed: false,
+            writer: None,
         };
         poll_fn(|context| this.poll_handshake(context)).await?;
         Ok(this)
@@ -73,35 +83,68 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     }
 
     fn poll_handshake(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // What is left to be said then, tickets above all, goes out before anything is read or with what is written.
         while self.session.is_handshaking() {
             if ready!(self.poll_fill(context, &mut ReadBuf::new(&mut [])))? == 0 {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
         }
+        // What is left to be said need not be taken now: whoever reads or writes next goes on with it.
+        let _ = self.poll_send(context);
         Poll::Ready(Ok(()))
     }
 
     /// Reads once, and decrypts what it can. Gives the number of bytes that have come; 0: none will.
     fn poll_fill(&mut self, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
-        // The client may wait for what the session has said by itself; whoever writes next meets what hinders it.
-        let _ = self.poll_send(context);
+        self.send_beside(context);
         let mut shared = Shared::take();
         let held = self.incoming.len();
-        let mut read = ReadBuf::new(&mut shared.0[held..]);
+        if held == SHARED_BYTES {
+            return Poll::Ready(Err(
+                self.fail(context, io::Error::new(io::ErrorKind::InvalidData, "a message too long"))
+            ));
+        }
+        let mut read = ReadBuf::new(&mut shared.0[held..SHARED_BYTES.min(held + READ_BYTES_MAX)]);
         ready!(Pin::new(&mut self.stream).poll_read(context, &mut read))?;
         let came = read.filled().len();
         let records = &mut shared.0[..held + came];
         records[..held].copy_from_slice(&self.incoming);
         let (done, processed) = self.process(records, into, |_| Ok(()));
-        self.incoming = records[done..].to_vec();
+        // After the end, nothing is looked at any more.
+        self.incoming = if self.has_ended { Vec::new() } else { records[done..].to_vec() };
         if let Err(error) = processed {
-            // The client is told why, if it still listens.
-            let _ = self.process(&mut [], into, |_| Ok(()));
-            let _ = self.poll_send(context);
-            return Poll::Ready(Err(error));
+            return Poll::Ready(Err(self.fail(context, error)));
         }
         Poll::Ready(Ok(came))
+    }
+
+    /// The session is over. The client is told why, if it still listens.
+    fn fail(&mut self, context: &mut Context<'_>, error: io::Error) -> io::Error {
+        self.has_failed = true;
+        self.incoming = Vec::new();
+        // It has lost its place among the records, and must not look for it.
+        while self.session.wants_write() {
+            let state = self.session.process_tls_records(&mut []).state;
+            let Ok(ConnectionState::EncodeTlsData(mut encode)) = state else { break };
+            if append(&mut self.outgoing, |to| encode.encode(to)).is_err() {
+                break;
+            }
+        }
+        self.send_beside(context);
+        error
+    }
+
+    /// Gives the kernel what is kept for it, as far as that is possible, in the course of something else. Whoever writes
+    /// next meets what hinders it.
+    fn send_beside(&mut self, context: &mut Context<'_>) {
+        match self.writer.take() {
+            None => {
+                let _ = self.poll_send(context);
+            }
+            Some(writer) => match self.poll_send(&mut Context::from_waker(&writer)) {
+                Poll::Pending => self.writer = Some(writer),
+                Poll::Ready(_) => writer.wake(),
+            },
+        }
     }
 
     /// Lets the session do what it can with these records, and write if it can. Gives how many bytes are done with, and
@@ -121,6 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
                         discard += record.discard;
                         let (fitting, rest) = record.payload.split_at(into.remaining().min(record.payload.len()));
                         into.put_slice(fitting);
+                        self.plain.reserve_exact(rest.len());
                         self.plain.extend_from_slice(rest);
                     }
                     Ok(())
@@ -160,7 +204,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         let (done, written) = self.process(&mut incoming, &mut ReadBuf::new(&mut []), write);
         incoming.drain(..done);
         self.incoming = incoming;
-        let mut bytes = &shared.0[..written?.ok_or(io::ErrorKind::NotConnected)?];
+        let written = written.map_err(|error| self.fail(context, error))?;
+        let mut bytes = &shared.0[..written.ok_or(io::ErrorKind::NotConnected)?];
         while !bytes.is_empty() && self.outgoing.is_empty() {
             match Pin::new(&mut self.stream).poll_write(context, bytes)? {
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -170,6 +215,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         }
         self.outgoing.extend_from_slice(bytes);
         Ok(())
+    }
+
+    /// As [`Self::poll_send`], for a writer, who is woken when there is more to be done.
+    fn poll_send_for_writer(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let sent = self.poll_send(context);
+        self.writer = sent.is_pending().then(|| context.waker().clone());
+        sent
     }
 
     /// Gives the kernel what is kept for it.
@@ -208,6 +260,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
                 }
             } else if self.has_ended {
                 break;
+            } else if self.has_failed {
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             } else if ready!(self.poll_fill(context, into))? == 0 && !self.has_ended {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
@@ -218,26 +272,49 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.has_closed {
+        if self.has_closed || self.has_failed {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        ready!(self.poll_send(context))?;
+        ready!(self.poll_send_for_writer(context))?;
         let bytes = &bytes[..bytes.len().min(WRITTEN_BYTES_MAX)];
         self.seal(context, |mut writing, to| writing.encrypt(bytes, to))?;
         Poll::Ready(Ok(bytes.len()))
     }
 
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut pieces = pieces.iter().skip_while(|piece| piece.is_empty());
+        let first = pieces.next().map_or(&[][..], |piece| piece);
+        if first.len() >= RECORD_BYTES {
+            return self.poll_write(context, first);
+        }
+        // Heads and the like go out together with what follows them.
+        let mut joined = first.to_vec();
+        for piece in pieces {
+            let fitting = piece.len().min(WRITTEN_BYTES_MAX - joined.len());
+            joined.extend_from_slice(&piece[..fitting]);
+        }
+        self.poll_write(context, &joined)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_send(context))?;
+        ready!(self.poll_send_for_writer(context))?;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.has_closed {
+        if !self.has_closed && !self.has_failed {
             self.seal(context, |mut writing, to| writing.queue_close_notify(to))?;
             self.has_closed = true;
         }
-        ready!(self.poll_send(context))?;
+        ready!(self.poll_send_for_writer(context))?;
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
@@ -261,174 +338,4 @@ impl Drop for Shared {
 }
 
 #[cfg(test)]
-mod tests {
-    use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
-    use rustls::version::{TLS12, TLS13};
-    use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-    use tokio_rustls::{TlsConnector, client};
-
-    use super::*;
-
-    type Version = &'static SupportedProtocolVersion;
-
-    /// The handshakes of two that trust each other, if they find a version in common, over a pipe that takes so many
-    /// bytes at a time.
-    fn connect(
-        server: Version,
-        client: Version,
-        pipe: usize,
-    ) -> (
-        impl Future<Output = io::Result<TlsStream<DuplexStream>>>,
-        impl Future<Output = io::Result<client::TlsStream<DuplexStream>>>,
-    ) {
-        let pair = rcgen::generate_simple_self_signed(["localhost".to_string()]).unwrap();
-        let key = PrivatePkcs8KeyDer::from(pair.signing_key.serialize_der());
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[server]).unwrap();
-        let mut config =
-            builder.with_no_client_auth().with_single_cert(vec![pair.cert.der().clone()], key.into()).unwrap();
-        config.alpn_protocols = vec![b"one".to_vec()];
-
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from(pair.cert.der().to_vec())).unwrap();
-        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[client]).unwrap();
-        let mut asking = builder.with_root_certificates(roots).with_no_client_auth();
-        asking.alpn_protocols = vec![b"one".to_vec()];
-        let (near, far) = duplex(pipe);
-        let connecting = TlsConnector::from(Arc::new(asking)).connect(ServerName::try_from("localhost").unwrap(), far);
-        (TlsStream::accept(Arc::new(config), near), connecting)
-    }
-
-    async fn connected() -> (TlsStream<DuplexStream>, client::TlsStream<DuplexStream>) {
-        let (server, client) = connect(&TLS13, &TLS13, 1 << 20);
-        tokio::try_join!(server, client).unwrap()
-    }
-
-    fn assert_holds_nothing(stream: &TlsStream<DuplexStream>) {
-        let held = [&stream.incoming, &stream.plain, &stream.outgoing].map(|bytes| bytes.capacity());
-        assert_eq!(held, [0; 3], "held: incoming, plain, outgoing");
-    }
-
-    fn pattern(length: usize) -> Vec<u8> {
-        (0..length).map(|index| (index % 251) as u8).collect()
-    }
-
-    /// Messages of these lengths go to the server and come back; `buffer` is how much either side reads at a time.
-    async fn check(version: Version, pipe: usize, buffer: usize, messages: &[usize]) {
-        let (accepting, connecting) = connect(version, version, pipe);
-        let echoing = async {
-            let mut server = accepting.await.unwrap();
-            assert_eq!(server.session().alpn_protocol(), Some(&b"one"[..]));
-            let mut bytes = vec![0; buffer];
-            loop {
-                match server.read(&mut bytes).await.unwrap() {
-                    0 => break,
-                    read => server.write_all(&bytes[..read]).await.unwrap(),
-                }
-                server.flush().await.unwrap();
-            }
-            server.flush().await.unwrap();
-            assert_holds_nothing(&server);
-            server.shutdown().await.unwrap();
-            assert!(server.write_all(b"more").await.is_err(), "after the end");
-        };
-        let asking = async {
-            let (mut reading, mut writing) = tokio::io::split(connecting.await.unwrap());
-            let sending = async {
-                for length in messages {
-                    writing.write_all(&pattern(*length)).await.unwrap();
-                    writing.flush().await.unwrap();
-                }
-                writing.shutdown().await.unwrap();
-            };
-            let mut heard = Vec::new();
-            // To the end, which has to be a proper one.
-            tokio::join!(sending, async { reading.read_to_end(&mut heard).await.unwrap() });
-            heard
-        };
-        let ((), heard) = tokio::join!(echoing, asking);
-        let sent: Vec<u8> = messages.iter().flat_map(|length| pattern(*length)).collect();
-        assert!(heard == sent, "{version:?} {pipe} {buffer} {messages:?}: other bytes came back");
-    }
-
-    #[tokio::test]
-    async fn what_is_written_is_read() {
-        for version in [&TLS12, &TLS13] {
-            check(version, 1 << 20, 8 << 10, &[]).await;
-            check(version, 1 << 20, 8 << 10, &[1]).await;
-            check(version, 1 << 20, 8 << 10, &[100, 200, 300]).await;
-            // More than a record, than what is written at a time, and than the shared buffer.
-            check(version, 1 << 20, 8 << 10, &[17 << 10, 70 << 10, 300 << 10]).await;
-            check(version, 1 << 20, 1 << 20, &[17 << 10, 70 << 10, 300 << 10]).await;
-            // A reader that takes little, and a pipe that takes little, down to parts of a record's header.
-            check(version, 1 << 20, 10, &[17 << 10, 5]).await;
-            check(version, 100, 8 << 10, &[40 << 10, 5, 40 << 10]).await;
-            check(version, 1, 3, &[1000, 5]).await;
-        }
-    }
-
-    #[tokio::test]
-    async fn the_client_may_change_its_keys() {
-        let (mut server, mut client) = connected().await;
-        let mut heard = [0; 4];
-        for _ in 0..3 {
-            client.get_mut().1.refresh_traffic_keys().unwrap();
-            client.write_all(b"ping").await.unwrap();
-            client.flush().await.unwrap();
-            server.read_exact(&mut heard).await.unwrap();
-            server.write_all(b"pong").await.unwrap();
-            server.flush().await.unwrap();
-            client.read_exact(&mut heard).await.unwrap();
-            assert_eq!(&heard, b"pong");
-        }
-        assert_holds_nothing(&server);
-    }
-
-    #[tokio::test]
-    async fn who_has_nothing_in_common_is_told() {
-        let (server, client) = connect(&TLS13, &TLS12, 1 << 20);
-        let (server, client) = tokio::join!(server, client);
-        assert_eq!(server.err().map(|error| error.kind()), Some(io::ErrorKind::InvalidData));
-        let told = client.err().unwrap().to_string();
-        assert!(told.contains("ProtocolVersion"), "{told}");
-    }
-
-    /// What the server makes of a client that sends this in the middle of everything, and then is gone.
-    async fn check_broken(sends: &[u8], expected: io::ErrorKind) {
-        let (mut server, client) = connected().await;
-        let (mut raw, _) = client.into_inner();
-        raw.write_all(sends).await.unwrap();
-        drop(raw);
-        let error = server.read(&mut [0; 10]).await.unwrap_err();
-        assert_eq!(error.kind(), expected, "{sends:?}: {error}");
-    }
-
-    #[tokio::test]
-    async fn what_is_not_tls_breaks_a_connection() {
-        check_broken(b"GET / HTTP/1.1\r\n\r\n", io::ErrorKind::InvalidData).await;
-        // A record that nobody has encrypted, and one that is cut.
-        check_broken(
-            &[23, 3, 3, 0, 20, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
-            io::ErrorKind::InvalidData,
-        )
-        .await;
-        check_broken(&[23, 3, 3, 0, 20, 0, 1], io::ErrorKind::UnexpectedEof).await;
-        check_broken(&[], io::ErrorKind::UnexpectedEof).await;
-    }
-
-    #[tokio::test]
-    async fn a_handshake_that_is_cut_fails() {
-        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap();
-        let pair = rcgen::generate_simple_self_signed(["localhost".to_string()]).unwrap();
-        let key = PrivatePkcs8KeyDer::from(pair.signing_key.serialize_der());
-        let config = config.with_no_client_auth().with_single_cert(vec![pair.cert.der().clone()], key.into()).unwrap();
-        let (near, mut far) = duplex(1 << 10);
-        far.write_all(&[22, 3, 1, 0, 100, 1]).await.unwrap();
-        drop(far);
-        let error = TlsStream::accept(Arc::new(config), near).await.err().unwrap();
-        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
-    }
-}
+mod tests;
