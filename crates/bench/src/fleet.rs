@@ -16,8 +16,9 @@ use crate::{Options, StoreKind, figures, fleetbench, kubelet};
 /// Beyond so many nodes, playing kubelets would cost more than the server does: it simulates them.
 const PLAYED_MAX: usize = 5_000;
 
-/// Nobody renews leases of played nodes: no node may be given up while it is measured.
-const GRACE: [&str; 2] = ["--node-monitor-grace-period", "1h"];
+/// Nobody renews leases of played nodes: no node may be given up while it is measured. And pods carry no tokens, as in
+/// the Kubernetes of the comparison, which ran without those who make service accounts.
+const ARGUMENTS: [&str; 4] = ["--node-monitor-grace-period", "1h", "--disable-admission-plugins", "ServiceAccount"];
 
 /// What a fleet is measured on.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +63,10 @@ pub fn measure(options: &Options, set_up: SetUp, nodes: usize, runtime: &Runtime
         report.note("the store etcd is not available: there is no `etcd` in PATH");
         return Ok(());
     }
+    report.note("fleets run with `--disable-admission-plugins ServiceAccount`, as those of the Kubernetes did");
+    if !set_up.arguments.is_empty() {
+        report.note(&format!("set-up \"{}\": `{}`", set_up.name, set_up.arguments.join(" ")));
+    }
     let own = World::start(options, set_up, nodes)?;
     let name = set_up.name;
     println!("{nodes} nodes, {name}: own load");
@@ -101,7 +106,7 @@ impl World {
     fn start(options: &Options, set_up: SetUp, nodes: usize) -> Result<Self> {
         let directory = tempfile::tempdir().context("cannot make a directory")?;
         let is_simulated = nodes > PLAYED_MAX;
-        let mut arguments: Vec<String> = GRACE.map(String::from).into();
+        let mut arguments: Vec<String> = ARGUMENTS.map(String::from).into();
         match is_simulated {
             true => arguments.splice(0..0, simulated(nodes)).for_each(drop),
             false => arguments.insert(0, "server".into()),
