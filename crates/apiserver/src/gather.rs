@@ -19,6 +19,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use crate::unsent::Unsent;
+
 /// What is gathered at most: four TLS records, as many as the library takes at a time. More is written through.
 const GATHERED_BYTES_MAX: usize = 64 << 10;
 
@@ -60,9 +62,8 @@ pub struct Turns<S, C> {
 
 struct Gathering<S> {
     stream: S,
-    /// Written by the connection, of which `sent` bytes have been taken by the stream.
-    bytes: Vec<u8>,
-    sent: usize,
+    /// Written by the connection.
+    gathered: Unsent,
     in_turn: bool,
     /// The stream may hold on to something itself until it is flushed.
     is_unflushed: bool,
@@ -76,8 +77,7 @@ struct Gathering<S> {
 pub fn gathered<S>(stream: S, refused: Refused) -> (Gathered<S>, Gathered<S>) {
     let gathering = Arc::new(Mutex::new(Gathering {
         stream,
-        bytes: Vec::new(),
-        sent: 0,
+        gathered: Unsent::default(),
         in_turn: false,
         is_unflushed: false,
         failed: None,
@@ -107,7 +107,7 @@ impl<S: AsyncWrite + Unpin, C: Future + Unpin> Future for Turns<S, C> {
             // A connection that ends has shut its stream down, and with that sent everything.
             return polled;
         }
-        let gathered = gathering.bytes.len();
+        let gathered = gathering.gathered.bytes.len();
         if gathered < GATHERED_BYTES_MAX / 2 && gathering.rest.is_some() && gathering.poll_rest(context).is_pending() {
             return Poll::Pending;
         }
@@ -158,14 +158,7 @@ impl<S: AsyncWrite + Unpin> Gathering<S> {
     }
 
     fn write_out(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.sent < self.bytes.len() {
-            match ready!(Pin::new(&mut self.stream).poll_write(context, &self.bytes[self.sent..]))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                sent => self.sent += sent,
-            }
-        }
-        (self.bytes, self.sent) = (Vec::new(), 0);
-        Poll::Ready(Ok(()))
+        self.gathered.poll_send(Pin::new(&mut self.stream), context)
     }
 
     fn check(&self) -> io::Result<()> {
@@ -176,14 +169,15 @@ impl<S: AsyncWrite + Unpin> Gathering<S> {
         self.check()?;
         self.is_unflushed = true;
         let length: usize = pieces.iter().map(|piece| piece.len()).sum();
-        if !self.in_turn || self.bytes.len() + length > GATHERED_BYTES_MAX {
+        if !self.in_turn || self.gathered.bytes.len() + length > GATHERED_BYTES_MAX {
             ready!(self.write_out(context))?;
         }
         if !self.in_turn || length > GATHERED_BYTES_MAX {
             return Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
         }
-        self.bytes.reserve(length);
-        pieces.iter().for_each(|piece| self.bytes.extend_from_slice(piece));
+        let bytes = &mut self.gathered.bytes;
+        bytes.reserve(length);
+        pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
         Poll::Ready(Ok(length))
     }
 }
@@ -295,7 +289,7 @@ mod tests {
         }
         let seen = lock(&seen.0);
         assert_eq!(seen.stream.writes, expected, "{frames:?}");
-        assert_eq!(seen.bytes.capacity(), 0, "nothing is held when nothing is to be sent");
+        assert_eq!(seen.gathered.bytes.capacity(), 0, "nothing is held when nothing is to be sent");
     }
 
     #[tokio::test]

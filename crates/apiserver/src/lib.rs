@@ -37,6 +37,7 @@ mod system;
 mod tls_stream;
 pub mod tokens;
 pub mod tunnel;
+mod unsent;
 mod upgrade;
 mod upkeep;
 mod watch;

@@ -18,6 +18,8 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedS
 use rustls::{CommonState, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::unsent::Unsent;
+
 /// The shared buffer: some records, which have at most 16 KiB and a little.
 const SHARED_BYTES: usize = 96 << 10;
 /// What is read at a time, since that much may have to be kept for a reader who has no room for it.
@@ -40,9 +42,8 @@ pub struct TlsStream<S> {
     /// Decrypted, for the reader, who has taken so much of it.
     plain: Vec<u8>,
     taken: usize,
-    /// Encrypted, for the kernel, which has taken so much of it.
-    outgoing: Vec<u8>,
-    sent: usize,
+    /// Encrypted, for the kernel.
+    outgoing: Unsent,
     /// The client has said that it sends no more.
     has_ended: bool,
     /// We have said so.
@@ -66,8 +67,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
             incoming: Vec::new(),
             plain: Vec::new(),
             taken: 0,
-            outgoing: Vec::new(),
-            sent: 0,
+            outgoing: Unsent::default(),
             has_ended: false,
             has_closed: false,
             has_failed: false,
@@ -125,7 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         while self.session.wants_write() {
             let state = self.session.process_tls_records(&mut []).state;
             let Ok(ConnectionState::EncodeTlsData(mut encode)) = state else { break };
-            if append(&mut self.outgoing, |to| encode.encode(to)).is_err() {
+            if append(&mut self.outgoing.bytes, |to| encode.encode(to)).is_err() {
                 break;
             }
         }
@@ -169,7 +169,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
                     }
                     Ok(())
                 }
-                Ok(ConnectionState::EncodeTlsData(mut encode)) => append(&mut self.outgoing, |to| encode.encode(to)),
+                Ok(ConnectionState::EncodeTlsData(mut encode)) => {
+                    append(&mut self.outgoing.bytes, |to| encode.encode(to))
+                }
                 Ok(ConnectionState::TransmitTlsData(transmit)) => {
                     transmit.done();
                     Ok(())
@@ -206,14 +208,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         self.incoming = incoming;
         let written = written.map_err(|error| self.fail(context, error))?;
         let mut bytes = &shared.0[..written.ok_or(io::ErrorKind::NotConnected)?];
-        while !bytes.is_empty() && self.outgoing.is_empty() {
+        while !bytes.is_empty() && self.outgoing.bytes.is_empty() {
             match Pin::new(&mut self.stream).poll_write(context, bytes)? {
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(sent) => bytes = &bytes[sent..],
                 Poll::Pending => break,
             }
         }
-        self.outgoing.extend_from_slice(bytes);
+        self.outgoing.bytes.extend_from_slice(bytes);
         Ok(())
     }
 
@@ -226,14 +228,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
 
     /// Gives the kernel what is kept for it.
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.sent < self.outgoing.len() {
-            match ready!(Pin::new(&mut self.stream).poll_write(context, &self.outgoing[self.sent..]))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                sent => self.sent += sent,
-            }
-        }
-        (self.outgoing, self.sent) = (Vec::new(), 0);
-        Poll::Ready(Ok(()))
+        self.outgoing.poll_send(Pin::new(&mut self.stream), context)
     }
 }
 

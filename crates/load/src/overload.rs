@@ -1,8 +1,9 @@
 //! As much as the server can do, then twice as much from one busy client, while nodes renew their leases.
 //!
 //! One turn finds the rate: so many requests in flight that the server is never idle. The next sends twice that rate,
-//! whatever comes back; and so on, since a machine is faster at one time than at another. The server has a processor of its own, and most requests are lists which cost
-//! it much and the client little: else the client would be what twice the rate is too much for.
+//! whatever comes back; and so on, since a machine is faster at one time than at another. The server has a processor of
+//! its own, and most requests are lists which cost it much and the client little: else the client would be what twice
+//! the rate is too much for.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -94,13 +95,8 @@ pub async fn measure(program: &Path, nodes: usize, lasts: Duration) -> Result<()
         once.turn(&server, nodes, turn, async || saturate(&busy, &outcomes, turn).await).await?;
         let rate = (once.outcomes.served() - served_before) as f64 / turn.as_secs_f64();
         let (outcomes, waiting) = (twice.outcomes.clone(), Arc::new(Semaphore::new(WAITING_MAX)));
-        let mut sent = 0;
-        let offer = async || {
-            sent = offer(&busy, &outcomes, rate * 2.0, turn, &waiting).await;
-            Ok(())
-        };
-        twice.turn(&server, nodes, turn, offer).await?;
-        twice.sent += sent;
+        let offer = async || Ok(offer(&busy, &outcomes, rate * 2.0, turn, &waiting).await);
+        twice.sent += twice.turn(&server, nodes, turn, offer).await?;
         // What has not been answered is not to be in the way of others.
         let _all = waiting.acquire_many(WAITING_MAX as u32).await?;
     }
@@ -127,20 +123,20 @@ pub async fn measure(program: &Path, nodes: usize, lasts: Duration) -> Result<()
 
 impl Load {
     /// One turn of so long, while nodes renew their leases.
-    async fn turn(
+    async fn turn<T>(
         &mut self,
         server: &Server,
         nodes: usize,
         lasts: Duration,
-        load: impl AsyncFnOnce() -> Result<()>,
-    ) -> Result<()> {
+        load: impl AsyncFnOnce() -> Result<T>,
+    ) -> Result<T> {
         let signs = Signs::watch(server, nodes).await?;
         let cpu_before = server.cpu()?;
-        load().await?;
+        let done = load().await?;
         self.cpu += server.cpu()? - cpu_before;
         self.seconds += lasts.as_secs_f64();
         signs.end(&mut self.leases, &mut self.health).await;
-        Ok(())
+        Ok(done)
     }
 
     fn served_per_second(&self) -> f64 {

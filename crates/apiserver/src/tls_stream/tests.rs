@@ -57,7 +57,7 @@ async fn connected(pipe: usize) -> (TlsStream<DuplexStream>, client::TlsStream<D
 }
 
 fn assert_holds_nothing(stream: &TlsStream<DuplexStream>) {
-    let held = [&stream.incoming, &stream.plain, &stream.outgoing].map(|bytes| bytes.capacity());
+    let held = [&stream.incoming, &stream.plain, &stream.outgoing.bytes].map(|bytes| bytes.capacity());
     assert_eq!(held, [0; 3], "held: incoming, plain, outgoing");
 }
 
