@@ -344,6 +344,8 @@ fn writing_verbs_say_what_kubectl_says() {
         "set env ds/x B=2 -n NS".into(),
         "rollout restart ds/x -n NS".into(),
         "rollout restart ds/nosuch -n NS".into(),
+        // Whether a second restart comes within the same second would be chance, and is an error if it does.
+        "patch ds x -n NS --type=json -p [{\"op\":\"remove\",\"path\":\"/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt\"}]".into(),
         "rollout restart ds -l app=x -n NS".into(),
         "rollout status ds -l app=x --watch=false -n NS".into(),
         "rollout undo ds/x -n NS".into(),

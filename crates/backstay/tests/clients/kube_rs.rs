@@ -1,7 +1,7 @@
 //! kube-rs, the client that our own controllers are written with: reflectors by list and by stream, a controller with
 //! finalizers, server-side apply, waiting, events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -137,7 +137,7 @@ async fn a_controller_keeps_reconciling() {
     let client = client(&world.kubeconfig).await;
     let (config_maps, secrets): (Api<ConfigMap>, Api<Secret>) =
         (Api::default_namespaced(client.clone()), Api::default_namespaced(client.clone()));
-    let cleaned = Arc::new(Mutex::new(Vec::new()));
+    let cleaned = Arc::new(Mutex::new(BTreeSet::new()));
     let controller = Controller::new(config_maps.clone(), watcher::Config::default().labels("by=controller"))
         .owns(secrets.clone(), watcher::Config::default())
         .run(reconcile, |_, _, _| Action::requeue(Duration::from_millis(50)), Arc::new((client, cleaned.clone())));
@@ -160,7 +160,8 @@ async fn a_controller_keeps_reconciling() {
     delete(&config_maps, "a", "controller").await;
     let gone = async || matches!(config_maps.get_opt("controller-a").await, Ok(None)).then_some(());
     eventually("the end of the config map", gone).await;
-    assert_eq!(*cleaned.lock().expect("not poisoned"), ["controller-a"]);
+    let cleaned = cleaned.lock().expect("not poisoned").clone();
+    assert_eq!(cleaned, BTreeSet::from(["controller-a".to_string()]));
     // Its secret is collected as garbage.
     eventually("the end of its secret", async || {
         matches!(secrets.get_opt("controller-a").await, Ok(None)).then_some(())
@@ -170,7 +171,8 @@ async fn a_controller_keeps_reconciling() {
     drop(running);
 }
 
-type Context = (Client, Arc<Mutex<Vec<String>>>);
+/// What was cleaned is a set: whose watch is behind may see an object again that it has just cleaned.
+type Context = (Client, Arc<Mutex<BTreeSet<String>>>);
 
 async fn reconcile(
     object: Arc<ConfigMap>,
@@ -189,7 +191,7 @@ async fn reconcile(
             Ok(Action::await_change())
         }
         Finalizing::Cleanup(object) => {
-            cleaned.lock().expect("not poisoned").push(object.name_any());
+            cleaned.lock().expect("not poisoned").insert(object.name_any());
             Ok(Action::await_change())
         }
     })
