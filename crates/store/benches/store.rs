@@ -73,11 +73,18 @@ fn one_of_many(bencher: Bencher, nodes: usize) {
         let range = Range::all("pods").with_field("spec.nodeName", &format!("node-{node:05}"));
         let (mut watch, heard) = (store.watch(range, made.revision).expect("a watch"), heard.clone());
         runtime.spawn(async move {
+            let _ = heard.send(());
             while watch.next().await.is_ok() {
                 let _ = heard.send(());
             }
         });
     }
+    // What is measured begins when all of them wait: the runtime would go on starting them in between.
+    runtime.block_on(async {
+        for _ in 0..nodes {
+            hears.recv().await.expect("an agent that has begun");
+        }
+    });
     let expected = std::cell::Cell::new(made.revision);
     bencher.bench_local(|| {
         runtime.block_on(async {

@@ -52,7 +52,7 @@ struct Known {
     heard: Heard,
     /// It has said once how it is.
     reported: bool,
-    /// In the state last seen, it is not as it should be.
+    /// In the state last seen, it is not as it should be, and nothing has been begun about it since.
     needs_attention: bool,
     /// It has been given up, and nothing more follows until it is heard of again.
     given_up: bool,
@@ -137,7 +137,7 @@ impl Driver {
     }
 
     fn look_at(&mut self, name: Arc<str>, now: Timestamp) {
-        let Some(known) = self.nodes.get(&name) else { return self.jobs.queue.done(&name) };
+        let Some(known) = self.nodes.get_mut(&name) else { return self.jobs.queue.done(&name) };
         let deadline = known.deadline(self.context.node_grace);
         if !known.needs_attention && (now < deadline || known.given_up) {
             self.jobs.queue.done(&name);
@@ -146,6 +146,8 @@ impl Driver {
             }
             return;
         }
+        // Not when it has ended: what is seen meanwhile may be newer than what is being attended to.
+        known.needs_attention = false;
         let (context, heard) = (self.context.clone(), known.heard.clone());
         self.jobs.begin(name.clone(), async move { attend(&context, &name, &heard).await });
     }
@@ -156,7 +158,6 @@ impl Driver {
             Ok(()) => {
                 self.jobs.queue.done(name);
                 let Some(known) = self.nodes.get_mut(name) else { return };
-                known.needs_attention = false;
                 known.given_up = now >= known.deadline(self.context.node_grace);
                 if !known.given_up {
                     self.jobs.queue.add_at(name.clone(), known.deadline(self.context.node_grace));
@@ -165,6 +166,9 @@ impl Driver {
             Err(error) => {
                 if !error.is_conflict() {
                     tracing::warn!(node = %name, error = %chain(&error), "node not attended to; will retry");
+                }
+                if let Some(known) = self.nodes.get_mut(name) {
+                    known.needs_attention = true;
                 }
                 self.jobs.queue.failed(name, now);
             }

@@ -1,6 +1,8 @@
 //! Nodes that fall silent, come back, or go.
 
-use backstay_api::time;
+use std::time::Duration;
+
+use backstay_api::{meta, time};
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -43,6 +45,25 @@ async fn a_node_that_reports_loses_its_first_taint() {
     world.until(NODE, |node| taints(node) == "not-ready:NoSchedule not-ready:NoExecute").await;
     world.patch(NODE, json!({ "spec": { "unschedulable": true } })).await;
     world.until(NODE, |node| taints(node).ends_with("unschedulable:NoSchedule")).await;
+}
+
+/// What a node says while the controller is still busy with what it was before is attended to as well.
+#[tokio::test(start_paused = true)]
+async fn no_report_is_overlooked_whenever_it_comes() {
+    let mut world = World::without_manager().await;
+    world.start_late_manager(Duration::from_millis(20));
+    for moment in 0..100 {
+        let name = format!("n-{moment}");
+        let node = json!({ "metadata": { "name": name }, "spec": { "unschedulable": true } });
+        world.create("/api/v1/nodes", node).await;
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        world.report(&name, "True").await;
+    }
+    world.pass(5).await;
+    let nodes = world.items("/api/v1/nodes").await;
+    let overlooked: Vec<&str> =
+        nodes.iter().filter(|node| taints(node) != "unschedulable:NoSchedule").map(meta::name).collect();
+    assert_eq!((nodes.len(), overlooked), (100, vec![]));
 }
 
 #[tokio::test(start_paused = true)]

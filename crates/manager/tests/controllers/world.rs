@@ -62,9 +62,27 @@ impl World {
     }
 
     pub fn start_manager(&mut self, change: impl FnOnce(&mut Config)) {
+        self.start_manager_with(self.client.clone(), change);
+    }
+
+    /// Starts one that hears of what its requests have done so much later than whoever watches.
+    pub fn start_late_manager(&mut self, late: Duration) {
+        let client = self.client.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let client = client.clone();
+            async move {
+                let answer = client.send(request).await;
+                tokio::time::sleep(late).await;
+                answer
+            }
+        });
+        self.start_manager_with(kube::Client::new(service, "default"), |_| {});
+    }
+
+    fn start_manager_with(&mut self, client: kube::Client, change: impl FnOnce(&mut Config)) {
         let mut config = Config::new(self.clock.clone(), self.entropy.clone());
         change(&mut config);
-        self.manager = Some(tokio::spawn(backstay_manager::run(self.client.clone(), config, std::future::pending())));
+        self.manager = Some(tokio::spawn(backstay_manager::run(client, config, std::future::pending())));
     }
 
     pub fn stop_manager(&mut self) {
