@@ -102,7 +102,8 @@ impl Driver {
     fn pause(&self) -> std::time::Duration {
         let now = self.now();
         let discovery = self.discover_at.map(|at| until(at, now));
-        let ready = (!self.is_ready).then(|| until(self.begun + LISTING_MAX, now));
+        // Before anything is discovered, nothing follows from that time: it may be long over while a server is slow.
+        let ready = (!self.is_ready && self.has_discovered).then(|| until(self.begun + LISTING_MAX, now));
         let is_full = self.objects_running >= AT_ONCE_MAX;
         let queue = (self.is_ready && !is_full).then(|| self.queue.pause(now));
         [discovery, ready, queue].into_iter().flatten().min().unwrap_or(std::time::Duration::MAX)

@@ -1,5 +1,7 @@
 //! Owners go; what becomes of their dependents.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -45,6 +47,18 @@ async fn dependents_go_after_their_owner() {
     let took = world.now().duration_since(begun);
     assert!(took.as_secs() < 5, "no pause is part of it: {took:#}");
     assert!(world.exists(&format!("{MAPS}/other")).await);
+}
+
+/// To find out what is served takes longer here than anything that cannot be listed is waited for. (Had the collector
+/// nothing to wait for then, the paused clock would stand still, and this test would never end.)
+#[tokio::test(start_paused = true)]
+async fn a_slow_server_is_waited_for() {
+    let mut world = World::without_manager().await;
+    world.start_late_manager(Duration::from_secs(4));
+    let owner = owner(&world, "d").await;
+    pods(&world, &owner, 3).await;
+    world.delete(&format!("{SETS}/d"), "Background").await;
+    world.until_count(PODS, 0).await;
 }
 
 #[tokio::test(start_paused = true)]
