@@ -15,8 +15,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::server::cpu;
-
 pub struct Bare {
     pub seconds: f64,
     /// Of the sender.
@@ -69,6 +67,18 @@ pub async fn measure(connections: usize, bytes: usize, piece: usize) -> Result<B
         reader.await??;
     }
     Ok(Bare { seconds: begun.elapsed().as_secs_f64(), cpu: cpu(pid)? - cpu_before })
+}
+
+/// Processor time of the sender so far, in seconds: to the nanosecond, for it may need less than a tick of the clock
+/// that [`crate::server::cpu`] reads. Threads that have ended do not count; the sender's do not end.
+fn cpu(pid: u32) -> Result<f64> {
+    let mut nanoseconds = 0;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task")).context("the sender is gone")? {
+        let times = std::fs::read_to_string(thread?.path().join("schedstat")).context("the system tells no times")?;
+        let running = times.split_whitespace().next().and_then(|field| field.parse::<u64>().ok());
+        nanoseconds += running.with_context(|| format!("no processor time: {times}"))?;
+    }
+    Ok(nanoseconds as f64 / 1e9)
 }
 
 /// Tells its address and certificate; then sends each client as many bytes as it asks for, in pieces as it asks for.

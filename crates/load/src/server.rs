@@ -93,7 +93,7 @@ impl Server {
 }
 
 /// Processor time of a process so far, in seconds.
-pub fn cpu(pid: u32) -> Result<f64> {
+fn cpu(pid: u32) -> Result<f64> {
     /// `USER_HZ`, which is the same everywhere on Linux.
     const TICKS_PER_SECOND: f64 = 100.0;
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("the server is gone")?;
