@@ -91,6 +91,13 @@ pub fn parse(entry: &Entry) -> Value {
     serde_json::from_slice(&entry.value).expect("the store holds what this server encoded")
 }
 
+/// The object again of which this was made; it has no resource version yet.
+pub fn decoded(value: &Encoded) -> Value {
+    let mut object = serde_json::from_slice(&value.at(0)).expect("this server has encoded it");
+    meta::remove_meta(&mut object, "resourceVersion");
+    object
+}
+
 /// The bytes of an object as if its resource version were another.
 pub fn with_revision(entry: &Entry, revision: Revision) -> Bytes {
     let old = format!("\"resourceVersion\":\"{}\"", entry.revision);

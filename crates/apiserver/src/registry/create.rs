@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use backstay_api::managed::{self, Manager};
 use backstay_api::{Reason, Status, meta, strategy, validation};
-use backstay_store::{Operation, StoreError};
+use backstay_store::{Encoded, Operation, StoreError};
 use serde_json::Value;
 
 use super::{Beside, Written, metadata, store_failure};
@@ -48,7 +48,31 @@ pub async fn create_tracked(call: &Call, options: &WriteOptions, mut object: Val
         base if !base.is_empty() && meta::name(&object).is_empty() => {
             generated_name(call, options, &stored, object, &base, beside).await
         }
-        _ => commit(call, options, &stored, &object, beside).await,
+        _ => commit(call, options, &stored, object, beside).await.map_err(Status::from),
+    }
+}
+
+/// Why an object was not created.
+enum NotCreated {
+    /// Its name is taken. It itself is here, for a try with another one.
+    Taken {
+        status: Status,
+        value: Encoded,
+    },
+    Failed(Status),
+}
+
+impl From<NotCreated> for Status {
+    fn from(why: NotCreated) -> Self {
+        match why {
+            NotCreated::Taken { status, .. } | NotCreated::Failed(status) => status,
+        }
+    }
+}
+
+impl From<Status> for NotCreated {
+    fn from(status: Status) -> Self {
+        NotCreated::Failed(status)
     }
 }
 
@@ -64,40 +88,43 @@ async fn generated_name(
     loop {
         meta::set_meta(&mut object, "name", metadata::generate_name(base, &call.core.entropy));
         left -= 1;
-        match commit(call, options, stored, &object, beside).await {
-            Err(status) if status.reason() == Some(Reason::AlreadyExists) && left > 0 => continue,
-            result => return result,
+        match commit(call, options, stored, object, beside).await {
+            Err(NotCreated::Taken { value, .. }) if left > 0 => object = encode::decoded(&value),
+            result => return result.map_err(Status::from),
         }
     }
 }
 
+/// The object is freed before the store answers: another thread may go on then, to which its many parts are foreign.
 async fn commit(
     call: &Call,
     options: &WriteOptions,
     stored: &Served,
-    object: &Value,
+    object: Value,
     beside: Option<&Beside<'_>>,
-) -> Result<Written, Status> {
-    let found = stored.create_problems(object, call.core.policy);
+) -> Result<Written, NotCreated> {
+    let found = stored.create_problems(&object, call.core.policy);
     if !found.causes.is_empty() {
-        return Err(validation::invalid(&call.served.resource, meta::name(object), found.causes));
+        return Err(validation::invalid(&call.served.resource, meta::name(&object), found.causes).into());
     }
-    validation::warnings(&stored.resource, object, None).into_iter().for_each(|text| call.warnings.add(text));
-    let key = call.key(meta::name(object));
+    validation::warnings(&stored.resource, &object, None).into_iter().for_each(|text| call.warnings.add(text));
+    let (key, value) = (call.key(meta::name(&object)), stored.encode(&object));
     if options.dry_run {
         return match call.core.store.snapshot().get(&key) {
-            Some(existing) => Err(taken(call, &encode::parse(&existing))),
-            None => Ok((201, Payload::Object(convert::to_served(&call.served, object.clone())))),
+            Some(existing) => Err(NotCreated::Taken { status: taken(call, &encode::parse(&existing)), value }),
+            None => Ok((201, Payload::Object(convert::to_served(&call.served, object)))),
         };
     }
-    let value = stored.encode(object);
-    match super::commit(call, key, Operation::Create { value }, beside).await {
+    drop(object);
+    match super::commit(call, key, Operation::Create { value: value.clone() }, beside).await {
         Ok(entry) => {
             accounts::follow(&call.core, stored, &entry.key.namespace, &entry.key.name).await?;
             Ok((201, Payload::Entry(entry)))
         }
-        Err(StoreError::Exists { current, .. }) => Err(taken(call, &encode::parse(&current))),
-        Err(error) => Err(store_failure(&error)),
+        Err(StoreError::Exists { current, .. }) => {
+            Err(NotCreated::Taken { status: taken(call, &encode::parse(&current)), value })
+        }
+        Err(error) => Err(store_failure(&error).into()),
     }
 }
 

@@ -142,6 +142,8 @@ async fn attempt(
         return Ok(Attempt::Done((200, Payload::Object(convert::to_served(&call.served, object)))));
     }
     let operation = Operation::Update { value: stored.encode(&object), expected: entry.revision };
+    // Freed before the store answers: another thread may go on then, to which their many parts are foreign.
+    drop((object, as_written_today, kept));
     match super::commit(call, entry.key.clone(), operation, beside).await {
         Ok(entry) => {
             accounts::follow(&call.core, &stored, &entry.key.namespace, &entry.key.name).await?;

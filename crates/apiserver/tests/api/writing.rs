@@ -1,5 +1,9 @@
 //! Create, update, patch: what is kept, and what is refused.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use backstay_api::Entropy;
 use backstay_api::managed::TrackedFrom;
 
 use crate::script::{World, check};
@@ -27,6 +31,42 @@ async fn create_gives_identity_and_refuses_a_second_one() {
         "#,
     )
     .await;
+}
+
+/// There are five numbers here, and as many names.
+#[tokio::test(start_paused = true)]
+async fn a_generated_name_that_is_taken_is_not_the_last() {
+    let drawn = Arc::new(AtomicU64::new(0));
+    let counter = drawn.clone();
+    let repetitive = Entropy::new(move || counter.fetch_add(1, Ordering::Relaxed) % 5);
+    let mut world = World::with(|config| config.entropy = repetitive).await;
+    let mut draws = Vec::new();
+    for number in 0..5 {
+        let create = format!(
+            r#"
+            > POST /api/v1/namespaces/default/configmaps {{"metadata":{{"generateName":"g-"}},"data":{{"a":"{number}"}}}}
+            < 201 metadata.name~g- metadata.generateName="g-" data.a="{number}" metadata.managedFields.*.manager=["script"]
+            "#
+        );
+        let before = drawn.load(Ordering::Relaxed);
+        world.run(&create).await;
+        draws.push(drawn.load(Ordering::Relaxed) - before);
+    }
+    assert!(draws[1..].iter().any(|more| *more > draws[0]), "no name was taken: {draws:?}");
+    world.run("> GET /api/v1/namespaces/default/configmaps\n< 200 items.*.metadata.generateName=[\"g-\",\"g-\",\"g-\",\"g-\",\"g-\"]").await;
+    let mut world = World::with(|config| config.entropy = Entropy::new(|| 0)).await;
+    world
+        .run(
+            r#"
+            > POST /api/v1/namespaces/default/configmaps {"metadata":{"generateName":"g-"}}
+            < 201 metadata.name~g-
+            > POST /api/v1/namespaces/default/configmaps {"metadata":{"generateName":"g-"}}
+            < 409 reason="AlreadyExists"
+            > POST /api/v1/namespaces/default/configmaps?dryRun=All {"metadata":{"generateName":"g-"}}
+            < 409 reason="AlreadyExists"
+            "#,
+        )
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
