@@ -29,8 +29,8 @@ pub struct Board {
     anywhere: BTreeSet<Key>,
     /// Waiting pods to look at (again).
     look: BTreeSet<Key>,
-    /// Pods whose binding is under way, and to which node.
-    under_way: BTreeMap<Key, Name>,
+    /// Pods (by uid) whose binding is under way.
+    under_way: BTreeMap<Key, Arc<str>>,
     /// How many pods are bound, or being bound, to each node.
     load: BTreeMap<Name, u32>,
     bound: BTreeMap<Key, Name>,
@@ -99,6 +99,7 @@ impl Board {
     pub fn remove_pod(&mut self, namespace: &Arc<str>, name: &Arc<str>) {
         let key = (namespace.clone(), name.clone());
         self.assumed.remove(&key);
+        self.under_way.remove(&key);
         self.leave(&key);
         self.count(key, None);
     }
@@ -120,16 +121,20 @@ impl Board {
     /// [`Board::look_at`].
     pub fn finish(&mut self, pod: &ObjectRef, bound: bool) {
         let key = (pod.namespace.clone(), pod.name.clone());
-        let Some(node) = self.under_way.remove(&key) else { return };
-        if bound {
-            // Until the watch shows the pod on its node, it counts there and waits for nothing.
-            if self.waiting.get(&key).is_some_and(|waiting| waiting.meta.uid == pod.uid) {
-                self.assumed.insert(key.clone(), pod.uid.clone());
+        if self.under_way.get(&key) != Some(&pod.uid) {
+            return;
+        }
+        self.under_way.remove(&key);
+        // Otherwise the watch has told more of it than the answer can.
+        if self.waiting.get(&key).is_some_and(|waiting| waiting.meta.uid == pod.uid) {
+            match bound {
+                // Until the watch shows the pod on its node, it counts there and waits for nothing.
+                true => {
+                    self.leave(&key);
+                    self.assumed.insert(key, pod.uid.clone());
+                }
+                false => self.count(key, None),
             }
-            self.leave(&key);
-            self.count(key, Some(node));
-        } else if self.waiting.contains_key(&key) {
-            self.count(key, None);
         }
     }
 
@@ -157,7 +162,7 @@ impl Board {
         let load = |node: &Name| self.load.get(node).copied().unwrap_or(0);
         let best = fitting.map(|node| node.meta.name.clone()).min_by_key(|node| (load(node), node.clone()));
         if let Some(node) = best {
-            self.under_way.insert(key.clone(), node.clone());
+            self.under_way.insert(key.clone(), pod.meta.uid.clone());
             self.count(key.clone(), Some(node.clone()));
             return Some(Decision::Bind { pod: pod.meta.reference(), node });
         }

@@ -1,5 +1,5 @@
 //! A board as text: `node NAME key=value taint=KEY:EFFECT cordoned`, `drop NAME`, `pod NAME on=NODE select=KEY:VALUE
-//! scheduler=NAME tolerate=KEY bound=NODE gated terminating`, `gone NAME`, `plan`, `ok NAME`, `fails NAME`.
+//! scheduler=NAME tolerate=KEY bound=NODE uid=UID gated terminating`, `gone NAME`, `plan`, `ok NAME`, `fails NAME`.
 
 use expect_test::{Expect, expect};
 use jiff::Timestamp;
@@ -20,7 +20,7 @@ fn check(story: &str, expected: Expect) {
             "drop" => board.remove_node(&name.into()),
             "pod" => board.set_pod(Arc::new(pod(&words[1..], number as u64))),
             "gone" => board.remove_pod(&"ns".into(), &name.into()),
-            "ok" => board.finish(&pod(&[name], 0).meta.reference(), true),
+            "ok" => board.finish(&pod(&words[1..], 0).meta.reference(), true),
             "fails" => {
                 board.finish(&pod(&[name], 0).meta.reference(), false);
                 board.look_at(&"ns".into(), &name.into());
@@ -90,6 +90,7 @@ fn pod(words: &[&str], version: u64) -> Pod {
                 ..Toleration::default()
             }),
             Some(("bound", node)) => pod.node_name = Some(node.into()),
+            Some(("uid", uid)) => pod.meta.uid = uid.into(),
             Some(("says", why)) => wishes.unschedulable = Some(why.replace('_', " ")),
             None if *word == "gated" => wishes.gated = true,
             None if *word == "terminating" => pod.meta.deleted = Some(Timestamp::UNIX_EPOCH),
@@ -226,6 +227,63 @@ fn a_failed_binding_is_tried_again_and_a_done_one_is_not() {
             --
             --
             b -> n1
+            --
+        "#]],
+    );
+}
+
+#[test]
+fn a_pod_made_anew_while_the_old_one_is_bound_is_bound_too() {
+    check(
+        "node n1
+        node n2
+        pod a uid=1
+        plan
+        gone a
+        pod a uid=2
+        plan
+        ok a uid=1
+        plan
+        ok a uid=2
+        plan
+        pod b
+        plan",
+        expect![[r#"
+            a -> n1
+            --
+            a -> n1
+            --
+            --
+            --
+            b -> n2
+            --
+        "#]],
+    );
+}
+
+#[test]
+fn what_the_watch_has_told_outlives_an_answer() {
+    check(
+        "node n1
+        node n2
+        pod a
+        plan
+        gone a
+        ok a
+        pod b
+        pod c
+        plan
+        pod b bound=n2
+        ok b
+        pod d
+        plan",
+        expect![[r#"
+            a -> n1
+            --
+            b -> n1
+            c -> n2
+            --
+            d -> n1
             --
         "#]],
     );
