@@ -69,6 +69,11 @@ impl Graph {
         wake.into_iter().collect()
     }
 
+    /// The objects of a resource are found there from now on: another version of it is served.
+    pub fn rename_resource(&mut self, from: &ResourceName, to: &Arc<ResourceName>) {
+        self.items.values_mut().filter(|item| *item.resource == *from).for_each(|item| item.resource = to.clone());
+    }
+
     /// Notes that an owner was looked for, as dependents in this namespace mean it, and does not exist. Returns those
     /// dependents.
     pub fn mark_absent(&mut self, uid: &str, namespace: &Arc<str>) -> Vec<Arc<str>> {

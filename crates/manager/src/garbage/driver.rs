@@ -250,7 +250,12 @@ impl Driver {
             Ok(discovered) => {
                 self.discover_at = Some(now + DISCOVERY_PERIOD);
                 self.has_discovered = true;
-                for resource in self.monitors.follow(&discovered) {
+                for (resource, heir) in self.monitors.follow(&discovered) {
+                    if let Some(heir) = heir {
+                        // The same objects: which of them have gone, the list of the new watch will tell.
+                        self.graph.rename_resource(&resource, &heir);
+                        continue;
+                    }
                     let known = self.graph.of_resource(&resource).map(|item| item.uid.clone());
                     let known: Vec<Arc<str>> = known.collect();
                     known.iter().for_each(|uid| self.remove(uid));

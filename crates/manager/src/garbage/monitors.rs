@@ -49,8 +49,8 @@ impl Monitors {
     }
 
     /// Begins and ends watches until they are those of the served resources. Returns the resources that are no longer
-    /// watched. A group that did not answer keeps its watches.
-    pub fn follow(&mut self, discovered: &Discovered) -> Vec<Arc<ResourceName>> {
+    /// watched, each with what is watched instead: another version. A group that did not answer keeps its watches.
+    pub fn follow(&mut self, discovered: &Discovered) -> Vec<(Arc<ResourceName>, Option<Arc<ResourceName>>)> {
         let unknown: BTreeSet<&str> = discovered.failures.iter().map(|(group, _)| group.as_str()).collect();
         self.kinds.retain(|_, kind| unknown.contains(kind.resource.group.as_str()));
         let mut wanted = BTreeSet::new();
@@ -65,18 +65,24 @@ impl Monitors {
         }
         let is_over = |name: &ResourceName| !wanted.contains(name) && !unknown.contains(name.group.as_str());
         let over: Vec<_> = self.monitors.keys().filter(|name| is_over(name)).cloned().collect();
-        for name in &over {
-            if let Some(monitor) = self.monitors.remove(name) {
+        let mut listed = BTreeSet::new();
+        let mut ended = Vec::new();
+        for name in over {
+            let heir = wanted.iter().find(|other| other.group == name.group && other.plural == name.plural).cloned();
+            if let Some(monitor) = self.monitors.remove(&name) {
                 monitor.watch.abort();
+                listed.extend(heir.clone().filter(|_| monitor.listed));
             }
+            ended.push((name, heir));
         }
         for name in wanted {
             if !self.monitors.contains_key(&name) {
                 let watch = self.watch(name.clone());
-                self.monitors.insert(name, Monitor { watch, listed: false });
+                let listed = listed.contains(&name);
+                self.monitors.insert(name, Monitor { watch, listed });
             }
         }
-        over
+        ended
     }
 
     /// Notes that a resource has been listed. Returns whether it had been before; `None` if it is not watched (any more).

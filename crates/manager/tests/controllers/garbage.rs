@@ -163,6 +163,30 @@ async fn custom_resources_own_and_are_owned() {
     assert!(!world.exists(&format!("{THINGS}/middle")).await);
 }
 
+/// Another version is preferred from now on: the objects are the same ones.
+#[tokio::test(start_paused = true)]
+async fn a_new_version_of_a_custom_resource_takes_nothing_away() {
+    let world = World::new().await;
+    define_things(&world).await;
+    let top = thing(&world, "top", None).await;
+    for number in 0..10 {
+        let metadata = json!({ "ownerReferences": [reference(&top)] });
+        world.config_map("default", &format!("leaf-{number}"), metadata).await;
+    }
+    world.pass(5).await;
+    let definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/things.x.io";
+    let mut versions = world.get(definition).await["spec"]["versions"].clone();
+    let mut second = versions[0].clone();
+    (second["name"], second["storage"]) = (json!("v2"), json!(false));
+    versions.as_array_mut().expect("versions").push(second);
+    world.patch(definition, json!({ "spec": { "versions": versions } })).await;
+    world.until("/apis/x.io/v2", |resources| !resources.is_null()).await;
+    world.pass(120).await;
+    world.until_count(MAPS, 10).await;
+    world.delete(&format!("{THINGS}/top"), "Background").await;
+    world.until_count(MAPS, 0).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn custom_resources_are_orphaned_too() {
     let world = World::new().await;
