@@ -42,6 +42,7 @@ pub async fn run(context: Context) {
         tasks: JoinSet::new(),
         objects_running: 0,
         is_ready: false,
+        is_discovering: false,
         has_discovered: false,
     };
     loop {
@@ -74,8 +75,9 @@ struct Driver {
     tasks: JoinSet<Done>,
     objects_running: usize,
     begun: Timestamp,
-    /// When to read what is served; `None` while it is being read.
+    /// When to read what is served (again).
     discover_at: Option<Timestamp>,
+    is_discovering: bool,
     has_discovered: bool,
     /// Everything has been listed, or has had its time. Before that nothing is decided.
     is_ready: bool,
@@ -101,7 +103,7 @@ impl Driver {
 
     fn pause(&self) -> std::time::Duration {
         let now = self.now();
-        let discovery = self.discover_at.map(|at| until(at, now));
+        let discovery = self.discover_at.filter(|_| !self.is_discovering).map(|at| until(at, now));
         // Before anything is discovered, nothing follows from that time: it may be long over while a server is slow.
         let ready = (!self.is_ready && self.has_discovered).then(|| until(self.begun + LISTING_MAX, now));
         let is_full = self.objects_running >= AT_ONCE_MAX;
@@ -111,8 +113,7 @@ impl Driver {
 
     fn hear(&mut self, news: &News) {
         if is_definition(&news.resource) {
-            let at = self.now() + DISCOVERY_DELAY;
-            self.discover_at = self.discover_at.map(|planned| planned.min(at));
+            self.discover_within(DISCOVERY_DELAY);
         }
         for change in news.batch.iter() {
             match change {
@@ -124,6 +125,12 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// What is being read already may have been read before: it is read once more then.
+    fn discover_within(&mut self, pause: SignedDuration) {
+        let at = self.now() + pause;
+        self.discover_at = Some(self.discover_at.map_or(at, |planned| planned.min(at)));
     }
 
     fn hear_list(&mut self, resource: &Arc<ResourceName>, objects: &[Arc<Partial>], version: u64) {
@@ -158,8 +165,8 @@ impl Driver {
 
     fn work(&mut self) {
         let now = self.now();
-        if self.discover_at.is_some_and(|at| at <= now) {
-            self.discover_at = None;
+        if !self.is_discovering && self.discover_at.is_some_and(|at| at <= now) {
+            (self.discover_at, self.is_discovering) = (None, true);
             let api = self.context.api.clone();
             self.tasks.spawn(async move { Done::Discovered(discover(&api).await) });
         }
@@ -241,14 +248,14 @@ impl Driver {
     }
 
     fn hear_discovered(&mut self, discovered: Result<Discovered, ApiError>) {
-        let now = self.now();
+        self.is_discovering = false;
         match discovered {
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "cannot find out what is served; will retry");
-                self.discover_at = Some(now + DISCOVERY_RETRY);
+                self.discover_within(DISCOVERY_RETRY);
             }
             Ok(discovered) => {
-                self.discover_at = Some(now + DISCOVERY_PERIOD);
+                self.discover_within(DISCOVERY_PERIOD);
                 self.has_discovered = true;
                 for (resource, heir) in self.monitors.follow(&discovered) {
                     if let Some(heir) = heir {

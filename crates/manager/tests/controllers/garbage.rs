@@ -187,6 +187,24 @@ async fn a_new_version_of_a_custom_resource_takes_nothing_away() {
     world.until_count(MAPS, 0).await;
 }
 
+/// What is defined while the collector still finds out what is served is not left for its next look, a minute later.
+#[tokio::test(start_paused = true)]
+async fn a_definition_is_not_overlooked_whenever_it_comes() {
+    for moment in 0..8 {
+        let mut world = World::without_manager().await;
+        world.start_late_manager(Duration::from_millis(100));
+        world.pass(moment).await;
+        define_things(&world).await;
+        let defined = world.now();
+        let top = thing(&world, "top", None).await;
+        thing(&world, "leaf", Some(&top)).await;
+        world.delete(&format!("{THINGS}/top"), "Background").await;
+        world.until_gone(&format!("{THINGS}/leaf")).await;
+        let took = world.now().duration_since(defined).as_secs();
+        assert!(took < 30, "defined after {moment} s, collected {took} s later");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn custom_resources_are_orphaned_too() {
     let world = World::new().await;
