@@ -102,7 +102,8 @@ impl Correlator {
 
     fn pay(&mut self, key: BTreeKey, now: Timestamp) -> bool {
         let budget = self.budgets.get_mut(&key).copied().unwrap_or(Budget { left: BURST, at: now });
-        let refill = now.duration_since(budget.at).as_secs_f64() / REFILL_SECONDS;
+        // A clock that has been put back takes nothing away.
+        let refill = now.duration_since(budget.at).as_secs_f64().max(0.0) / REFILL_SECONDS;
         let left = (budget.left + refill).min(BURST);
         let pays = left >= 1.0;
         self.budgets.put(key, Budget { left: if pays { left - 1.0 } else { left }, at: now });
@@ -214,5 +215,15 @@ mod tests {
         assert!(correlator.take(&subject("d"), &note("a"), at(300)).is_some());
         assert_eq!(correlator.take(&subject("d"), &note("a"), at(301)), None);
         assert!(correlator.take(&subject("e"), &note("a"), at(301)).is_some());
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_costs_nothing() {
+        let mut correlator = Correlator::default();
+        let note = Note { component: "c", normal: true, reason: "R", message: "a".into() };
+        for second in [1_000_000, 0, 1] {
+            let now = Timestamp::from_second(second).unwrap();
+            assert!(correlator.take(&subject("d"), &note, now).is_some(), "at {second}");
+        }
     }
 }
