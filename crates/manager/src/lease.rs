@@ -50,14 +50,17 @@ pub struct Candidate {
     config: LeaseConfig,
     /// The state of the Lease that was seen last, and since when it has been the same.
     seen: Option<(Value, Instant)>,
+    /// When the request was sent that took or renewed the Lease. Others count from when it was written; the answer may
+    /// have come long after.
+    renewed: Instant,
 }
 
 impl Candidate {
     pub fn new(api: Api, clock: Clock, entropy: Entropy, config: LeaseConfig) -> Self {
-        Self { api, clock, entropy, config, seen: None }
+        Self { api, clock, entropy, config, seen: None, renewed: Instant::now() }
     }
 
-    /// Returns once we hold the Lease.
+    /// Returns once we have taken the Lease; [`Candidate::hold`] says whether we hold it still.
     pub async fn acquire(&mut self) {
         loop {
             match self.try_once().await {
@@ -73,12 +76,11 @@ impl Candidate {
 
     /// Renews the Lease; returns once it is lost, or could not be renewed for too long.
     pub async fn hold(&mut self) {
-        let mut renewed = Instant::now();
-        while renewed.elapsed() < self.config.renew_deadline {
+        while self.renewed.elapsed() < self.config.renew_deadline {
             tokio::time::sleep(self.config.retry).await;
-            let left = self.config.renew_deadline.saturating_sub(renewed.elapsed());
+            let left = self.config.renew_deadline.saturating_sub(self.renewed.elapsed());
             match tokio::time::timeout(left, self.try_once()).await {
-                Ok(Ok(true)) => renewed = Instant::now(),
+                Ok(Ok(true)) => {}
                 Ok(Ok(false)) => return,
                 Ok(Err(error)) => {
                     tracing::warn!(lease = %self.config.name, error = %chain(&error), "cannot renew the lease");
@@ -112,8 +114,9 @@ impl Candidate {
         if !self.may_take(&lease) {
             return Ok(false);
         }
+        let begun = Instant::now();
         let written = self.api.put(&self.path(), self.claimed(lease).to_string()).await;
-        self.written(written)
+        self.written(written, begun)
     }
 
     async fn create(&mut self) -> Result<bool, ApiError> {
@@ -122,13 +125,15 @@ impl Candidate {
             "metadata": { "name": self.config.name, "namespace": self.config.namespace },
         });
         let path = LEASES.in_namespace(&self.config.namespace);
+        let begun = Instant::now();
         let written = self.api.post(&path, self.claimed(lease).to_string()).await;
-        self.written(written)
+        self.written(written, begun)
     }
 
-    fn written(&mut self, written: Result<bytes::Bytes, ApiError>) -> Result<bool, ApiError> {
+    fn written(&mut self, written: Result<bytes::Bytes, ApiError>, begun: Instant) -> Result<bool, ApiError> {
         match written {
             Ok(body) => {
+                self.renewed = begun;
                 self.seen = Some((serde_json::from_slice(&body)?, Instant::now()));
                 Ok(true)
             }
