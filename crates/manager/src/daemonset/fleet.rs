@@ -26,6 +26,11 @@ pub struct Fleet {
 
 /// An object that concerns some DaemonSets of its namespace: its owner, or if it has none, all whose selector might match.
 trait Owned: Object {
+    /// The DaemonSet of the namespace that it also concerns, whoever owns it: it has a name that this one may need.
+    fn in_the_way_of(&self) -> Option<&str> {
+        None
+    }
+
     fn enter(self: Arc<Self>, view: &mut View);
     fn leave(&self, view: &mut View);
 }
@@ -41,6 +46,10 @@ impl Owned for Pod {
 }
 
 impl Owned for ControllerRevision {
+    fn in_the_way_of(&self) -> Option<&str> {
+        self.meta.name.rsplit_once('-').map(|(daemonset, _)| daemonset)
+    }
+
     fn enter(self: Arc<Self>, view: &mut View) {
         view.set_revision(self);
     }
@@ -185,9 +194,9 @@ impl Fleet {
     fn owned<T: Owned>(&mut self, effect: Effect<T>) {
         match effect {
             Effect::Set { old, new } => {
-                let mut keys = self.concerned(new.meta());
+                let mut keys = self.concerned(&*new);
                 if let Some(old) = old.filter(|old| old.meta().controller != new.meta().controller) {
-                    keys.extend(self.concerned(old.meta()));
+                    keys.extend(self.concerned(&*old));
                 }
                 for key in keys {
                     if let Some(view) = self.views.get_mut(&key) {
@@ -197,7 +206,7 @@ impl Fleet {
                 }
             }
             Effect::Removed(object) => {
-                for key in self.concerned(object.meta()) {
+                for key in self.concerned(&*object) {
                     if let Some(view) = self.views.get_mut(&key) {
                         object.leave(view);
                         self.dirty.insert(key);
@@ -207,15 +216,16 @@ impl Fleet {
         }
     }
 
-    fn concerned(&self, object: &Meta) -> BTreeSet<Key> {
-        match &object.controller {
-            Some(owner) => self.by_uid.get(&owner.uid).cloned().into_iter().collect(),
-            None => {
-                let from: Key = (object.namespace.clone(), "".into());
-                let here = self.views.range(from..).take_while(|((namespace, _), _)| *namespace == object.namespace);
-                here.map(|(key, _)| key.clone()).collect()
-            }
-        }
+    fn concerned<T: Owned>(&self, object: &T) -> BTreeSet<Key> {
+        let meta = object.meta();
+        let Some(owner) = &meta.controller else {
+            let from: Key = (meta.namespace.clone(), "".into());
+            let here = self.views.range(from..).take_while(|((namespace, _), _)| *namespace == meta.namespace);
+            return here.map(|(key, _)| key.clone()).collect();
+        };
+        let hindered = object.in_the_way_of().map(|name| (meta.namespace.clone(), name.into()));
+        let hindered = hindered.filter(|key| self.views.contains_key(key));
+        self.by_uid.get(&owner.uid).cloned().into_iter().chain(hindered).collect()
     }
 }
 

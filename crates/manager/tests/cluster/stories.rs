@@ -412,6 +412,27 @@ async fn a_pod_that_fits_nowhere_says_so_and_is_bound_once_it_fits() {
     assert_eq!(cluster.fake.get(path).unwrap()["spec"]["nodeName"], "n0001");
 }
 
+/// A DaemonSet is deleted and made anew before anybody has cleared away what was the old one's.
+#[tokio::test(start_paused = true)]
+async fn a_daemonset_made_anew_gets_a_history_of_its_own() {
+    let cluster = Cluster::new(3, 10);
+    cluster.create(rolling("1"));
+    cluster.settle().await;
+    let old: Vec<String> = ["pods", "controllerrevisions"]
+        .iter()
+        .flat_map(|plural| cluster.fake.list(plural))
+        .map(|(path, _)| path)
+        .collect();
+    cluster.fake.remove(DS);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    cluster.create(rolling("1"));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    old.iter().for_each(|path| cluster.fake.remove(path));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    cluster.settle().await;
+    assert_eq!(cluster.revisions(), [1]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn of_two_managers_the_one_with_the_lease_works() {
     const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/m";
