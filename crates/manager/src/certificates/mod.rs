@@ -13,6 +13,7 @@ use backstay_controllers::garbage::Partial;
 use base64::Engine as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::api::{ApiError, CERTIFICATE_REQUESTS, NODES, Resource, SECRETS, chain};
 use crate::context::Context;
@@ -45,8 +46,10 @@ pub trait Authority: Send + Sync + 'static {
 pub async fn run(context: Context, authority: Arc<dyn Authority>, mut requests: Feed<Partial>) {
     let driver = Driver { context, authority };
     let mut tokens = tokio::time::interval(TOKENS_EVERY);
-    let mut pause = Duration::MAX;
+    // When to look although nothing happens.
+    let mut look_at: Option<Instant> = None;
     loop {
+        let pause = look_at.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
         tokio::select! {
             biased;
             () = driver.context.shutdown.cancelled() => return,
@@ -59,13 +62,14 @@ pub async fn run(context: Context, authority: Arc<dyn Authority>, mut requests: 
             }
             () = tokio::time::sleep(pause) => {}
         }
-        pause = match driver.look().await {
-            Ok(next) => next.unwrap_or(Duration::MAX),
+        let next = match driver.look().await {
+            Ok(next) => next,
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "requests for certificates not looked at; will retry");
-                RETRY
+                Some(RETRY)
             }
         };
+        look_at = next.and_then(|pause| Instant::now().checked_add(pause));
     }
 }
 
@@ -78,27 +82,42 @@ impl Driver {
     /// Looks at every request. Returns how long until one must be looked at again although nothing happens.
     async fn look(&self) -> Result<Option<Duration>, ApiError> {
         let mut next: Option<Timestamp> = None;
+        let mut retry = None;
         for object in self.context.api.items::<Value>(&CERTIFICATE_REQUESTS.all()).await? {
-            let request = Request::read(&object);
-            let asked = self.authority.read(&request.body);
-            let rights = match &asked {
-                Ok(asked) if request.is_open() && request.signer == NODE_CLIENT => self.rights(&object, asked).await?,
-                _ => Rights::default(),
-            };
-            let expires = self.authority.expires(&request.certificate);
-            let now = self.context.clock.now();
-            let Plan { step, waits, recheck_at } =
-                plan(&request, asked.as_ref().map_err(String::as_str), rights, expires, now);
-            if let Some(waits) = waits {
-                tracing::info!(request = request.name, waits, "a request for a certificate waits");
+            match self.look_at(&object).await {
+                Ok(recheck_at) => next = next.into_iter().chain(recheck_at).min(),
+                // The others need not wait for it.
+                Err(error) => {
+                    let (request, error) = (meta::name(&object), chain(&error));
+                    tracing::warn!(request, %error, "a request for a certificate not dealt with; will retry");
+                    retry = Some(RETRY);
+                }
             }
-            if let Some(step) = step {
-                self.carry_out(&object, &request, step, now).await?;
-            }
-            next = next.into_iter().chain(recheck_at).min();
         }
         let now = self.context.clock.now();
-        Ok(next.map(|at| until(at, now).max(Duration::from_secs(1))))
+        let next = next.map(|at| until(at, now).max(Duration::from_secs(1)));
+        Ok(next.into_iter().chain(retry).min())
+    }
+
+    /// Looks at one request. Returns when to look again.
+    async fn look_at(&self, object: &Value) -> Result<Option<Timestamp>, ApiError> {
+        let request = Request::read(object);
+        let asked = self.authority.read(&request.body);
+        let rights = match &asked {
+            Ok(asked) if request.is_open() && request.signer == NODE_CLIENT => self.rights(object, asked).await?,
+            _ => Rights::default(),
+        };
+        let expires = self.authority.expires(&request.certificate);
+        let now = self.context.clock.now();
+        let Plan { step, waits, recheck_at } =
+            plan(&request, asked.as_ref().map_err(String::as_str), rights, expires, now);
+        if let Some(waits) = waits {
+            tracing::info!(request = request.name, waits, "a request for a certificate waits");
+        }
+        if let Some(step) = step {
+            self.carry_out(object, &request, step, now).await?;
+        }
+        Ok(recheck_at)
     }
 
     async fn rights(&self, object: &Value, asked: &Asked) -> Result<Rights, ApiError> {

@@ -1,5 +1,6 @@
 //! The controllers against a real API server over a memory store, all in one thread and on a clock that jumps.
 
+mod certificates;
 mod cluster_roles;
 mod garbage;
 mod handover;

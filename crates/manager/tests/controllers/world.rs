@@ -1,5 +1,6 @@
 //! An API server, the manager, and a client, on tokio's paused clock.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,16 +10,65 @@ use backstay_apiserver::catalog::Catalog;
 use backstay_apiserver::{ApiServer, UserInfo, as_user};
 use backstay_manager::Config;
 use backstay_store::{Key, MemoryStore, Operation, Store};
-use http::{Method, Request};
-use http_body_util::BodyExt;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use http::{Method, Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, BodyStream, Full, StreamBody};
 use jiff::{SignedDuration, Timestamp};
 use kube::client::Body;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tower::BoxError;
 
 /// Nothing here takes longer, unless it never happens.
 const PATIENCE: Duration = Duration::from_secs(900);
 const STEP: Duration = Duration::from_millis(50);
+
+/// What becomes of the requests of a manager.
+#[derive(Clone, Default)]
+pub struct Line {
+    /// Requests are carried out so late.
+    pub asks_late: Duration,
+    /// Their answers come so late.
+    pub answers_late: Duration,
+    /// Requests whose method and path these are meet an error.
+    pub refused: Option<(Method, String)>,
+    /// Nothing is answered, and all watches have ended.
+    pub is_cut: bool,
+    /// Watches of these paths have been begun anew since the server forgot everything; those of others cannot be.
+    pub forgotten: Option<BTreeSet<String>>,
+}
+
+async fn through(
+    line: &watch::Sender<Line>,
+    client: kube::Client,
+    request: Request<Body>,
+) -> Result<Response<UnsyncBoxBody<Bytes, BoxError>>, BoxError> {
+    let answer = |code| {
+        let body = Full::new(Bytes::from_static(b"{}")).map_err(BoxError::from).boxed_unsync();
+        Ok(Response::builder().status(code).body(body).expect("an answer"))
+    };
+    let seen = line.borrow().clone();
+    tokio::time::sleep(seen.asks_late).await;
+    let path = request.uri().path().to_string();
+    let is_refused = seen.refused.is_some_and(|refused| refused == (request.method().clone(), path.clone()));
+    if seen.is_cut || is_refused {
+        return answer(503);
+    }
+    let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+    if is_watch && seen.forgotten.is_some_and(|begun| !begun.contains(&path)) {
+        line.send_modify(|line| line.forgotten.get_or_insert_default().extend([path]));
+        return answer(410);
+    }
+    let response = client.send(request).await?;
+    tokio::time::sleep(seen.answers_late).await;
+    let mut line = line.subscribe();
+    let cut = async move { drop(line.wait_for(|line| line.is_cut).await) };
+    let whole = |body: Body| TryStreamExt::map_err(BodyStream::new(body), BoxError::from).take_until(cut);
+    Ok(response.map(|body| StreamBody::new(whole(body)).boxed_unsync()))
+}
 
 pub struct World {
     client: kube::Client,
@@ -67,16 +117,18 @@ impl World {
 
     /// Starts one that hears of what its requests have done so much later than whoever watches.
     pub fn start_late_manager(&mut self, late: Duration) {
+        let line = Line { answers_late: late, ..Line::default() };
+        self.start_manager_on(Arc::new(watch::Sender::new(line)), |_| {});
+    }
+
+    /// Starts one whose requests meet what stands in this line, which may change meanwhile.
+    pub fn start_manager_on(&mut self, line: Arc<watch::Sender<Line>>, change: impl FnOnce(&mut Config)) {
         let client = self.client.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
-            let client = client.clone();
-            async move {
-                let answer = client.send(request).await;
-                tokio::time::sleep(late).await;
-                answer
-            }
+            let (client, line) = (client.clone(), line.clone());
+            async move { through(&line, client, request).await }
         });
-        self.start_manager_with(kube::Client::new(service, "default"), |_| {});
+        self.start_manager_with(kube::Client::new(service, "default"), change);
     }
 
     fn start_manager_with(&mut self, client: kube::Client, change: impl FnOnce(&mut Config)) {
