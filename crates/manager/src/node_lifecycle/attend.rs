@@ -1,7 +1,7 @@
 //! One look at one node, and what follows from it.
 
 use backstay_api::time::seconds;
-use backstay_controllers::model::{Object, Pod};
+use backstay_controllers::model::{Meta, Object, Pod};
 use backstay_controllers::node_lifecycle::{Heard, NodeReport, Plan, plan, readiness};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -10,15 +10,19 @@ use super::notes;
 use crate::api::{ApiError, NODES, PODS, Patch, exactly, pods_of_node};
 use crate::context::Context;
 
-/// Reads the node and writes what must be different. Nothing happens to a node that is gone.
-pub async fn attend(context: &Context, name: &str, heard: &Heard) -> Result<(), ApiError> {
-    let path = NODES.object("", name);
+/// Reads the node and writes what must be different. Nothing happens to a node that is gone. Returns whether it is given
+/// up, or gone: nothing more follows for it until it is heard of again.
+pub async fn attend(context: &Context, known: &Meta, heard: &Heard) -> Result<bool, ApiError> {
+    let path = NODES.object("", &known.name);
     let body = match context.api.get(&path).await {
         Ok(body) => body,
-        Err(error) if error.is_not_found() => return Ok(()),
+        Err(error) if error.is_not_found() => return Ok(true),
         Err(error) => return Err(error),
     };
     let NodeReport { mut meta, node } = NodeReport::from_json(&body)?;
+    if meta.uid != known.uid {
+        return Ok(true);
+    }
     let was_ready = readiness(&node) == Some("True");
     let Plan { taints, conditions, labels, pods_not_ready, .. } =
         plan(&node, heard, context.node_grace, context.clock.now());
@@ -41,7 +45,10 @@ pub async fn attend(context: &Context, name: &str, heard: &Heard) -> Result<(), 
         }
         context.api.patch(&path, Patch::Merge, &patch).await?;
     }
-    if pods_not_ready { mark_pods(context, name).await } else { Ok(()) }
+    if pods_not_ready {
+        mark_pods(context, &meta.name).await?;
+    }
+    Ok(pods_not_ready)
 }
 
 /// The pods of a node that is given up are not ready any more, as far as anybody can know.

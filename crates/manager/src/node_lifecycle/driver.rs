@@ -43,7 +43,8 @@ struct Driver {
     nodes: BTreeMap<Arc<str>, Known>,
     /// Leases of nodes that have not been seen (yet).
     leases: BTreeMap<Arc<str>, Arc<Renewal>>,
-    jobs: Jobs<()>,
+    /// They find out whether the node is given up.
+    jobs: Jobs<bool>,
 }
 
 /// What is remembered of a node.
@@ -148,17 +149,18 @@ impl Driver {
         }
         // Not when it has ended: what is seen meanwhile may be newer than what is being attended to.
         known.needs_attention = false;
-        let (context, heard) = (self.context.clone(), known.heard.clone());
-        self.jobs.begin(name.clone(), async move { attend(&context, &name, &heard).await });
+        let (context, meta, heard) = (self.context.clone(), known.meta.clone(), known.heard.clone());
+        self.jobs.begin(name, async move { attend(&context, &meta, &heard).await });
     }
 
-    fn ended(&mut self, name: &Arc<str>, done: Result<(), ApiError>) {
+    fn ended(&mut self, name: &Arc<str>, done: Result<bool, ApiError>) {
         let now = self.context.clock.now();
         match done {
-            Ok(()) => {
+            Ok(given_up) => {
                 self.jobs.queue.done(name);
                 let Some(known) = self.nodes.get_mut(name) else { return };
-                known.given_up = now >= known.deadline(self.context.node_grace);
+                // Not if its time came only after it had been looked at, or if it has been heard of since.
+                known.given_up = given_up && now >= known.deadline(self.context.node_grace);
                 if !known.given_up {
                     self.jobs.queue.add_at(name.clone(), known.deadline(self.context.node_grace));
                 }

@@ -1,11 +1,13 @@
 //! Nodes that fall silent, come back, or go.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use backstay_api::{meta, time};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
-use crate::world::World;
+use crate::world::{Line, World};
 
 const NODE: &str = "/api/v1/nodes/n";
 const POD: &str = "/api/v1/namespaces/default/pods/p";
@@ -64,6 +66,42 @@ async fn no_report_is_overlooked_whenever_it_comes() {
     let overlooked: Vec<&str> =
         nodes.iter().filter(|node| taints(node) != "unschedulable:NoSchedule").map(meta::name).collect();
     assert_eq!((nodes.len(), overlooked), (100, vec![]));
+}
+
+/// The time to give a node up may come while the controller is busy with something else about it.
+#[tokio::test(start_paused = true)]
+async fn no_silence_is_overlooked_whenever_it_comes() {
+    let mut world = World::without_manager().await;
+    world.start_late_manager(Duration::from_millis(20));
+    world.pass(10).await;
+    let names: Vec<String> = (0..80).map(|moment| format!("n-{moment}")).collect();
+    for name in &names {
+        world.node(name).await;
+    }
+    tokio::time::sleep(Duration::from_millis(49_940)).await;
+    for name in &names {
+        world.patch(&format!("/api/v1/nodes/{name}"), json!({ "spec": { "unschedulable": true } })).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    world.pass(30).await;
+    let nodes = world.items("/api/v1/nodes").await;
+    let overlooked: Vec<&str> = nodes.iter().filter(|node| ready(node) != "Unknown").map(meta::name).collect();
+    assert_eq!((nodes.len(), overlooked), (80, vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_made_anew_is_not_given_up_for_the_old_one() {
+    let mut world = World::without_manager().await;
+    let line = Line { asks_late: Duration::from_millis(200), ..Line::default() };
+    world.start_manager_on(Arc::new(watch::Sender::new(line)), |_| {});
+    world.pass(60).await;
+    let node = json!({ "metadata": { "name": "n" } });
+    world.create("/api/v1/nodes", node.clone()).await;
+    tokio::time::sleep(Duration::from_millis(60_100)).await;
+    world.delete(NODE, "Background").await;
+    world.create("/api/v1/nodes", node).await;
+    world.pass(20).await;
+    assert_eq!(ready(&world.get(NODE).await), "none");
 }
 
 #[tokio::test(start_paused = true)]
