@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use backstay_controllers::garbage::Partial;
+use backstay_controllers::model::Meta;
 use jiff::SignedDuration;
 
 use super::terminate::{Progress, terminate};
@@ -37,10 +38,18 @@ pub async fn run(context: Context, mut namespaces: Feed<Partial>) {
 
 struct Driver {
     context: Context,
-    /// The resources of which something was left in a namespace when it was last looked at. Nothing new can come, so
-    /// these are looked at first.
-    left: BTreeMap<Arc<str>, BTreeSet<String>>,
+    /// By the name of the namespace.
+    left: BTreeMap<Arc<str>, Left>,
     jobs: Jobs<Progress>,
+}
+
+/// A namespace that is being deleted.
+struct Left {
+    /// Another may come under its name.
+    uid: Arc<str>,
+    /// The resources of which something was left when it was last looked at. Nothing new can come, so these are looked at
+    /// first.
+    resources: BTreeSet<String>,
 }
 
 impl Driver {
@@ -48,7 +57,11 @@ impl Driver {
         for change in batch.iter() {
             match change {
                 Change::Set(namespace) => self.consider(namespace),
-                Change::Listed { objects, .. } => objects.iter().for_each(|namespace| self.consider(namespace)),
+                Change::Listed { objects, .. } => {
+                    let here: BTreeSet<&str> = objects.iter().map(|namespace| &*namespace.meta.uid).collect();
+                    self.left.retain(|_, left| here.contains(&*left.uid));
+                    objects.iter().for_each(|namespace| self.consider(namespace));
+                }
                 Change::Gone(namespace) => drop(self.left.remove(&namespace.meta.name)),
             }
         }
@@ -56,15 +69,16 @@ impl Driver {
 
     /// Only the beginning of a deletion is news: our own writes of its status wake nobody.
     fn consider(&mut self, namespace: &Partial) {
-        if namespace.meta.is_being_deleted() && !self.left.contains_key(&namespace.meta.name) {
-            self.left.insert(namespace.meta.name.clone(), BTreeSet::new());
-            self.jobs.queue.add(namespace.meta.name.clone());
+        let Meta { name, uid, .. } = &namespace.meta;
+        if namespace.meta.is_being_deleted() && self.left.get(name).is_none_or(|left| left.uid != *uid) {
+            self.left.insert(name.clone(), Left { uid: uid.clone(), resources: BTreeSet::new() });
+            self.jobs.queue.add(name.clone());
         }
     }
 
     fn work(&mut self) {
         while let Some(name) = self.jobs.take(self.context.clock.now()) {
-            let left = self.left.get(&name).cloned().unwrap_or_default();
+            let left = self.left.get(&name).map(|left| left.resources.clone()).unwrap_or_default();
             let (api, clock) = (self.context.api.clone(), self.context.clock.clone());
             self.jobs.begin(name.clone(), async move { terminate(&api, &clock, &name, &left).await });
         }
@@ -76,7 +90,7 @@ impl Driver {
             Ok(Progress::Over) => self.jobs.queue.done(name),
             Ok(Progress::Waits { left }) => {
                 if let Some(known) = self.left.get_mut(name) {
-                    *known = left;
+                    known.resources = left;
                 }
                 self.jobs.queue.failed(name, now);
             }

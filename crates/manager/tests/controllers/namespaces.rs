@@ -1,8 +1,13 @@
 //! Namespaces that are being deleted.
 
-use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use crate::world::World;
+use http::Method;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::world::{Line, World};
 
 const SPACE: &str = "/api/v1/namespaces/x";
 const MAPS: &str = "/api/v1/namespaces/x/configmaps";
@@ -72,4 +77,39 @@ async fn one_that_was_being_deleted_before_we_started() {
     world.delete(SPACE, "Background").await;
     world.start_manager(|_| {});
     world.until_gone(SPACE).await;
+}
+
+/// One goes while nobody can watch, and another of its name comes; it is deleted now, or has been already.
+async fn check_another_of_the_name(is_deleted_unseen: bool) {
+    let mut world = World::without_manager().await;
+    let line = Arc::new(watch::Sender::new(Line::default()));
+    world.start_manager_on(line.clone(), |_| {});
+    world.namespace("x").await;
+    world.config_map("x", "hold", json!({ "finalizers": ["x.io/a"] })).await;
+    world.delete(SPACE, "Background").await;
+    world.pass(60).await;
+    line.send_modify(|line| line.is_cut = true);
+    world.pass(1).await;
+    world.patch(&format!("{MAPS}/hold"), json!({ "metadata": { "finalizers": null } })).await;
+    let mut namespace = world.get(SPACE).await;
+    namespace["spec"]["finalizers"] = json!([]);
+    world.send(Method::PUT, &format!("{SPACE}/finalize"), "application/json", &namespace).await;
+    world.until_gone(SPACE).await;
+    if is_deleted_unseen {
+        world.namespace("x").await;
+        world.delete(SPACE, "Background").await;
+    }
+    line.send_modify(|line| (line.is_cut, line.forgotten) = (false, Some(BTreeSet::new())));
+    world.pass(60).await;
+    if !is_deleted_unseen {
+        world.namespace("x").await;
+        world.delete(SPACE, "Background").await;
+    }
+    world.until_gone(SPACE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_of_the_name_of_one_that_went_unseen_goes_too() {
+    check_another_of_the_name(false).await;
+    check_another_of_the_name(true).await;
 }
