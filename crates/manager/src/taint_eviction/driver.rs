@@ -25,7 +25,7 @@ const EVICTIONS_AT_ONCE: usize = 16;
 /// Runs the taint eviction controller until it is told to stop.
 pub async fn run(context: Context, mut nodes: Feed<Node>, mut pods: Feed<Pod>) {
     let jobs = Jobs::new(Queue::default(), AT_ONCE_MAX);
-    let mut driver = Driver { context, tainted: BTreeMap::new(), jobs };
+    let mut driver = Driver { context, tainted: BTreeMap::new(), taintings: 0, jobs };
     loop {
         let pause = driver.jobs.pause(driver.context.clock.now());
         tokio::select! {
@@ -44,11 +44,15 @@ struct Driver {
     context: Context,
     /// Nodes with `NoExecute` taints.
     tainted: BTreeMap<Arc<str>, Tainted>,
+    /// How many have been tainted so far.
+    taintings: u64,
     jobs: Jobs<Looked>,
 }
 
 #[derive(Clone, Default)]
 struct Tainted {
+    /// Which of all taintings this is: it ends when the node has no such taint any more.
+    tainting: u64,
     taints: Vec<Taint>,
     /// Since when each pod, by uid, is known to be here under these taints, or others before them.
     pods: BTreeMap<Arc<str>, Waiting>,
@@ -64,6 +68,7 @@ struct Waiting {
 
 /// What a look at a node found out.
 struct Looked {
+    tainting: u64,
     pods: BTreeMap<Arc<str>, Waiting>,
     /// The first eviction that failed; it is tried again.
     failure: Option<ApiError>,
@@ -96,7 +101,12 @@ impl Driver {
         }
         let known = self.tainted.get(name).map(|tainted| &tainted.taints);
         if known != Some(&taints) {
-            self.tainted.entry(name.clone()).or_default().taints = taints;
+            let taintings = &mut self.taintings;
+            let tainted = self.tainted.entry(name.clone()).or_insert_with(|| {
+                *taintings += 1;
+                Tainted { tainting: *taintings, ..Tainted::default() }
+            });
+            tainted.taints = taints;
             self.jobs.queue.add(name.clone());
         }
     }
@@ -143,9 +153,10 @@ impl Driver {
 
     fn ended(&mut self, name: &Arc<str>, looked: Result<Looked, ApiError>) {
         let failure = match looked {
-            Ok(Looked { pods, failure }) => {
+            Ok(Looked { tainting, pods, failure }) => {
                 let next = pods.values().filter_map(|pod| pod.due).min();
-                if let Some(tainted) = self.tainted.get_mut(name) {
+                // What was found out under taints that have gone since says nothing about those of now.
+                if let Some(tainted) = self.tainted.get_mut(name).filter(|tainted| tainted.tainting == tainting) {
                     tainted.pods = pods;
                 }
                 if failure.is_none() {
@@ -186,7 +197,7 @@ async fn look(context: &Context, node: &str, tainted: Tainted) -> Result<Looked,
             Err(error) => failure = Some(error),
         }
     }
-    Ok(Looked { pods, failure })
+    Ok(Looked { tainting: tainted.tainting, pods, failure })
 }
 
 fn note(recorder: &Recorder, pod: &Meta, what: &str) {

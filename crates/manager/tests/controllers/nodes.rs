@@ -188,6 +188,30 @@ async fn a_node_that_comes_back_in_time_keeps_its_pods() {
     assert!(events.contains(&"TaintManagerEviction Cancelling deletion of Pod default/p".into()), "{events:#?}");
 }
 
+/// A taint that went and came back gives pods their whole patience again, whatever is found out about them just then.
+#[tokio::test(start_paused = true)]
+async fn patience_begins_anew_with_each_taint() {
+    let mut world = World::without_manager().await;
+    world.start_late_manager(Duration::from_millis(20));
+    world.pass(10).await;
+    world.node("n").await;
+    lease(&world, 36_000).await;
+    let patience = json!([{ "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 100 }]);
+    world.running_pod("p", "n", patience.clone()).await;
+    let taint = json!({ "spec": { "taints": [{ "key": "x", "effect": "NoExecute" }] } });
+    world.patch(NODE, taint.clone()).await;
+    world.pass(90).await;
+    // The pods of the node are listed because of this one.
+    world.running_pod("late", "n", patience).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    world.patch(NODE, json!({ "spec": { "taints": null } })).await;
+    world.patch(NODE, taint).await;
+    world.pass(60).await;
+    assert!(world.get(POD).await["metadata"]["deletionTimestamp"].is_null());
+    world.pass(60).await;
+    assert!(!world.get(POD).await["metadata"]["deletionTimestamp"].is_null());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_taint_by_hand_evicts_at_once_and_whoever_comes_later() {
     let world = World::new().await;
