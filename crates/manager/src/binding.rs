@@ -77,7 +77,7 @@ struct Ended {
 impl Binder {
     fn pause(&self) -> Duration {
         let Some((at, ..)) = self.retries.first() else { return IDLE };
-        until(*at, self.context.clock.now()).min(IDLE)
+        until(*at, self.context.steady.now()).min(IDLE)
     }
 
     fn hear_nodes(&mut self, batch: &Batch<Node>) {
@@ -102,11 +102,12 @@ impl Binder {
         if !self.nodes.is_listed() || !self.pods.is_listed() {
             return;
         }
-        let now = self.context.clock.now();
+        let now = self.context.steady.now();
         while let Some((_, namespace, name)) = self.retries.first().filter(|(at, ..)| *at <= now).cloned() {
             self.retries.pop_first();
             self.board.look_at(&namespace, &name);
         }
+        let now = self.context.clock.now();
         let room = WRITES_AT_ONCE.saturating_sub(self.writes.len());
         for decision in self.board.plan(room) {
             let api = self.api.clone();
@@ -149,7 +150,7 @@ impl Binder {
 
     fn retry(&mut self, pod: &ObjectRef, error: &ApiError) {
         tracing::warn!(%pod, error = %chain(error), "not bound; will retry");
-        let at = self.context.clock.now() + RETRY;
+        let at = self.context.steady.now() + RETRY;
         self.retries.insert((at, pod.namespace.clone(), pod.name.clone()));
     }
 }

@@ -13,7 +13,10 @@ use crate::metrics::Metrics;
 #[derive(Clone)]
 pub struct Context {
     pub api: Api,
+    /// What time it is: for what is written, and for what others have written.
     pub clock: Clock,
+    /// The same until somebody sets the clock: for everything that takes its time, however late it is said to be.
+    pub steady: Clock,
     pub entropy: Entropy,
     pub recorder: Recorder,
     pub metrics: Arc<Metrics>,

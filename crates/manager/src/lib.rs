@@ -126,7 +126,8 @@ async fn work(api: &Api, config: &Config, tasks: &mut JoinSet<()>) {
     let (recorder, write_events) = events::recorder(api.clone(), clock.clone(), metrics.clone());
     let stop = CancellationToken::new();
     let _stop_when_dropped = stop.clone().drop_guard();
-    let context = Context { api: api.clone(), clock, entropy, recorder, metrics, node_grace, shutdown: stop };
+    let (api, steady) = (api.clone(), steady(&clock));
+    let context = Context { api, clock, steady, entropy, recorder, metrics, node_grace, shutdown: stop };
     start(tasks, &context, config);
     tasks.spawn(write_events);
     while let Some(ended) = tasks.join_next().await {
@@ -136,6 +137,12 @@ async fn work(api: &Api, config: &Config, tasks: &mut JoinSet<()>) {
             return;
         }
     }
+}
+
+/// A clock that goes on from what this one says, whatever becomes of that.
+fn steady(clock: &Clock) -> Clock {
+    let (begun, since) = (clock.now(), tokio::time::Instant::now());
+    Clock::new(move || begun.saturating_add(since.elapsed()).expect("a duration is never out of range when saturating"))
 }
 
 fn start(tasks: &mut JoinSet<()>, context: &Context, config: &Config) {

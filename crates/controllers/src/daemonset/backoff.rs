@@ -30,6 +30,11 @@ impl FailedPods {
             return Vec::new();
         }
         self.generation = generation;
+        self.forget()
+    }
+
+    /// Returns the nodes that need not wait any longer.
+    pub fn forget(&mut self) -> Vec<Arc<str>> {
         std::mem::take(&mut self.nodes).into_keys().collect()
     }
 

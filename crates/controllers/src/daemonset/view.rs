@@ -171,9 +171,14 @@ impl View {
         }
     }
 
-    /// The clock has moved on; it never goes back.
+    /// The clock has moved on. If it has been put back, no failure is waited for any longer: nobody knows until when.
     pub fn advance(&mut self, now: Timestamp) {
-        self.now = self.now.max(now);
+        if std::mem::replace(&mut self.now, now) > now {
+            [&mut self.creates, &mut self.deletes, &mut self.others].into_iter().for_each(Pace::forgive);
+            for node in self.failed.forget() {
+                self.reclassify(&node);
+            }
+        }
         while let Some(node) = self.sums.due(self.now) {
             self.reclassify(&node);
         }

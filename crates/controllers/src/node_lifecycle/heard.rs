@@ -23,6 +23,12 @@ impl Heard {
         Self { report: "".into(), renewed: "".into(), at: now, lease: SignedDuration::ZERO }
     }
 
+    /// The same sign of life, by a clock that is so much ahead of ours.
+    pub fn on_another_clock(&self, ahead: SignedDuration) -> Self {
+        let at = self.at.saturating_add(ahead).unwrap_or(Timestamp::MAX);
+        Self { at, ..self.clone() }
+    }
+
     /// Takes in the node's state; the time moves only when the node has said something new.
     pub fn report(&mut self, node: &Value, now: Timestamp) {
         let Some(ready) = meta::condition(node, "Ready") else { return };

@@ -1,5 +1,6 @@
 //! What must be on each node. Names follow `daemon_controller_test.go`.
 
+use backstay_controllers::daemonset::Outcome;
 use expect_test::expect;
 
 use crate::world::{self, World};
@@ -408,4 +409,27 @@ fn work_follows_what_changed_and_not_the_fleet() {
             "{nodes} nodes: one is looked at when it is ready, and available"
         );
     }
+}
+
+/// Of a failure an hour ahead of the clock nobody knows how long ago it was.
+#[test]
+fn a_clock_that_is_put_back_holds_nothing_up() {
+    let mut world = World::fleet("", 1);
+    for _ in 0..5 {
+        world.pass(60);
+        let plan = world.plan();
+        assert_eq!(plan.actions.len(), 1, "{plan:?}");
+        world.view.begin(&plan.actions[0]);
+        world.view.finish(&plan.actions[0].key(), Outcome::Failed);
+    }
+    assert!(world.plan().actions.is_empty(), "after a failure there is a pause");
+    world.pass(-3600);
+    assert_eq!(world.plan().actions.len(), 1);
+    let mut world = World::parse("min_ready=0\nn1: new failed");
+    let plan = world.plan();
+    world.view.begin(&plan.actions[0]);
+    world.view.finish(&plan.actions[0].key(), Outcome::Stale);
+    assert!(world.plan().actions.is_empty(), "a node that has had one failed pod waits before the next");
+    world.pass(-3600);
+    assert_eq!(world.plan().actions.len(), 1);
 }

@@ -57,6 +57,7 @@ pub async fn run(context: Context, mut inputs: Inputs) {
         writes: JoinSet::new(),
         sides: BTreeMap::new(),
         wakes: BTreeSet::new(),
+        worked_at: Timestamp::MIN,
     };
     loop {
         let pause = driver.pause();
@@ -84,6 +85,8 @@ struct Driver {
     sides: BTreeMap<Arc<str>, Side>,
     /// When to look at a DaemonSet although nothing is heard.
     wakes: BTreeSet<(Timestamp, Key)>,
+    /// What time it was when this was last asked.
+    worked_at: Timestamp,
 }
 
 /// What the driver remembers about a DaemonSet beside its view.
@@ -142,6 +145,9 @@ impl Driver {
             return;
         }
         let now = self.now();
+        if std::mem::replace(&mut self.worked_at, now) > now {
+            self.hear_of_clock_put_back();
+        }
         while let Some((at, key)) = self.wakes.first().cloned().filter(|(at, _)| *at <= now) {
             self.wakes.remove(&(at, key.clone()));
             self.fleet.dirty.insert(key);
@@ -149,6 +155,12 @@ impl Driver {
         while let Some(key) = self.fleet.dirty.pop_first() {
             self.plan_for(&key, now);
         }
+    }
+
+    /// The times that anything waits for are further off than was meant.
+    fn hear_of_clock_put_back(&mut self) {
+        self.sides.values_mut().for_each(|side| side.status_not_before = None);
+        self.fleet.dirty.extend(self.fleet.views.keys().cloned());
     }
 
     fn plan_for(&mut self, key: &Key, now: Timestamp) {

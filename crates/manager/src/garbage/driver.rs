@@ -32,8 +32,8 @@ const DISCOVERY_RETRY: SignedDuration = SignedDuration::from_secs(1);
 pub async fn run(context: Context) {
     let (monitors, mut news) = Monitors::new(context.clone());
     let mut driver = Driver {
-        begun: context.clock.now(),
-        discover_at: Some(context.clock.now()),
+        begun: context.steady.now(),
+        discover_at: Some(context.steady.now()),
         context,
         graph: Graph::default(),
         monitors,
@@ -98,7 +98,7 @@ enum Done {
 
 impl Driver {
     fn now(&self) -> Timestamp {
-        self.context.clock.now()
+        self.context.steady.now()
     }
 
     fn pause(&self) -> std::time::Duration {

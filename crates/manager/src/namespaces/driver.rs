@@ -24,7 +24,7 @@ pub async fn run(context: Context, mut namespaces: Feed<Partial>) {
     let jobs = Jobs::new(Queue::with_backoff_max(RECHECK_MAX), AT_ONCE_MAX);
     let mut driver = Driver { context, left: BTreeMap::new(), jobs };
     loop {
-        let pause = driver.jobs.pause(driver.context.clock.now());
+        let pause = driver.jobs.pause(driver.context.steady.now());
         tokio::select! {
             biased;
             () = driver.context.shutdown.cancelled() => return,
@@ -77,7 +77,7 @@ impl Driver {
     }
 
     fn work(&mut self) {
-        while let Some(name) = self.jobs.take(self.context.clock.now()) {
+        while let Some(name) = self.jobs.take(self.context.steady.now()) {
             let left = self.left.get(&name).map(|left| left.resources.clone()).unwrap_or_default();
             let (api, clock) = (self.context.api.clone(), self.context.clock.clone());
             self.jobs.begin(name.clone(), async move { terminate(&api, &clock, &name, &left).await });
@@ -85,7 +85,7 @@ impl Driver {
     }
 
     fn ended(&mut self, name: &Arc<str>, done: Result<Progress, ApiError>) {
-        let now = self.context.clock.now();
+        let now = self.context.steady.now();
         match done {
             Ok(Progress::Over) => self.jobs.queue.done(name),
             Ok(Progress::Waits { left }) => {

@@ -24,8 +24,9 @@ pub async fn attend(context: &Context, known: &Meta, heard: &Heard) -> Result<bo
         return Ok(true);
     }
     let was_ready = readiness(&node) == Some("True");
-    let Plan { taints, conditions, labels, pods_not_ready, .. } =
-        plan(&node, heard, context.node_grace, context.clock.now());
+    let now = context.clock.now();
+    let heard = heard.on_another_clock(now.duration_since(context.steady.now()));
+    let Plan { taints, conditions, labels, pods_not_ready, .. } = plan(&node, &heard, context.node_grace, now);
     let gave_up = conditions.is_some();
     if let Some(conditions) = conditions {
         let patch = json!({ "metadata": exactly(&meta.reference()), "status": { "conditions": conditions } });

@@ -25,7 +25,7 @@ pub async fn run(context: Context, mut nodes: Feed<NodeReport>, mut leases: Feed
     let jobs = Jobs::new(Queue::default(), AT_ONCE_MAX);
     let mut driver = Driver { context, nodes: BTreeMap::new(), leases: BTreeMap::new(), jobs };
     loop {
-        let pause = driver.jobs.pause(driver.context.clock.now());
+        let pause = driver.jobs.pause(driver.context.steady.now());
         tokio::select! {
             biased;
             () = driver.context.shutdown.cancelled() => return,
@@ -61,7 +61,7 @@ struct Known {
 
 impl Driver {
     fn hear_nodes(&mut self, batch: &Batch<NodeReport>) {
-        let now = self.context.clock.now();
+        let now = self.context.steady.now();
         for change in batch.iter() {
             match change {
                 Change::Set(report) => self.hear_node(report, now),
@@ -109,7 +109,7 @@ impl Driver {
     }
 
     fn hear_leases(&mut self, batch: &Batch<Renewal>) {
-        let now = self.context.clock.now();
+        let now = self.context.steady.now();
         for change in batch.iter() {
             match change {
                 Change::Set(renewal) => self.hear_lease(renewal, now),
@@ -131,7 +131,7 @@ impl Driver {
     }
 
     fn work(&mut self) {
-        let now = self.context.clock.now();
+        let now = self.context.steady.now();
         while let Some(name) = self.jobs.take(now) {
             self.look_at(name, now);
         }
@@ -154,7 +154,7 @@ impl Driver {
     }
 
     fn ended(&mut self, name: &Arc<str>, done: Result<bool, ApiError>) {
-        let now = self.context.clock.now();
+        let now = self.context.steady.now();
         match done {
             Ok(given_up) => {
                 self.jobs.queue.done(name);

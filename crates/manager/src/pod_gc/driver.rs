@@ -22,7 +22,7 @@ const AT_ONCE_MAX: usize = 64;
 /// Runs the pod garbage collector until it is told to stop.
 pub async fn run(context: Context, mut nodes: Feed<Node>, mut pods: Feed<Pod>) {
     let mut driver = Driver {
-        look_at: context.clock.now(),
+        look_at: context.steady.now(),
         context,
         nodes: Cache::default(),
         pods: Cache::default(),
@@ -66,7 +66,7 @@ impl Driver {
         if !is_needed || !self.removals.is_empty() {
             return Duration::MAX;
         }
-        until(self.look_at, self.context.clock.now())
+        until(self.look_at, self.context.steady.now())
     }
 
     fn hear(&mut self, take_in: impl FnOnce(&mut Self)) {
@@ -75,7 +75,7 @@ impl Driver {
     }
 
     fn work(&mut self) {
-        let now = self.context.clock.now();
+        let now = self.context.steady.now();
         self.look_at = now.saturating_add(PERIOD).unwrap_or(Timestamp::MAX);
         self.has_changed = false;
         if !self.nodes.is_listed() || !self.pods.is_listed() {
@@ -93,6 +93,7 @@ impl Driver {
         self.removals.spawn(async move {
             let each = remove.into_iter().map(|(pod, why)| {
                 let api = &context.api;
+                let now = context.clock.now();
                 async move { (self::remove(api, &pod, why, now).await, pod) }
             });
             let mut each = futures::stream::iter(each).buffer_unordered(AT_ONCE_MAX);

@@ -27,7 +27,7 @@ pub async fn run(context: Context, mut nodes: Feed<Node>, mut pods: Feed<Pod>) {
     let jobs = Jobs::new(Queue::default(), AT_ONCE_MAX);
     let mut driver = Driver { context, tainted: BTreeMap::new(), taintings: 0, jobs };
     loop {
-        let pause = driver.jobs.pause(driver.context.clock.now());
+        let pause = driver.jobs.pause(driver.context.steady.now());
         tokio::select! {
             biased;
             () = driver.context.shutdown.cancelled() => return,
@@ -140,7 +140,7 @@ impl Driver {
     }
 
     fn work(&mut self) {
-        let now = self.context.clock.now();
+        let now = self.context.steady.now();
         while let Some(name) = self.jobs.take(now) {
             let Some(tainted) = self.tainted.get(&name).cloned() else {
                 self.jobs.queue.done(&name);
@@ -169,14 +169,14 @@ impl Driver {
         };
         if let Some(error) = failure {
             tracing::warn!(node = %name, error = %chain(&error), "pods not evicted; will retry");
-            self.jobs.queue.failed(name, self.context.clock.now());
+            self.jobs.queue.failed(name, self.context.steady.now());
         }
     }
 }
 
 /// Finds out who is on the node, and evicts whoever is due. Pods that are not yet stay in the answer.
 async fn look(context: &Context, node: &str, tainted: Tainted) -> Result<Looked, ApiError> {
-    let now = context.clock.now();
+    let now = context.steady.now();
     let mut pods = BTreeMap::new();
     for Bearer { meta, spec } in pods_of(&context.api, node).await? {
         let since = tainted.pods.get(&meta.uid).map_or(now, |known| known.since);
@@ -186,7 +186,7 @@ async fn look(context: &Context, node: &str, tainted: Tainted) -> Result<Looked,
     let due: Vec<Waiting> = pods.values().filter(|pod| pod.due.is_some_and(|at| at <= now)).cloned().collect();
     let evictions = due.into_iter().map(|pod| async move {
         note(&context.recorder, &pod.meta, "Marking for deletion Pod");
-        let done = evict(&context.api, &pod.meta.reference(), now).await;
+        let done = evict(&context.api, &pod.meta.reference(), context.clock.now()).await;
         (pod.meta.uid.clone(), done)
     });
     let mut failure = None;

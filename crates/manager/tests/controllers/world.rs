@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use backstay_api::{Clock, Entropy, meta, time};
@@ -73,6 +73,8 @@ async fn through(
 pub struct World {
     client: kube::Client,
     clock: Clock,
+    /// By how many seconds the clock has been put forward (or back).
+    put_forward: Arc<AtomicI64>,
     entropy: Entropy,
     store: Arc<MemoryStore>,
     manager: Option<JoinHandle<()>>,
@@ -87,7 +89,8 @@ impl World {
     }
 
     pub async fn without_manager() -> Self {
-        let (clock, entropy) = (clock(), entropy());
+        let put_forward = Arc::new(AtomicI64::new(0));
+        let (clock, entropy) = (clock(put_forward.clone()), entropy());
         let store = Arc::new(MemoryStore::new());
         let mut config = backstay_apiserver::Config::new(store.clone());
         (config.clock, config.entropy) = (clock.clone(), entropy.clone());
@@ -96,7 +99,7 @@ impl World {
         server.bootstrap().await.expect("the store is empty");
         let user = UserInfo::new("system:kube-controller-manager", &["system:masters"]);
         let client = kube::Client::new(as_user(server.router(), user), "default");
-        Self { client, clock, entropy, store, manager: None }
+        Self { client, clock, put_forward, entropy, store, manager: None }
     }
 
     /// Puts an object into the store as it is, its uid and status included: as state of another cluster is taken over.
@@ -141,6 +144,11 @@ impl World {
         if let Some(manager) = self.manager.take() {
             manager.abort();
         }
+    }
+
+    /// Somebody sets the clock.
+    pub fn put_clock_forward(&self, seconds: i64) {
+        self.put_forward.fetch_add(seconds, Ordering::Relaxed);
     }
 
     pub fn now(&self) -> Timestamp {
@@ -276,12 +284,13 @@ impl Drop for World {
     }
 }
 
-/// A clock that follows tokio's paused one.
-fn clock() -> Clock {
+/// A clock that follows tokio's paused one, but for so many seconds.
+fn clock(put_forward: Arc<AtomicI64>) -> Clock {
     let begun = tokio::time::Instant::now();
     let beginning = Timestamp::from_second(1_767_225_600).expect("in range");
     Clock::new(move || {
         let elapsed = SignedDuration::try_from(begun.elapsed()).expect("tests do not last for ever");
+        let elapsed = elapsed + SignedDuration::from_secs(put_forward.load(Ordering::Relaxed));
         beginning.saturating_add(elapsed).expect("a duration is never out of range when saturating")
     })
 }
