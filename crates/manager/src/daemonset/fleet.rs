@@ -225,7 +225,9 @@ impl Fleet {
         };
         let hindered = object.in_the_way_of().map(|name| (meta.namespace.clone(), name.into()));
         let hindered = hindered.filter(|key| self.views.contains_key(key));
-        self.by_uid.get(&owner.uid).cloned().into_iter().chain(hindered).collect()
+        // Of its own namespace: whoever can make objects in another has no say here.
+        let owner = self.by_uid.get(&owner.uid).filter(|(namespace, _)| *namespace == meta.namespace);
+        owner.cloned().into_iter().chain(hindered).collect()
     }
 }
 

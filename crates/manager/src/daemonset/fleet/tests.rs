@@ -65,6 +65,16 @@ fn add_pod() {
     check_pods(&[pod(2, "a", "stranger")], &[]);
 }
 
+/// A reference that crosses namespaces means nothing: whoever can make pods in one has no say in another.
+#[test]
+fn add_pod_that_names_an_owner_elsewhere() {
+    let mut fleet = fleet();
+    let mut elsewhere = (*pod(2, "a", "a")).clone();
+    elsewhere.meta.namespace = "other".into();
+    fleet.hear_pods(&[Change::Set(Arc::new(elsewhere))]);
+    assert_eq!(woken(&mut fleet), [""; 0]);
+}
+
 /// An orphan wakes all of its namespace; those whose selector does not match find nothing to do.
 #[test]
 fn add_pod_orphan() {
