@@ -31,6 +31,18 @@ pub enum News {
     DaemonSet(Arc<DaemonSet>),
 }
 
+impl News {
+    /// The object that is there, in its state.
+    fn reference(&self) -> Option<ObjectRef> {
+        match self {
+            News::Pod(pod) => Some(pod.meta.reference()),
+            News::Revision(revision) => Some(revision.meta.reference()),
+            News::DaemonSet(daemonset) => Some(daemonset.meta.reference()),
+            News::Nothing | News::PodGone(_) | News::RevisionGone(_) => None,
+        }
+    }
+}
+
 /// Carries out an action of this DaemonSet.
 pub async fn execute(api: &Api, daemonset: &DaemonSet, action: &Action) -> Finished {
     let done = match action {
@@ -68,7 +80,7 @@ pub async fn execute(api: &Api, daemonset: &DaemonSet, action: &Action) -> Finis
                         uid: "".into(),
                         resource_version: 0,
                     };
-                    look_again(api, &CONTROLLER_REVISIONS, &taken).await
+                    look_again(api, &CONTROLLER_REVISIONS, &taken, error).await
                 }
                 Err(error) => Err(error),
             }
@@ -89,7 +101,7 @@ pub async fn write_status(api: &Api, daemonset: &ObjectRef, status: Value) -> Re
     let body = json!({ "metadata": exactly(daemonset), "status": status });
     match api.patch(&path, Patch::Merge, &body).await {
         Ok(body) => Ok((Outcome::Done, read(&DAEMON_SETS, &body)?)),
-        Err(error) if error.is_overtaken() => look_again(api, &DAEMON_SETS, daemonset).await,
+        Err(error) if error.is_overtaken() => look_again(api, &DAEMON_SETS, daemonset, error).await,
         Err(error) => Err(error),
     }
 }
@@ -130,7 +142,7 @@ async fn change(
     match api.patch(&resource.object(&object.namespace, &object.name), change.patch, &change.body).await {
         Ok(body) => Ok((Outcome::Done, read(resource, &body)?)),
         Err(error) if error.is_not_found() => Ok((Outcome::Stale, gone(resource, object))),
-        Err(error) if error.is_conflict() => look_again(api, resource, object).await,
+        Err(error) if error.is_conflict() => look_again(api, resource, object, error).await,
         Err(error) => Err(error),
     }
 }
@@ -140,15 +152,23 @@ async fn delete(api: &Api, resource: &Resource, object: &ObjectRef) -> Result<(O
         Ok(body) if takes_time(&body) => Ok((Outcome::Done, read(resource, &body)?)),
         Ok(_) => Ok((Outcome::Done, gone(resource, object))),
         Err(error) if error.is_not_found() => Ok((Outcome::Stale, gone(resource, object))),
-        Err(error) if error.is_conflict() => look_again(api, resource, object).await,
+        Err(error) if error.is_conflict() => look_again(api, resource, object, error).await,
         Err(error) => Err(error),
     }
 }
 
-/// The object is not what it was: what is it now?
-async fn look_again(api: &Api, resource: &Resource, object: &ObjectRef) -> Result<(Outcome, News), ApiError> {
+/// The object is not what it was: what is it now? If it is what it was, then the write was refused for another reason.
+async fn look_again(
+    api: &Api,
+    resource: &Resource,
+    object: &ObjectRef,
+    refused: ApiError,
+) -> Result<(Outcome, News), ApiError> {
     match api.get(&resource.object(&object.namespace, &object.name)).await {
-        Ok(body) => Ok((Outcome::Stale, read(resource, &body)?)),
+        Ok(body) => match read(resource, &body)? {
+            now if now.reference().as_ref() == Some(object) => Err(refused),
+            now => Ok((Outcome::Stale, now)),
+        },
         Err(error) if error.is_not_found() => Ok((Outcome::Stale, gone(resource, object))),
         Err(error) => Err(error),
     }

@@ -33,7 +33,7 @@ pub async fn execute(api: &Api, action: &Action) -> Ended {
     match done {
         Ok(()) => Ended::Done,
         Err(error) if error.is_not_found() => Ended::Gone(item.uid.clone()),
-        Err(error) if error.is_conflict() => look_again(api, item).await,
+        Err(error) if error.is_conflict() => look_again(api, item, error).await,
         Err(error) => Ended::Failed(error),
     }
 }
@@ -51,8 +51,10 @@ pub async fn look_for(api: &Api, kind: &Kind, owner: &Owner, namespace: &Arc<str
     }
 }
 
-async fn look_again(api: &Api, item: &Item) -> Ended {
+/// If the object is what it was, then the write was refused for another reason than that.
+async fn look_again(api: &Api, item: &Item, refused: ApiError) -> Ended {
     match api.metadata_only().get(&path_of(item)).await.and_then(|body| Ok(Partial::from_json(&body)?)) {
+        Ok(found) if found.meta.reference() == item.reference() => Ended::Failed(refused),
         Ok(found) if found.meta.uid == item.uid => Ended::Stale(Item::new(item.resource.clone(), &found)),
         Ok(_) => Ended::Gone(item.uid.clone()),
         Err(error) if error.is_not_found() => Ended::Gone(item.uid.clone()),

@@ -412,6 +412,26 @@ async fn a_pod_that_fits_nowhere_says_so_and_is_bound_once_it_fits() {
     assert_eq!(cluster.fake.get(path).unwrap()["spec"]["nodeName"], "n0001");
 }
 
+/// A server (or what it asks before it writes) that says "conflict" about what nobody has changed is not hurried.
+#[tokio::test(start_paused = true)]
+async fn a_conflict_with_nobody_is_a_failure() {
+    let cluster = Cluster::new(3, 12);
+    cluster.create(rolling("1"));
+    cluster.settle().await;
+    cluster.fake.set_faults(|method, path| match *method == http::Method::DELETE && path.contains("/pods/") {
+        true => Fault::Refuse(409),
+        false => Fault::None,
+    });
+    let deletions = || cluster.fake.requests().get("GET pods").copied().unwrap_or_default();
+    let before = deletions();
+    cluster.set_image("img:2");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let tries = deletions() - before;
+    assert!(tries < 50, "{tries} looks at what has not changed");
+    cluster.fake.set_faults(|_, _| Fault::None);
+    cluster.settle().await;
+}
+
 /// A DaemonSet is deleted and made anew before anybody has cleared away what was the old one's.
 #[tokio::test(start_paused = true)]
 async fn a_daemonset_made_anew_gets_a_history_of_its_own() {

@@ -62,7 +62,7 @@ async fn one_that_cannot_be_dealt_with_keeps_no_other_waiting() {
     let mut world = World::without_manager().await;
     denied(&world, "a", Duration::from_secs(4000)).await;
     denied(&world, "b", Duration::from_secs(4000)).await;
-    let refused = Some((Method::DELETE, format!("{REQUESTS}/a")));
+    let refused = Some((Method::DELETE, format!("{REQUESTS}/a"), 500));
     let line = Arc::new(watch::Sender::new(Line { refused, ..Line::default() }));
     world.start_manager_on(line.clone(), |config| config.authority = Some(Arc::new(Nobody)));
     world.until_gone(&format!("{REQUESTS}/b")).await;

@@ -1,10 +1,13 @@
 //! Owners go; what becomes of their dependents.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
-use crate::world::World;
+use crate::world::{Line, World};
 
 const SETS: &str = "/apis/apps/v1/namespaces/default/replicasets";
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -59,6 +62,25 @@ async fn a_slow_server_is_waited_for() {
     pods(&world, &owner, 3).await;
     world.delete(&format!("{SETS}/d"), "Background").await;
     world.until_count(PODS, 0).await;
+}
+
+/// A server that says "conflict" about what nobody has changed is not hurried.
+#[tokio::test(start_paused = true)]
+async fn a_conflict_with_nobody_is_a_failure() {
+    let mut world = World::without_manager().await;
+    let refused = Some((Method::DELETE, format!("{MAPS}/m"), 409));
+    let line = Line { asks_late: Duration::from_millis(1), refused, ..Line::default() };
+    let line = Arc::new(watch::Sender::new(line));
+    let mut metrics = Arc::default();
+    world.start_manager_on(line.clone(), |config| metrics = config.metrics.clone());
+    let owner = owner(&world, "d").await;
+    world.config_map("default", "m", json!({ "ownerReferences": [reference(&owner)] })).await;
+    world.delete(&format!("{SETS}/d"), "Background").await;
+    world.pass(60).await;
+    let tries = metrics.garbage_actions.get();
+    assert!((5..30).contains(&tries), "{tries} tries");
+    line.send_modify(|line| line.refused = None);
+    world.until_gone(&format!("{MAPS}/m")).await;
 }
 
 #[tokio::test(start_paused = true)]

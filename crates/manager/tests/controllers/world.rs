@@ -33,8 +33,8 @@ pub struct Line {
     pub asks_late: Duration,
     /// Their answers come so late.
     pub answers_late: Duration,
-    /// Requests whose method and path these are meet an error.
-    pub refused: Option<(Method, String)>,
+    /// Requests whose method and path these are meet this error.
+    pub refused: Option<(Method, String, u16)>,
     /// Nothing is answered, and all watches have ended.
     pub is_cut: bool,
     /// Watches of these paths have been begun anew since the server forgot everything; those of others cannot be.
@@ -53,8 +53,11 @@ async fn through(
     let seen = line.borrow().clone();
     tokio::time::sleep(seen.asks_late).await;
     let path = request.uri().path().to_string();
-    let is_refused = seen.refused.is_some_and(|refused| refused == (request.method().clone(), path.clone()));
-    if seen.is_cut || is_refused {
+    let is_refused = |(method, wanted, _): &(Method, String, u16)| *request.method() == *method && path == *wanted;
+    if let Some((_, _, code)) = seen.refused.filter(is_refused) {
+        return answer(code);
+    }
+    if seen.is_cut {
         return answer(503);
     }
     let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
