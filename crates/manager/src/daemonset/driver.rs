@@ -282,7 +282,8 @@ impl Driver {
         let not_before = self.now() + STATUS_RETRY;
         let side = self.sides.entry(daemonset.meta.uid.clone()).or_default();
         side.status_under_way = false;
-        if written.is_err() {
+        // A DaemonSet that is gone has no status, though the watch may be slow to tell.
+        if !matches!(written, Ok((_, News::DaemonSet(_)))) {
             side.status_not_before = Some(not_before);
         }
         self.fleet.dirty.insert(key);

@@ -432,6 +432,23 @@ async fn a_conflict_with_nobody_is_a_failure() {
     cluster.settle().await;
 }
 
+/// The watch is slow to tell that the DaemonSet is gone; its status is not written again and again meanwhile.
+#[tokio::test(start_paused = true)]
+async fn the_status_of_one_that_is_gone_is_let_be() {
+    let cluster = Cluster::new(3, 13);
+    cluster.create(rolling("1"));
+    cluster.settle().await;
+    cluster.fake.hold_back(&["daemonsets"]);
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    cluster.fake.remove(DS);
+    let writes = || cluster.fake.requests().get("PATCH daemonsets").copied().unwrap_or_default();
+    let before = writes();
+    cluster.fake.put("/api/v1/nodes/late", json!({ "metadata": { "name": "late" } }));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let tries = writes() - before;
+    assert!((1..20).contains(&tries), "{tries} writes of a status that nobody has any more");
+}
+
 /// A DaemonSet is deleted and made anew before anybody has cleared away what was the old one's.
 #[tokio::test(start_paused = true)]
 async fn a_daemonset_made_anew_gets_a_history_of_its_own() {
