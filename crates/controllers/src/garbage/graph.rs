@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::item::{Item, Owner, ResourceName};
+use super::item::{Item, Owner, ResourceName, Sought};
 use super::plan::{self, Action};
 
 /// All objects by uid, with the dependents of each uid (also of owners that do not exist).
@@ -11,9 +11,9 @@ use super::plan::{self, Action};
 pub struct Graph {
     items: BTreeMap<Arc<str>, Item>,
     dependents: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
-    /// Owners that are not there, with the namespaces of dependents for which that is known: one that is not found in
-    /// one namespace may be in another. A uid is never given twice, so this stays true.
-    absent: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// Owners that are not there, by uid, as they were looked for: one that is not found in one namespace, or by one name,
+    /// may be found by another. A uid is never given twice, so this stays true.
+    absent: BTreeMap<Arc<str>, BTreeSet<Sought>>,
     /// The namespaces that items name, so that they share the text.
     namespaces: BTreeSet<Arc<str>>,
 }
@@ -58,8 +58,8 @@ impl Graph {
         self.unlink(uid, &item.owners);
         let mut wake: BTreeSet<Arc<str>> = self.dependents.get(uid).cloned().unwrap_or_default();
         if !wake.is_empty() {
-            let namespaces = self.dependents(uid).map(|dependent| dependent.namespace.clone()).collect();
-            self.absent.insert(item.uid.clone(), namespaces);
+            let all = self.dependents(uid).flat_map(|dependent| sought(dependent, uid)).collect();
+            self.absent.insert(item.uid.clone(), all);
         }
         wake.extend(item.owners.iter().filter(|owner| self.waits(&owner.uid)).map(|owner| owner.uid.clone()));
         // Two: this item and the set itself.
@@ -74,15 +74,14 @@ impl Graph {
         self.items.values_mut().filter(|item| *item.resource == *from).for_each(|item| item.resource = to.clone());
     }
 
-    /// Notes that an owner was looked for, as dependents in this namespace mean it, and does not exist. Returns those
-    /// dependents.
-    pub fn mark_absent(&mut self, uid: &str, namespace: &Arc<str>) -> Vec<Arc<str>> {
-        let Some((known, _)) = self.dependents.get_key_value(uid) else { return Vec::new() };
-        if !self.items.contains_key(uid) {
-            self.absent.entry(known.clone()).or_default().insert(namespace.clone());
+    /// Notes that an owner was looked for and does not exist. Returns the dependents that mean it so.
+    pub fn mark_absent(&mut self, owner: &Sought) -> Vec<Arc<str>> {
+        let Some((known, _)) = self.dependents.get_key_value(&owner.uid) else { return Vec::new() };
+        if !self.items.contains_key(&owner.uid) {
+            self.absent.entry(known.clone()).or_default().insert(owner.clone());
         }
-        let here = self.dependents(uid).filter(|dependent| dependent.namespace == *namespace);
-        here.map(|dependent| dependent.uid.clone()).collect()
+        let means_it = |dependent: &&Item| sought(dependent, &owner.uid).any(|one| one == *owner);
+        self.dependents(&owner.uid).filter(means_it).map(|dependent| dependent.uid.clone()).collect()
     }
 
     /// What to do about one object now. Nothing for one that is not here, or that is as it should be.
@@ -100,8 +99,8 @@ impl Graph {
         self.items.values().filter(move |item| *item.resource == *resource)
     }
 
-    pub(super) fn is_absent(&self, uid: &str, namespace: &str) -> bool {
-        self.absent.get(uid).is_some_and(|namespaces| namespaces.contains(namespace))
+    pub(super) fn is_absent(&self, owner: &Owner, namespace: &Arc<str>) -> bool {
+        self.absent.get(&owner.uid).is_some_and(|all| all.contains(&Sought::new(owner, namespace)))
     }
 
     fn waits(&self, uid: &str) -> bool {
@@ -150,4 +149,10 @@ impl Graph {
             }
         }
     }
+}
+
+/// How the item names the owner of this uid.
+fn sought<'a>(item: &'a Item, uid: &'a str) -> impl Iterator<Item = Sought> + 'a {
+    let references = item.owners.iter().filter(move |owner| *owner.uid == *uid);
+    references.map(|owner| Sought::new(owner, &item.namespace))
 }

@@ -29,6 +29,29 @@ pub struct Owner {
     pub blocks: bool,
 }
 
+/// An owner as a dependent names it, and from where. Others may name the same uid, and mean it rightly.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sought {
+    pub uid: Arc<str>,
+    /// Of the dependent; empty if that is cluster-scoped.
+    pub namespace: Arc<str>,
+    api_version: Box<str>,
+    kind: Box<str>,
+    name: Box<str>,
+}
+
+impl Sought {
+    pub fn new(owner: &Owner, namespace: &Arc<str>) -> Self {
+        let Owner { uid, api_version, kind, name, .. } = owner.clone();
+        Self { uid, namespace: namespace.clone(), api_version, kind, name }
+    }
+
+    /// Comes before all that are sought under this uid.
+    pub fn before(uid: &str) -> Self {
+        Self { uid: uid.into(), ..Self::default() }
+    }
+}
+
 /// One object in one state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {

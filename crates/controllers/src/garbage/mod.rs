@@ -9,5 +9,5 @@ mod item;
 mod plan;
 
 pub use graph::Graph;
-pub use item::{Item, Owner, Partial, ResourceName};
+pub use item::{Item, Owner, Partial, ResourceName, Sought};
 pub use plan::{Action, Propagation};

@@ -93,7 +93,7 @@ fn follow_owners(graph: &Graph, item: &Item) -> Vec<Action> {
             }
             Some(found) if found.waits_for_dependents() && owner.blocks => waiting.push(owner.uid.clone()),
             Some(_) => solid += 1,
-            None if graph.is_absent(&owner.uid, &item.namespace) => dangling.push(owner.uid.clone()),
+            None if graph.is_absent(owner, &item.namespace) => dangling.push(owner.uid.clone()),
             None => unknown.push(owner.clone()),
         }
     }
@@ -131,7 +131,7 @@ fn delete(graph: &Graph, item: &Item, owner_waits: bool) -> Vec<Action> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::garbage::ResourceName;
+    use crate::garbage::{ResourceName, Sought};
 
     /// A world in lines: `name [deleting] [finalizer=F]* [owner=NAME[!]]*` (`!`: blocks). Owners that have no line do
     /// not exist; `absent NAME` says that this is known.
@@ -140,12 +140,17 @@ mod tests {
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
             if let Some(name) = line.strip_prefix("absent ") {
                 let (namespace, name) = name.split_once('/').unwrap_or(("ns", name));
-                graph.mark_absent(name, &namespace.into());
+                graph.mark_absent(&Sought::new(&owner(name), &namespace.into()));
                 continue;
             }
             graph.upsert(item(line));
         }
         graph
+    }
+
+    fn owner(name: &str) -> Owner {
+        let (api_version, kind) = ("v1".into(), "Thing".into());
+        Owner { uid: name.into(), api_version, kind, name: name.into(), blocks: false }
     }
 
     fn item(line: &str) -> Item {
@@ -169,13 +174,9 @@ mod tests {
             match word.split_once('=') {
                 Some(("finalizer", FOREGROUND)) => item.foreground = true,
                 Some(("finalizer", ORPHAN)) => item.orphan = true,
-                Some(("owner", owner)) => owners.push(Owner {
-                    uid: owner.trim_end_matches('!').into(),
-                    api_version: "v1".into(),
-                    kind: "Thing".into(),
-                    name: owner.trim_end_matches('!').into(),
-                    blocks: owner.ends_with('!'),
-                }),
+                Some(("owner", name)) => {
+                    owners.push(Owner { blocks: name.ends_with('!'), ..owner(name.trim_end_matches('!')) });
+                }
                 Some(("version", version)) => item.resource_version = version.parse().expect("a number"),
                 _ => item.being_deleted = true,
             }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use backstay_api::time::until;
-use backstay_controllers::garbage::{Action, Graph, Item, Owner, Partial, ResourceName};
+use backstay_controllers::garbage::{Action, Graph, Item, Owner, Partial, ResourceName, Sought};
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::{JoinError, JoinSet};
@@ -70,8 +70,8 @@ struct Driver {
     monitors: Monitors,
     /// Uids of objects to plan for.
     queue: Queue<Arc<str>>,
-    /// Owners that are being looked for: uid, and namespace of the dependents.
-    looks: BTreeMap<(Arc<str>, Arc<str>), Look>,
+    /// Owners that are being looked for.
+    looks: BTreeMap<Sought, Look>,
     tasks: JoinSet<Done>,
     objects_running: usize,
     begun: Timestamp,
@@ -92,7 +92,7 @@ struct Look {
 
 enum Done {
     Discovered(Result<Discovered, ApiError>),
-    Looked { owner: (Arc<str>, Arc<str>), found: Result<Option<Item>, ApiError> },
+    Looked { owner: Sought, found: Result<Option<Item>, ApiError> },
     Acted { uid: Arc<str>, ended: Vec<Ended> },
 }
 
@@ -153,8 +153,8 @@ impl Driver {
     }
 
     fn remove(&mut self, uid: &str) {
-        let looks = self.looks.range_mut((Arc::from(uid), Arc::from(""))..);
-        looks.take_while(|((owner, _), _)| **owner == *uid).for_each(|(_, look)| look.gone = true);
+        let looks = self.looks.range_mut(Sought::before(uid)..);
+        looks.take_while(|(owner, _)| *owner.uid == *uid).for_each(|(_, look)| look.gone = true);
         let woken = self.graph.remove(uid);
         self.wake(woken);
     }
@@ -224,7 +224,7 @@ impl Driver {
             // A cluster-scoped object cannot have a namespaced owner; nothing follows from the reference.
             return;
         }
-        let key = (owner.uid.clone(), namespace.clone());
+        let key = Sought::new(&owner, &namespace);
         let is_under_way = self.looks.contains_key(&key);
         self.looks.entry(key.clone()).or_default().dependents.insert(dependent.clone());
         if is_under_way {
@@ -271,12 +271,12 @@ impl Driver {
         }
     }
 
-    fn hear_looked(&mut self, owner: &(Arc<str>, Arc<str>), found: Result<Option<Item>, ApiError>) {
+    fn hear_looked(&mut self, owner: &Sought, found: Result<Option<Item>, ApiError>) {
         let look = self.looks.remove(owner).unwrap_or_default();
         match found {
             Err(error) => {
                 let again = self.now() + DISCOVERY_RETRY;
-                tracing::warn!(owner = %owner.0, error = %chain(&error), "cannot look for an owner; will retry");
+                tracing::warn!(owner = %owner.uid, error = %chain(&error), "cannot look for an owner; will retry");
                 look.dependents.into_iter().for_each(|uid| self.queue.add_at(uid, again));
             }
             Ok(Some(item)) if !look.gone && self.monitors.is_watched(&item.resource) => {
@@ -289,7 +289,7 @@ impl Driver {
                 look.dependents.into_iter().for_each(|uid| self.queue.add_at(uid, again));
             }
             Ok(_) => {
-                let woken = self.graph.mark_absent(&owner.0, &owner.1);
+                let woken = self.graph.mark_absent(owner);
                 self.wake(woken);
             }
         }

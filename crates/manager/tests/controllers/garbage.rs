@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use backstay_api::meta;
 use http::Method;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -142,6 +143,28 @@ async fn what_went_while_nobody_watched_is_found() {
     world.until_gone(&format!("{MAPS}/lost")).await;
     let one_left = |map: &Value| map["metadata"]["ownerReferences"].as_array().is_some_and(|owners| owners.len() == 1);
     world.until(&format!("{MAPS}/kept"), one_left).await;
+}
+
+/// A reference with a wrong name proves nothing about the owner that others name by the same uid.
+#[tokio::test(start_paused = true)]
+async fn a_wrong_reference_is_no_proof_against_an_owner() {
+    let mut world = World::without_manager().await;
+    // The owner cannot be seen, only looked for.
+    let refused = Some((Method::GET, "/apis/apps/v1/replicasets".to_string(), 503));
+    let line = Line { refused, ..Line::default() };
+    world.start_manager_on(Arc::new(watch::Sender::new(line)), |_| {});
+    let owner = owner(&world, "d").await;
+    let mut wrong = reference(&owner);
+    wrong["name"] = json!("e");
+    for number in 0..10 {
+        for (name, owner) in [("bad", wrong.clone()), ("good", reference(&owner))] {
+            world.config_map("default", &format!("{name}-{number}"), json!({ "ownerReferences": [owner] })).await;
+        }
+    }
+    world.pass(120).await;
+    let maps = world.items(MAPS).await;
+    let good = maps.iter().filter(|map| meta::name(map).starts_with("good")).count();
+    assert_eq!(good, 10, "of {} that are left", maps.len());
 }
 
 #[tokio::test(start_paused = true)]
