@@ -6,6 +6,7 @@ use std::time::Duration;
 use backstay_controllers::cluster_roles::plan;
 use backstay_controllers::garbage::Partial;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::api::{Api, ApiError, CLUSTER_ROLES, Patch, chain};
 use crate::context::Context;
@@ -20,24 +21,30 @@ const FIELD_MANAGER: &str = "clusterrole-aggregation-controller";
 /// Runs the aggregation controller until it is told to stop.
 pub async fn run(context: Context, mut roles: Feed<Partial>) {
     let api = context.api.writing_as(FIELD_MANAGER);
-    let mut pause = Duration::MAX;
+    let mut look_at: Option<Instant> = None;
     loop {
+        let pause = look_at.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
         tokio::select! {
             biased;
             () = context.shutdown.cancelled() => return,
-            Some(_) = roles.recv() => pause = DELAY,
-            () = tokio::time::sleep(pause) => pause = match aggregate(&api).await {
-                Ok(()) => Duration::MAX,
+            Some(_) = roles.recv() => {
+                let soon = Instant::now() + DELAY;
+                look_at = Some(look_at.map_or(soon, |planned| planned.min(soon)));
+            }
+            () = tokio::time::sleep(pause) => look_at = match aggregate(&api).await {
+                Ok(()) => None,
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), "cluster roles not aggregated; will retry");
-                    RETRY
+                    Some(Instant::now() + RETRY)
                 }
             },
         }
     }
 }
 
+/// Brings all up to date, as far as that can be done. The first that could not be is the error.
 async fn aggregate(api: &Api) -> Result<(), ApiError> {
+    let mut all = Ok(());
     for role in plan(&api.items::<Value>(&CLUSTER_ROLES.all()).await?) {
         let body = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
@@ -45,8 +52,8 @@ async fn aggregate(api: &Api) -> Result<(), ApiError> {
         });
         match api.patch(&CLUSTER_ROLES.object("", &role.name), Patch::Apply, &body).await {
             Err(error) if error.is_overtaken() => {}
-            done => drop(done?),
+            done => all = all.and(done.map(drop)),
         }
     }
-    Ok(())
+    all
 }

@@ -197,6 +197,7 @@ impl Driver {
     async fn clear_tokens(&self) -> Result<(), ApiError> {
         let path =
             format!("{}?fieldSelector=type%3Dbootstrap.kubernetes.io/token", SECRETS.in_namespace("kube-system"));
+        let mut all = Ok(());
         for secret in self.context.api.items::<Value>(&path).await? {
             let until = meta::str_at(&secret, &["data", "expiration"]);
             let until = backstay_api::decode::base64_bytes(until).unwrap_or_default();
@@ -209,10 +210,10 @@ impl Driver {
             let options = json!({ "preconditions": { "uid": meta::uid(&secret) } });
             match self.context.api.delete(&SECRETS.object("kube-system", meta::name(&secret)), &options).await {
                 Err(error) if error.is_overtaken() => {}
-                done => drop(done?),
+                done => all = all.and(done.map(drop)),
             }
         }
-        Ok(())
+        all
     }
 }
 
