@@ -81,7 +81,9 @@ impl Candidate {
             let left = self.config.renew_deadline.saturating_sub(self.renewed.elapsed());
             match tokio::time::timeout(left, self.try_once()).await {
                 Ok(Ok(true)) => {}
-                Ok(Ok(false)) => return,
+                Ok(Ok(false)) if !self.holds() => return,
+                // Written by somebody, but not taken, as far as is known.
+                Ok(Ok(false)) => {}
                 Ok(Err(error)) => {
                     tracing::warn!(lease = %self.config.name, error = %chain(&error), "cannot renew the lease");
                 }
@@ -92,16 +94,31 @@ impl Candidate {
 
     /// Gives the Lease up, so that the next one need not wait.
     pub async fn release(&mut self) {
-        let Some((mut lease, _)) = self.seen.take() else { return };
-        if lease["spec"]["holderIdentity"] != self.config.identity.as_str() {
+        if !self.holds() {
             return;
+        }
+        if let Err(error) = self.give_up().await {
+            tracing::debug!(lease = %self.config.name, error = %chain(&error), "lease not given up");
+        }
+    }
+
+    /// Looks once more: a renewal may have been written whose answer nobody waited for.
+    async fn give_up(&mut self) -> Result<(), ApiError> {
+        let lease = serde_json::from_slice(&self.api.get(&self.path()).await?)?;
+        let (mut lease, _) = self.seen.insert((lease, Instant::now())).clone();
+        if !self.holds() {
+            return Ok(());
         }
         lease["spec"]["holderIdentity"] = json!("");
         lease["spec"]["leaseDurationSeconds"] = json!(1);
         lease["spec"]["renewTime"] = json!(micros(self.clock.now()));
-        if let Err(error) = self.api.put(&self.path(), lease.to_string()).await {
-            tracing::debug!(lease = %self.config.name, error = %chain(&error), "lease not given up");
-        }
+        self.seen = None;
+        self.api.put(&self.path(), lease.to_string()).await.map(drop)
+    }
+
+    /// Whether the Lease was ours when it was last seen.
+    fn holds(&self) -> bool {
+        self.seen.as_ref().is_some_and(|(lease, _)| lease["spec"]["holderIdentity"] == self.config.identity.as_str())
     }
 
     /// Takes or renews the Lease, if it is ours or nobody's.

@@ -581,6 +581,56 @@ impl Drop for Works {
     }
 }
 
+/// Somebody edits the Lease just when it is renewed; and it is to be given up just then.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_others_touch_is_kept_and_one_in_the_middle_of_a_renewal_given_up() {
+    const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/m";
+    let cluster = Cluster::new(0, 14);
+    let is_late = Arc::new(Mutex::new(false));
+    let (client, late) = (cluster.fake.client(), is_late.clone());
+    let line = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+        let (client, late) = (client.clone(), late.clone());
+        async move {
+            let is_write = request.method() == http::Method::PUT;
+            let answer = client.send(request).await;
+            if is_write && *late.lock().unwrap() {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+            }
+            answer
+        }
+    });
+    let begun = Arc::new(AtomicU64::new(0));
+    let counted = begun.clone();
+    let work = move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        std::future::pending()
+    };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (clock, entropy) = (cluster.clock.clone(), cluster.entropy.clone());
+    let lease = LeaseConfig::new("kube-system", "m", "first");
+    let client = kube::Client::new(line, "default");
+    let leads = while_leading(client, clock, entropy, lease, work, async move { drop(stopped.await) });
+    let leads = tokio::spawn(leads);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    cluster.fake.set_faults(|method, path| match *method == http::Method::PUT && path == LEASE {
+        true => Fault::Refuse(409),
+        false => Fault::None,
+    });
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    cluster.fake.set_faults(|_, _| Fault::None);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(begun.load(Ordering::Relaxed), 1, "it never worked anew");
+    let renewed = || cluster.fake.get(LEASE).unwrap()["spec"]["renewTime"].clone();
+    let before = renewed();
+    *is_late.lock().unwrap() = true;
+    while renewed() == before {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    stop.send(()).unwrap();
+    leads.await.unwrap();
+    assert_eq!(cluster.fake.get(LEASE).unwrap()["spec"]["holderIdentity"], "");
+}
+
 /// What counts is when a renewal was sent, for others count from when it was written, not from when the answer came.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_comes_late_makes_no_second_leader() {
