@@ -70,6 +70,8 @@ struct Waiting {
 struct Looked {
     tainting: u64,
     pods: BTreeMap<Arc<str>, Waiting>,
+    /// When the next of them is due that was not yet.
+    next: Option<Timestamp>,
     /// The first eviction that failed; it is tried again.
     failure: Option<ApiError>,
 }
@@ -153,23 +155,25 @@ impl Driver {
 
     fn ended(&mut self, name: &Arc<str>, looked: Result<Looked, ApiError>) {
         let failure = match looked {
-            Ok(Looked { tainting, pods, failure }) => {
-                let next = pods.values().filter_map(|pod| pod.due).min();
+            Ok(Looked { tainting, pods, next, failure }) => {
                 // What was found out under taints that have gone since says nothing about those of now.
                 if let Some(tainted) = self.tainted.get_mut(name).filter(|tainted| tainted.tainting == tainting) {
                     tainted.pods = pods;
                 }
-                if failure.is_none() {
-                    self.jobs.queue.done(name);
-                    next.into_iter().for_each(|at| self.jobs.queue.add_at(name.clone(), at));
+                match failure {
+                    None => self.jobs.queue.done(name),
+                    Some(_) => self.jobs.queue.failed(name, self.context.steady.now()),
                 }
+                next.into_iter().for_each(|at| self.jobs.queue.add_at(name.clone(), at));
                 failure
             }
-            Err(error) => Some(error),
+            Err(error) => {
+                self.jobs.queue.failed(name, self.context.steady.now());
+                Some(error)
+            }
         };
         if let Some(error) = failure {
             tracing::warn!(node = %name, error = %chain(&error), "pods not evicted; will retry");
-            self.jobs.queue.failed(name, self.context.steady.now());
         }
     }
 }
@@ -197,7 +201,8 @@ async fn look(context: &Context, node: &str, tainted: Tainted) -> Result<Looked,
             Err(error) => failure = Some(error),
         }
     }
-    Ok(Looked { tainting: tainted.tainting, pods, failure })
+    let next = pods.values().filter_map(|pod| pod.due).filter(|at| *at > now).min();
+    Ok(Looked { tainting: tainted.tainting, pods, next, failure })
 }
 
 fn note(recorder: &Recorder, pod: &Meta, what: &str) {

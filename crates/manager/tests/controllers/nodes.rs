@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backstay_api::{meta, time};
+use http::Method;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -186,6 +187,23 @@ async fn a_node_that_comes_back_in_time_keeps_its_pods() {
     assert!(world.get(POD).await["metadata"]["deletionTimestamp"].is_null());
     let events = world.events().await;
     assert!(events.contains(&"TaintManagerEviction Cancelling deletion of Pod default/p".into()), "{events:#?}");
+}
+
+/// One pod that cannot be evicted keeps no other on the node.
+#[tokio::test(start_paused = true)]
+async fn patience_ends_in_time_whatever_becomes_of_others() {
+    let mut world = World::without_manager().await;
+    let refused = Some((Method::DELETE, "/api/v1/namespaces/default/pods/stuck".to_string(), 500));
+    world.start_manager_on(Arc::new(watch::Sender::new(Line { refused, ..Line::default() })), |_| {});
+    world.node("n").await;
+    lease(&world, 36_000).await;
+    let patience =
+        |seconds: u32| json!([{ "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds }]);
+    world.running_pod("stuck", "n", patience(10)).await;
+    world.running_pod("p", "n", patience(90)).await;
+    world.patch(NODE, json!({ "spec": { "taints": [{ "key": "x", "effect": "NoExecute" }] } })).await;
+    world.pass(92).await;
+    assert!(!world.get(POD).await["metadata"]["deletionTimestamp"].is_null());
 }
 
 /// A taint that went and came back gives pods their whole patience again, whatever is found out about them just then.
