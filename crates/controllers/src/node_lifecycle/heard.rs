@@ -43,6 +43,16 @@ impl Heard {
         }
     }
 
+    /// What is known of the node's lease: `renewTime`, and for how long it is good.
+    pub fn lease(&self) -> Option<(&str, i64)> {
+        (!self.renewed.is_empty()).then(|| (&*self.renewed, self.lease.as_secs()))
+    }
+
+    /// The lease is gone; until then it was good.
+    pub fn lost_lease(&mut self) {
+        self.renewed = "".into();
+    }
+
     /// Takes in the node's lease.
     pub fn renewal(&mut self, renew_time: &str, seconds: i64, now: Timestamp) {
         if *self.renewed != *renew_time {

@@ -41,7 +41,7 @@ pub async fn run(context: Context, mut nodes: Feed<NodeReport>, mut leases: Feed
 struct Driver {
     context: Context,
     nodes: BTreeMap<Arc<str>, Known>,
-    /// Leases of nodes that have not been seen (yet).
+    /// Leases of nodes that have not been seen (yet), or are gone.
     leases: BTreeMap<Arc<str>, Arc<Renewal>>,
     /// They find out whether the node is given up.
     jobs: Jobs<bool>,
@@ -105,6 +105,11 @@ impl Driver {
     fn forget(&mut self, name: &str) {
         if let Some(known) = self.nodes.remove(name) {
             notes::removed(&self.context.recorder, &known.meta);
+            // The lease may outlive the node, and be that of another of its name.
+            if let Some((renew_time, seconds)) = known.heard.lease() {
+                let renewal = Renewal { meta: Meta::default(), renew_time: renew_time.into(), seconds };
+                self.leases.insert(name.into(), Arc::new(renewal));
+            }
         }
     }
 
@@ -114,7 +119,7 @@ impl Driver {
             match change {
                 Change::Set(renewal) => self.hear_lease(renewal, now),
                 Change::Listed { objects, .. } => objects.iter().for_each(|renewal| self.hear_lease(renewal, now)),
-                Change::Gone(renewal) => drop(self.leases.remove(&renewal.meta.name)),
+                Change::Gone(renewal) => self.lose_lease(renewal),
             }
         }
     }
@@ -127,6 +132,16 @@ impl Driver {
         match self.nodes.get_mut(&renewal.meta.name) {
             Some(known) => known.heard.renewal(&renewal.renew_time, renewal.seconds, now),
             None => drop(self.leases.insert(renewal.meta.name.clone(), renewal.clone())),
+        }
+    }
+
+    fn lose_lease(&mut self, renewal: &Renewal) {
+        if *renewal.meta.namespace != *LEASE_NAMESPACE {
+            return;
+        }
+        match self.nodes.get_mut(&renewal.meta.name) {
+            Some(known) => known.heard.lost_lease(),
+            None => drop(self.leases.remove(&renewal.meta.name)),
         }
     }
 

@@ -148,6 +148,19 @@ async fn a_lease_that_lasts_is_believed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_that_lasts_is_believed_of_a_node_made_anew() {
+    let world = World::new().await;
+    world.node("n").await;
+    lease(&world, 3600).await;
+    world.pass(10).await;
+    world.delete(NODE, "Background").await;
+    world.pass(10).await;
+    world.node("n").await;
+    world.pass(300).await;
+    assert_eq!(ready(&world.get(NODE).await), "True");
+}
+
+#[tokio::test(start_paused = true)]
 async fn pods_leave_a_lost_node_when_their_patience_is_over() {
     let world = World::new().await;
     world.node("n").await;
