@@ -21,8 +21,8 @@ const NAME: &str = "metadata.name";
 pub struct Lanes {
     /// By the field, then by its value.
     by_field: BTreeMap<String, ByValue>,
-    /// Lanes with events that have not been shown yet, the oldest first.
-    unshown: VecDeque<(Revision, Arc<Lane>)>,
+    /// Lanes with events that have not been shown yet.
+    unshown: Vec<(Revision, Arc<Lane>)>,
 }
 
 type ByValue = HashMap<Arc<str>, Vec<Arc<Lane>>>;
@@ -44,11 +44,21 @@ struct Waiting {
 impl Lanes {
     /// A lane for a range of little: `None` for one that is not, whose watchers look at everything.
     ///
-    /// `missed`: the events since the watch's beginning.
-    pub fn add<'a>(&mut self, range: &Range, missed: impl Iterator<Item = &'a Arc<Event>>) -> Option<Arc<Lane>> {
+    /// `missed`: the events since the watch's beginning; those after `visible` are yet to be shown.
+    pub fn add<'a>(
+        &mut self,
+        range: &Range,
+        missed: impl Iterator<Item = &'a Arc<Event>>,
+        visible: Revision,
+    ) -> Option<Arc<Lane>> {
         let (field, wanted) = wanted(range)?;
         let lane = Arc::new(Lane { range: range.clone(), wake: Notify::new(), waiting: Mutex::default() });
-        missed.filter(|event| range.sees(event)).for_each(|event| lane.push(event));
+        for event in missed.filter(|event| range.sees(event)) {
+            lane.push(event);
+            if event.entry.revision > visible {
+                self.unshown.push((event.entry.revision, lane.clone()));
+            }
+        }
         let lanes = self.by_field.entry(field.to_string()).or_default();
         lanes.entry(wanted.clone()).or_default().push(lane.clone());
         Some(lane)
@@ -76,15 +86,15 @@ impl Lanes {
             let concerned = [Some(now), before].into_iter().flatten().filter_map(|value| lanes.get(value)).flatten();
             for lane in concerned.filter(|lane| lane.range.sees(event)) {
                 lane.push(event);
-                self.unshown.push_back((event.entry.revision, lane.clone()));
+                self.unshown.push((event.entry.revision, lane.clone()));
             }
         }
     }
 
     /// Wakes those whose events may be seen now that everything up to `revision` is shown.
     pub fn show(&mut self, revision: Revision) {
-        let shown = self.unshown.iter().take_while(|(hidden, _)| *hidden <= revision).count();
-        self.unshown.drain(..shown).for_each(|(_, lane)| lane.wake.notify_waiters());
+        let is_shown = |(hidden, _): &mut (Revision, _)| *hidden <= revision;
+        self.unshown.extract_if(.., is_shown).for_each(|(_, lane)| lane.wake.notify_waiters());
     }
 
     /// Everybody has missed something up to `revision`.
@@ -94,6 +104,11 @@ impl Lanes {
             lane.lock().lose(revision);
             lane.wake.notify_waiters();
         }
+    }
+
+    #[cfg(test)]
+    pub fn is_all_shown(&self) -> bool {
+        self.unshown.is_empty()
     }
 
     pub fn wake(&self) {

@@ -136,7 +136,8 @@ impl Logs {
         let (next, lane) = {
             let mut window = log.lock();
             let next = window.position_after(from)?;
-            (next, window.lane(&range, next))
+            // Looked at within the lock: what is shown later finds the lane.
+            (next, window.lane(&range, next, self.visible()))
         };
         Ok(LogWatch { logs: self.clone(), log, range, next, lane, passed: from })
     }
@@ -198,9 +199,9 @@ impl Window {
     }
 
     /// A lane for a watch from the event of this number on, if the range is of little.
-    fn lane(&mut self, range: &Range, next: u64) -> Option<Arc<Lane>> {
+    fn lane(&mut self, range: &Range, next: u64, visible: Revision) -> Option<Arc<Lane>> {
         let passed = usize::try_from(next.saturating_sub(self.dropped)).unwrap_or(usize::MAX);
-        self.lanes.add(range, self.events.iter().skip(passed))
+        self.lanes.add(range, self.events.iter().skip(passed), visible)
     }
 
     /// The number of the first event after a revision.
@@ -310,5 +311,43 @@ impl Drop for LogWatch {
         if let Some(lane) = &self.lane {
             self.log.lock().lanes.remove(lane);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use super::*;
+    use crate::{Entry, EventKind, Key};
+
+    fn added(revision: Revision) -> [Arc<Event>; 1] {
+        let key = Key::new("pods", "d", "a");
+        let entry = Entry { key, revision, value: "{}".into(), index: Arc::default(), messages: OnceLock::new() };
+        [Arc::new(Event { kind: EventKind::Added, entry: Arc::new(entry), previous: None })]
+    }
+
+    /// A watch that begins while a commit is on its way, after the commit was appended and before it is shown.
+    async fn check(range: Range) {
+        let logs = Arc::new(Logs::new(0, LogLimits::default()));
+        let events = added(1);
+        logs.append(&events);
+        let mut watch = logs.watch(range.clone(), 0).unwrap();
+        assert!(matches!(watch.try_next(), Ok(None)), "{range:?}: not shown yet");
+        let waiting = tokio::spawn(async move { watch.next().await.map(|event| event.entry.revision) });
+        tokio::task::yield_now().await;
+        logs.show(1, &events);
+        // Whoever is woken runs now.
+        tokio::task::yield_now().await;
+        assert!(waiting.is_finished(), "{range:?}: nobody has woken it");
+        assert_eq!(waiting.await.unwrap().unwrap(), 1);
+        assert!(logs.log(&range.resource).lock().lanes.is_all_shown());
+    }
+
+    #[tokio::test]
+    async fn who_comes_between_append_and_show_is_woken() {
+        check(Range::all("pods")).await;
+        check(Range::one(&Key::new("pods", "d", "a"))).await;
+        check(Range::all("pods").with_field("spec.nodeName", "")).await;
     }
 }
