@@ -34,9 +34,14 @@ impl Front {
     pub fn publish(&self, state: State, events: &[Arc<Event>]) {
         let revision = state.revision();
         self.logs.append(events);
-        let old =
-            std::mem::replace(&mut *self.published.write().unwrap_or_else(PoisonError::into_inner), Arc::new(state));
-        self.logs.show(revision, events);
+        let old = {
+            // Both while nobody can read: otherwise some would read what they cannot watch from, or hear what they
+            // cannot read.
+            let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
+            self.logs.show(revision);
+            std::mem::replace(&mut *published, Arc::new(state))
+        };
+        self.logs.wake(revision, events);
         self.forget_kept(revision.saturating_sub(KEPT_SNAPSHOT_AGE_MAX));
         drop(old); // after all locks: it may hold the last reference to many entries
     }
@@ -44,9 +49,12 @@ impl Front {
     /// Shows a state that no known events lead to. Watchers that are under way have missed some, and are told.
     pub fn restart(&self, state: State) {
         let revision = state.revision();
-        let state = Arc::new(state);
-        let old = std::mem::replace(&mut *self.published.write().unwrap_or_else(PoisonError::into_inner), state);
-        self.logs.restart(revision);
+        let old = {
+            // As above.
+            let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
+            self.logs.restart(revision);
+            std::mem::replace(&mut *published, Arc::new(state))
+        };
         self.forget_kept(revision);
         drop(old); // as above
     }
@@ -107,5 +115,51 @@ impl Front {
 
     fn kept(&self) -> std::sync::MutexGuard<'_, BTreeMap<Revision, Arc<dyn Snapshot>>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use super::*;
+    use crate::{Entry, EventKind, Key};
+
+    const COMMITS: Revision = 50_000;
+
+    fn event(revision: Revision, previous: Option<Arc<Entry>>) -> Arc<Event> {
+        let key = Key::new("pods", "d", "a");
+        let entry = Entry { key, revision, value: "{}".into(), index: Arc::default(), messages: OnceLock::new() };
+        let kind = if previous.is_some() { EventKind::Modified } else { EventKind::Added };
+        Arc::new(Event { kind, entry: Arc::new(entry), previous })
+    }
+
+    /// While somebody commits: a watch can begin at every revision that is read, and what is heard can be read.
+    #[test]
+    fn reading_and_hearing_are_never_apart() {
+        let front = Front::new(State::default(), LogLimits { events_max: COMMITS as usize, bytes_max: usize::MAX });
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                let mut last = None;
+                for revision in 1..=COMMITS {
+                    let event = event(revision, last);
+                    last = Some(event.entry.clone());
+                    let mut state = State::clone(&front.state());
+                    state.insert(event.entry.clone());
+                    state.set_revision(revision);
+                    front.publish(state, &[event]);
+                }
+            });
+            for mut seen in std::iter::repeat_with(|| front.state().revision()) {
+                let mut watch = front.watch(Range::all("pods"), seen).expect("what has been read is not of the future");
+                if let Some(event) = watch.try_next().expect("a watch that has just begun has missed nothing") {
+                    seen = event.entry.revision;
+                }
+                assert!(front.state().revision() >= seen, "{seen} was heard of, and cannot be read");
+                if seen == COMMITS {
+                    break;
+                }
+            }
+        });
     }
 }

@@ -1,8 +1,8 @@
 //! The shared event logs: one bounded window per resource, a cursor per watcher; for those who want little, a lane.
 //!
 //! A watcher of configmaps does not wake for every pod; yet every watcher's progress follows the global revision.
-//! Events are appended before the state that contains them is published, and seen by watchers only afterwards, so that
-//! whoever hears of a revision can read it.
+//! Events are appended before the state that contains them is published, and shown together with it, so that whoever
+//! hears of a revision can read it, and whoever reads it can watch from there.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -76,9 +76,13 @@ impl Logs {
         }
     }
 
-    /// Shows everything up to `revision` and wakes the watchers of the resources that `events` touched.
-    pub fn show(&self, revision: Revision, events: &[Arc<Event>]) {
+    /// Shows everything up to `revision`. To be followed by [`Logs::wake`].
+    pub fn show(&self, revision: Revision) {
         self.visible.store(revision, Ordering::Release);
+    }
+
+    /// Wakes the watchers of the resources that `events` touched, now that everything up to `revision` is shown.
+    pub fn wake(&self, revision: Revision, events: &[Arc<Event>]) {
         let mut touched: Vec<&Arc<str>> = events.iter().map(|event| &event.entry.key.resource).collect();
         touched.sort_unstable();
         touched.dedup();
@@ -336,7 +340,8 @@ mod tests {
         assert!(matches!(watch.try_next(), Ok(None)), "{range:?}: not shown yet");
         let waiting = tokio::spawn(async move { watch.next().await.map(|event| event.entry.revision) });
         tokio::task::yield_now().await;
-        logs.show(1, &events);
+        logs.show(1);
+        logs.wake(1, &events);
         // Whoever is woken runs now.
         tokio::task::yield_now().await;
         assert!(waiting.is_finished(), "{range:?}: nobody has woken it");
