@@ -5,8 +5,8 @@ mod support;
 use std::sync::Arc;
 
 use backstay_store::{EmbeddedStore, Key, OpenError, Operation, Range, Store, StoreError};
-use support::Disk;
 use support::load::{Book, encoded, judge, write_all};
+use support::{Cut, Disk};
 
 fn pod(name: &str) -> Key {
     Key::new("pods", "d", name)
@@ -66,6 +66,35 @@ async fn failed_sync_that_reached_the_disk() {
         };
         let range = Range::all("pods");
         assert_eq!(values(again.list(&range, None, 0)), values(seen.list(&range, None, 0)));
+    }
+}
+
+/// What a failed sync has not written is not written by the next one, unless it is given to the disk again.
+#[tokio::test]
+async fn failed_sync_that_is_not_made_up_for() {
+    // Enough for pages to be split in the commit that fails.
+    for before in 1..=40 {
+        let disk = Disk::default();
+        let store = disk.open().expect("a sound disk");
+        let name = |number: u64| format!("{:03}-{}", number * 37 % 101, "x".repeat(600));
+        let mut expected = Vec::new();
+        for number in 0..before {
+            create(&store, &name(number)).await.expect("a sound disk");
+            expected.push(pod(&name(number)));
+        }
+        disk.drop_in(1);
+        let refused = create(&store, &name(before)).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
+        create(&store, "after").await.expect("the disk is sound again");
+        expected.push(pod("after"));
+        expected.sort();
+        disk.cut(Cut::Operation(1));
+        drop(store);
+        disk.power_on(before);
+        let store = disk.open().unwrap_or_else(|error| panic!("after {before}: {error:?}"));
+        let found = store.snapshot().list(&Range::all("pods"), None, 0);
+        let found: Vec<_> = found.iter().map(|entry| entry.key.clone()).collect();
+        assert_eq!(found, expected, "after {before}");
     }
 }
 

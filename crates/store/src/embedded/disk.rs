@@ -9,6 +9,7 @@ use std::sync::Arc;
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition};
 
 use super::record;
+use super::unsynced::Unsynced;
 use crate::{Entry, Event, EventKind, Key, Revision, Snapshot, State};
 
 const OBJECTS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("objects");
@@ -22,8 +23,8 @@ const CACHE_BYTES: usize = 16 << 20;
 /// Of the tables and records as written here.
 const FORMAT_NOW: u64 = 1;
 
-/// Opens the database.
-pub type Opener = Box<dyn Fn(Opening) -> Result<Database, DiskError> + Send>;
+/// Opens the storage of the database; an empty one becomes an empty database.
+pub type Opener = Box<dyn Fn() -> Result<Box<dyn StorageBackend>, DiskError> + Send>;
 
 /// On what occasion the database is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,7 @@ impl From<redb::Error> for DiskError {
 /// The open database, or the means to open it again.
 pub struct Disk {
     opener: Opener,
+    unsynced: Unsynced,
     database: Option<Database>,
     /// Keys of transactions that failed: they may have reached the disk or not. Put right by the next transaction.
     doubtful: BTreeMap<Key, ()>,
@@ -68,10 +70,28 @@ pub struct Disk {
 impl Disk {
     /// Opens the database and reads all of it.
     pub fn open(opener: Opener) -> Result<(Self, State), DiskError> {
-        let database = opener(Opening::Start)?;
+        let mut disk = Self {
+            opener,
+            unsynced: Unsynced::default(),
+            database: None,
+            doubtful: BTreeMap::new(),
+            buffer: Vec::new(),
+        };
+        let database = disk.database(Opening::Start)?;
         let state = load(&database)?;
-        let disk = Self { opener, database: Some(database), doubtful: BTreeMap::new(), buffer: Vec::new() };
+        disk.database = Some(database);
         Ok((disk, state))
+    }
+
+    fn database(&self, opening: Opening) -> Result<Database, DiskError> {
+        let storage = (self.opener)()?;
+        self.unsynced.write_again(&*storage)?;
+        let new = storage.len()? == 0;
+        let database = builder(opening).create_with_backend(self.unsynced.of(storage))?;
+        if new {
+            initialise(&database)?;
+        }
+        Ok(database)
     }
 
     /// Makes a batch durable. `published` is the state before it.
@@ -94,7 +114,7 @@ impl Disk {
     fn try_write(&mut self, events: &[Arc<Event>], published: &State) -> Result<(), DiskError> {
         let database = match self.database.take() {
             Some(database) => database,
-            None => (self.opener)(Opening::AfterError)?,
+            None => self.database(Opening::AfterError)?,
         };
         let database = self.database.insert(database);
         let transaction = database.begin_write().map_err(redb::Error::from)?;
@@ -114,19 +134,6 @@ impl Disk {
         transaction.commit().map_err(redb::Error::from)?;
         Ok(())
     }
-}
-
-/// A database on storage of any kind; an empty storage becomes an empty database.
-///
-/// # Errors
-/// `Open` if the storage fails, or holds anything else.
-pub fn database_on(storage: impl StorageBackend, opening: Opening) -> Result<Database, DiskError> {
-    let new = storage.len()? == 0;
-    let database = builder(opening).create_with_backend(storage)?;
-    if new {
-        initialise(&database)?;
-    }
-    Ok(database)
 }
 
 /// redb's settings for every database of ours.

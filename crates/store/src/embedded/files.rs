@@ -7,7 +7,8 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use redb::Database;
+use redb::StorageBackend;
+use redb::backends::FileBackend;
 
 use super::OpenError;
 use super::disk::{self, DiskError, Opening};
@@ -41,12 +42,12 @@ impl Files {
     }
 
     /// Opens the existing data file.
-    pub fn open(&self, opening: Opening) -> Result<Database, DiskError> {
-        let path = self.data_path();
-        if std::fs::metadata(&path)?.len() == 0 {
+    pub fn open(&self) -> Result<Box<dyn StorageBackend>, DiskError> {
+        let file = OpenOptions::new().read(true).write(true).open(self.data_path())?;
+        if file.metadata()?.len() == 0 {
             return Err(DiskError::Empty);
         }
-        Ok(disk::builder(opening).open(path)?)
+        Ok(Box::new(FileBackend::new(file)?))
     }
 
     /// Writes a complete file under another name first: a file that has the right name is never half made.

@@ -1,12 +1,13 @@
 //! The engine that keeps everything in one file, on `redb`, and a copy of it all in memory for readers.
 //!
 //! Commits queue up for one thread, which makes whatever is waiting durable in one transaction (group commit), then
-//! publishes it, then answers. A failed transaction shows nothing to anybody; the engine opens its file again and goes
-//! on when the disk does. Past events are not kept on disk: after a restart, watches begin at the revision loaded.
+//! publishes it, then answers. A failed transaction shows nothing to anybody; the engine opens its file again, gives the
+//! disk once more what was not synced, and goes on when the disk does. Past events are not kept on disk: after a restart, watches begin at the revision loaded.
 
 mod disk;
 mod files;
 mod record;
+mod unsynced;
 mod worker;
 
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use self::disk::Disk;
-pub use self::disk::{DiskError, Opener, Opening, database_on};
+pub use self::disk::{DiskError, Opener};
 use self::worker::{Request, Worker};
 use crate::front::{Front, LogLimits};
 use crate::{Entry, Key, Operation, Range, Revision, Snapshot, Store, StoreError, Watch};
@@ -58,10 +59,10 @@ impl EmbeddedStore {
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, OpenError> {
         let files = files::Files::prepare(directory.as_ref())?;
         let path = files.data_path();
-        Self::start(Box::new(move |opening| files.open(opening)), LogLimits::default(), path)
+        Self::start(Box::new(move || files.open()), LogLimits::default(), path)
     }
 
-    /// A store on any kind of storage: `opener` gives the database (see [`database_on`]).
+    /// A store on any kind of storage.
     ///
     /// # Errors
     /// As [`EmbeddedStore::open`].

@@ -8,7 +8,7 @@ use std::io::{Error, ErrorKind, Result};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use backstay_store::front::LogLimits;
-use backstay_store::{EmbeddedStore, OpenError, embedded};
+use backstay_store::{EmbeddedStore, OpenError};
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
@@ -36,6 +36,9 @@ struct Platter {
     full: bool,
     /// This sync from now reaches the disk, but says that it failed.
     lie_in: Option<u64>,
+    /// This sync from now fails, and what it should have written is taken for written all the same: later syncs leave it
+    /// out, and readers see it until the power goes. So does Linux.
+    drop_in: Option<u64>,
     /// Syncs say that they worked, and do nothing.
     forgetful: bool,
 }
@@ -70,6 +73,11 @@ impl Disk {
     /// The n-th sync from now reaches the disk, but says that it failed.
     pub fn lie_in(&self, syncs: u64) {
         self.lock().lie_in = Some(syncs);
+    }
+
+    /// The n-th sync from now fails, and later ones do not make up for it.
+    pub fn drop_in(&self, syncs: u64) {
+        self.lock().drop_in = Some(syncs);
     }
 
     pub fn forget_syncs(&self) {
@@ -123,7 +131,7 @@ impl Disk {
 
     pub fn open(&self) -> std::result::Result<EmbeddedStore, OpenError> {
         let disk = self.clone();
-        let opener = move |opening| embedded::database_on(disk.clone(), opening);
+        let opener = move || Ok(Box::new(disk.clone()) as Box<dyn StorageBackend>);
         EmbeddedStore::open_with(Box::new(opener), LogLimits::default())
     }
 
@@ -187,6 +195,16 @@ impl StorageBackend for Disk {
         platter.check_space()?;
         if platter.forgetful {
             return Ok(());
+        }
+        platter.drop_in = platter.drop_in.map(|syncs| syncs - 1);
+        if platter.drop_in.take_if(|syncs| *syncs == 0).is_some() {
+            // The length of a file is not among its data.
+            for change in std::mem::take(&mut platter.unsynced) {
+                if matches!(change, Change::Length(_)) {
+                    apply(&mut platter.durable, &change);
+                }
+            }
+            return Err(Error::other("the disk says no"));
         }
         for change in std::mem::take(&mut platter.unsynced) {
             apply(&mut platter.durable, &change);
