@@ -140,6 +140,19 @@ pub fn uid_precondition(call: &Call, wanted: &str, existing: &Value) -> Result<(
     Err(Status::conflict(&resource.group, &resource.plural, call.name(), &why))
 }
 
+/// The answer to an apply that means an object of which there is none. Source: `patcher.applyPatch`.
+pub fn refuse_uid(call: &Call, object: &Value) -> Result<(), Status> {
+    let resource = &call.served.resource;
+    match meta::uid(object) {
+        "" => Ok(()),
+        uid => {
+            let why =
+                format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+            Err(Status::conflict(&resource.group, &resource.plural, call.name(), &why))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

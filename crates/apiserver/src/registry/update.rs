@@ -76,6 +76,7 @@ pub async fn update(call: &Call, options: &WriteOptions, change: &impl Change) -
 }
 
 async fn absent(call: &Call, options: &WriteOptions, change: &impl Change) -> Result<Attempt, Status> {
+    metadata::uid_precondition(call, change.uid(), &Value::Null)?;
     let may_create = change.may_create() || strategy::allows_create_on_update(&call.served.resource);
     if !may_create || call.subresource().is_some() {
         return Err(not_found(call, call.name()));
@@ -84,6 +85,7 @@ async fn absent(call: &Call, options: &WriteOptions, change: &impl Change) -> Re
     let mut object = change.apply(None)?;
     metadata::check_name(call, &object)?;
     let created = if change.tracks_itself() {
+        metadata::refuse_uid(call, &object)?;
         create::create_tracked(call, options, object).await
     } else {
         // A PUT of something that is not there can name no version of it.

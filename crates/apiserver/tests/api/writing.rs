@@ -94,6 +94,26 @@ async fn updates_respect_versions_and_identity() {
     .await;
 }
 
+/// Who has seen an object that is gone does not make another one of its name.
+#[tokio::test(start_paused = true)]
+async fn an_update_of_what_is_gone_is_no_create() {
+    check(
+        r#"
+        > PUT /apis/coordination.k8s.io/v1/namespaces/default/leases/l {"metadata":{"name":"l","uid":"gone"}}
+        < 409 reason="Conflict" message~Precondition message~gone,
+        > PUT /api/v1/namespaces/default/configmaps/c {"metadata":{"name":"c","uid":"gone"}}
+        < 409 reason="Conflict" message~Precondition
+        > PATCH /api/v1/namespaces/default/configmaps/c?fieldManager=m [apply]{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c","uid":"gone"}}
+        < 409 reason="Conflict" message="Operation cannot be fulfilled on configmaps \"c\": uid mismatch: the provided object specified uid gone, and no existing object was found"
+        > GET /apis/coordination.k8s.io/v1/namespaces/default/leases/l
+        < 404
+        > GET /api/v1/namespaces/default/configmaps/c
+        < 404
+        "#,
+    )
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_patch_type_reaches_the_object() {
     check(
