@@ -95,12 +95,18 @@ pub async fn clean_up(core: &Arc<Core>, name: &str) -> Result<Option<String>, St
     Ok(Some(kind.resource.storage.clone()))
 }
 
-/// The same, for the definition that this resource comes from.
-pub async fn clean_up_after(core: &Arc<Core>, served: &Served) -> Result<(), Status> {
-    if served.custom.is_none() {
-        return Ok(());
+/// The same, by somebody whose own work is done already: what fails is left to [`follow`].
+pub async fn begin_clean_up(core: &Arc<Core>, name: &str) {
+    if let Err(status) = clean_up(core, name).await {
+        tracing::warn!(error = status.message(), name, "this definition is not cleaned up yet; will try again");
     }
-    clean_up(core, &definition_name(served)).await.map(drop)
+}
+
+/// The same, for the definition that this resource comes from.
+pub async fn clean_up_after(core: &Arc<Core>, served: &Served) {
+    if served.custom.is_some() {
+        begin_clean_up(core, &definition_name(served)).await;
+    }
 }
 
 /// The resource of definitions themselves.

@@ -1,5 +1,5 @@
-//! What a running server does without being asked: events are forgotten in time, definitions of custom resources
-//! looked after.
+//! What a running server does without being asked: events are forgotten in time, definitions of custom resources and
+//! the accounts of namespaces looked after.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,27 +11,31 @@ use futures::{TryStreamExt, stream};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::custom::follow;
 use crate::encode;
 use crate::registry::store_failure;
 use crate::server::Core;
+use crate::{accounts, custom};
 
 /// Between two looks for old events, or half of their time if that is shorter.
 const EVERY: Duration = Duration::from_secs(60);
 /// One after the other would wait for the disk each time, and fall behind where events come quickly.
 const DELETED_AT_ONCE: usize = 64;
 
-/// Runs until `stop`.
+/// Runs until `stop`. No duty waits for another.
 pub async fn run(core: &Arc<Core>, stop: impl Future<Output = ()>) {
-    let (mut stop, mut definitions) = (std::pin::pin!(stop), std::pin::pin!(follow::run(core)));
+    tokio::select! {
+        biased;
+        () = stop => {}
+        () = custom::follow::run(core) => {}
+        () = accounts::follow::run(core) => {}
+        () = keep_forgetting(core) => {}
+    }
+}
+
+async fn keep_forgetting(core: &Core) {
     let every = core.event_ttl.unsigned_abs().div_f64(2.0).min(EVERY);
     loop {
-        tokio::select! {
-            biased;
-            () = &mut stop => return,
-            () = &mut definitions => return,
-            () = tokio::time::sleep(every) => {}
-        }
+        tokio::time::sleep(every).await;
         if let Err(status) = forget_events(core).await {
             tracing::warn!(error = status.message(), "old events are not forgotten; will try again");
         }

@@ -1,9 +1,11 @@
 //! What the `ServiceAccount` admission relies on in every namespace: the account `default`, and the ConfigMap with the
 //! certificate by which pods recognise this server. Made together with the namespace, and again when they are deleted
-//! or, for the certificate, changed. Also the tokens that live in secrets, in [`secrets`].
+//! or, for the certificate, changed; what that leaves undone, [`follow`] finds. Also the tokens that live in secrets, in
+//! [`secrets`].
 //!
 //! Kubernetes has controllers for this; here a pod can be created as soon as its namespace is.
 
+pub mod follow;
 mod secrets;
 
 use backstay_api::{Status, meta, strategy};
@@ -43,12 +45,24 @@ pub async fn ensure_everywhere(core: &Core) -> Result<(), Status> {
     secrets::fill_all(core).await
 }
 
-/// Does what follows from a write or a delete of this object; nothing for most.
-pub async fn follow(core: &Core, served: &Served, namespace: &str, name: &str) -> Result<(), Status> {
-    if core.accounts.is_none() || !served.resource.group.is_empty() {
+/// Does what follows from a write or a delete of this object; nothing for most. What is written is written, whatever
+/// comes of this.
+pub async fn after(core: &Core, served: &Served, namespace: &str, name: &str) {
+    if !served.resource.group.is_empty() {
+        return;
+    }
+    if let Err(status) = settle(core, &served.resource.plural, namespace, name).await {
+        let (error, kind) = (status.message(), &served.resource.kind);
+        tracing::warn!(error, kind, namespace, name, "what belongs to this object is not there yet; will try again");
+    }
+}
+
+/// Makes what this object of the core group asks for.
+async fn settle(core: &Core, plural: &str, namespace: &str, name: &str) -> Result<(), Status> {
+    if core.accounts.is_none() {
         return Ok(());
     }
-    match served.resource.plural.as_str() {
+    match plural {
         "namespaces" => ensure(core, name).await,
         "configmaps" if name == ROOT_CA => ensure(core, namespace).await,
         "secrets" => secrets::fill(core, namespace, name).await,

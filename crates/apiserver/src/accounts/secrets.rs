@@ -16,6 +16,11 @@ const TYPE: &str = "kubernetes.io/service-account-token";
 const ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
 const ACCOUNT_UID: &str = "kubernetes.io/service-account.uid";
 
+/// All such secrets.
+pub fn range() -> Range {
+    Range::all("secrets").with_field("type", TYPE)
+}
+
 /// Completes all such secrets.
 pub async fn fill_all(core: &Core) -> Result<(), Status> {
     fill_within(core, &Range::all("secrets")).await

@@ -118,7 +118,7 @@ async fn commit(
     drop(object);
     match super::commit(call, key, Operation::Create { value: value.clone() }, beside).await {
         Ok(entry) => {
-            accounts::follow(&call.core, stored, &entry.key.namespace, &entry.key.name).await?;
+            accounts::after(&call.core, stored, &entry.key.namespace, &entry.key.name).await;
             Ok((201, Payload::Entry(entry)))
         }
         Err(StoreError::Exists { current, .. }) => {

@@ -58,13 +58,11 @@ enum Step {
 pub async fn delete(call: &Call, options: &DeleteOptions, name: &str) -> Result<Deleted, Status> {
     let deleted = delete_only(call, options, name).await?;
     match &deleted {
-        Deleted::Pending(_) if custom::is_definition(&call.served) => {
-            custom::clean_up(&call.core, name).await.map(drop)?
-        }
+        Deleted::Pending(_) if custom::is_definition(&call.served) => custom::begin_clean_up(&call.core, name).await,
         Deleted::Pending(_) => {}
         Deleted::Gone { .. } | Deleted::Last(_) => {
-            accounts::follow(&call.core, &call.served, call.namespace(), name).await?;
-            custom::clean_up_after(&call.core, &call.served).await?;
+            accounts::after(&call.core, &call.served, call.namespace(), name).await;
+            custom::clean_up_after(&call.core, &call.served).await;
         }
     }
     Ok(deleted)

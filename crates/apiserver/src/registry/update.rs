@@ -148,7 +148,7 @@ async fn attempt(
     drop((object, as_written_today, kept));
     match super::commit(call, entry.key.clone(), operation, beside).await {
         Ok(entry) => {
-            accounts::follow(&call.core, &stored, &entry.key.namespace, &entry.key.name).await?;
+            accounts::after(&call.core, &stored, &entry.key.namespace, &entry.key.name).await;
             Ok(Attempt::Done((200, Payload::Entry(entry))))
         }
         Err(StoreError::Conflict { .. } | StoreError::NotFound { .. } | StoreError::Overtaken { .. }) => {
@@ -210,8 +210,8 @@ async fn remove(
         match call.core.store.commit(entry.key.clone(), operation).await {
             Ok(gone) => {
                 meta::set_meta(&mut object, "resourceVersion", gone.revision.to_string());
-                accounts::follow(&call.core, stored, &entry.key.namespace, &entry.key.name).await?;
-                custom::clean_up_after(&call.core, stored).await?;
+                accounts::after(&call.core, stored, &entry.key.namespace, &entry.key.name).await;
+                custom::clean_up_after(&call.core, stored).await;
             }
             Err(StoreError::Conflict { .. } | StoreError::NotFound { .. }) => return Ok(Attempt::Raced),
             Err(error) => return Err(store_failure(&error)),

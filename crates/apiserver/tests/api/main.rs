@@ -12,6 +12,7 @@ mod pods;
 mod protobuf;
 mod script;
 mod tokens;
+mod undone;
 mod upstream;
 mod watching;
 mod wire;
