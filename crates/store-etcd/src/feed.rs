@@ -7,12 +7,13 @@ use std::time::Duration;
 use backstay_store::front::Front;
 use backstay_store::{Entry, Event, EventKind, Key, Revision, Snapshot as _, State};
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tonic::Status;
 
-use crate::explain;
 use crate::keys::{Keys, Stored, parse_last_words};
 use crate::wire::{self, Client, EventType, KeyValue, RangeRequest, WatchCreateRequest, WatchResponse, end_of};
+use crate::{HEAR_PATIENCE, PATIENCE, explain};
 
 /// Keys asked for at a time; a page stays well below what etcd sends in one message.
 const PAGE: i64 = 1000;
@@ -134,71 +135,93 @@ enum Ended {
     Fault(String),
 }
 
-/// Follows etcd, for ever. `applied` tells up to which revision.
-pub async fn follow(client: Client, keys: Keys, front: Arc<Front>, applied: watch::Sender<Revision>) {
-    let mut pause = PAUSE_FIRST;
-    loop {
-        let ended = watch_once(&client, &keys, &front, &applied, &mut pause).await;
-        match ended {
-            Ended::Compacted => {
-                tracing::warn!("etcd has forgotten what happened since we last heard of it; reading everything again");
-                match load(&client, &keys).await {
-                    Ok(state) => {
-                        let revision = state.revision();
-                        front.restart(state);
-                        applied.send_replace(revision);
-                        continue;
-                    }
-                    Err(status) => tracing::warn!(error = explain(&status), "cannot read from etcd; will retry"),
-                }
-            }
-            Ended::Fault(why) => tracing::warn!(why, "the watch of etcd has ended; beginning anew"),
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
-    }
+/// Keeps the copy up to date.
+pub struct Follower {
+    pub client: Client,
+    pub keys: Keys,
+    pub front: Arc<Front>,
+    /// Tells up to which revision.
+    pub applied: watch::Sender<Revision>,
+    /// Somebody has waited for [`HEAR_PATIENCE`] in vain for what etcd has committed.
+    pub silence: Arc<Notify>,
 }
 
-async fn watch_once(
-    client: &Client,
-    keys: &Keys,
-    front: &Front,
-    applied: &watch::Sender<Revision>,
-    pause: &mut Duration,
-) -> Ended {
-    let prefix = keys.everything();
-    let start_revision = i64::try_from(front.state().revision()).unwrap_or(i64::MAX).saturating_add(1);
-    let request = WatchCreateRequest { range_end: end_of(&prefix), key: prefix, start_revision };
-    let (mut stream, turn) = match client.watch(request).await {
-        Ok(told) => told,
-        Err(status) => return Ended::Fault(explain(&status)),
-    };
-    loop {
-        let answer = match stream.message().await {
-            Ok(Some(answer)) => answer,
-            ended => {
-                client.failed(turn);
-                let why = ended.err().map_or("etcd has closed it".to_string(), |status| explain(&status));
-                return Ended::Fault(why);
+impl Follower {
+    /// Follows etcd, for ever.
+    pub async fn follow(self) {
+        let mut pause = PAUSE_FIRST;
+        loop {
+            match self.watch_once(&mut pause).await {
+                Ended::Compacted => {
+                    tracing::warn!(
+                        "etcd has forgotten what happened since we last heard of it; reading all of it again"
+                    );
+                    match load(&self.client, &self.keys).await {
+                        Ok(state) => {
+                            let revision = state.revision();
+                            self.front.restart(state);
+                            self.applied.send_replace(revision);
+                            continue;
+                        }
+                        Err(status) => tracing::warn!(error = explain(&status), "cannot read from etcd; will retry"),
+                    }
+                }
+                Ended::Fault(why) => tracing::warn!(why, "the watch of etcd has ended; beginning anew"),
             }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    async fn watch_once(&self, pause: &mut Duration) -> Ended {
+        let prefix = self.keys.everything();
+        let start_revision = i64::try_from(self.front.state().revision()).unwrap_or(i64::MAX).saturating_add(1);
+        let request = WatchCreateRequest { range_end: end_of(&prefix), key: prefix, start_revision };
+        let (mut stream, turn) = match self.client.watch(request, PATIENCE).await {
+            Ok(told) => told,
+            Err(status) => return Ended::Fault(explain(&status)),
         };
-        *pause = PAUSE_FIRST;
-        let WatchResponse { canceled, compact_revision, cancel_reason, events, .. } = answer;
-        if compact_revision > 0 {
-            return Ended::Compacted;
+        let mut heard_at = Instant::now();
+        loop {
+            let message = tokio::select! {
+                message = stream.message() => message,
+                () = self.silence.notified() => {
+                    // A member that is alive may tell nothing, as one whose disk hangs. One that tells is only slow.
+                    if heard_at.elapsed() < HEAR_PATIENCE {
+                        continue;
+                    }
+                    self.client.failed(turn);
+                    return Ended::Fault("it does not tell what has been committed".into());
+                }
+            };
+            heard_at = Instant::now();
+            let answer = match message {
+                Ok(Some(answer)) => answer,
+                ended => {
+                    self.client.failed(turn);
+                    let why = ended.err().map_or("etcd has closed it".to_string(), |status| explain(&status));
+                    return Ended::Fault(why);
+                }
+            };
+            *pause = PAUSE_FIRST;
+            let WatchResponse { canceled, compact_revision, cancel_reason, events, .. } = answer;
+            if compact_revision > 0 {
+                return Ended::Compacted;
+            }
+            if canceled {
+                self.client.failed(turn);
+                return Ended::Fault(cancel_reason);
+            }
+            if events.is_empty() {
+                continue;
+            }
+            let mut applier =
+                Applier { keys: &self.keys, state: State::clone(&self.front.state()), events: Vec::new() };
+            applier.apply(&events);
+            let revision = applier.state.revision();
+            self.front.publish(applier.state, &applier.events);
+            self.applied.send_replace(revision);
         }
-        if canceled {
-            client.failed(turn);
-            return Ended::Fault(cancel_reason);
-        }
-        if events.is_empty() {
-            continue;
-        }
-        let mut applier = Applier { keys, state: State::clone(&front.state()), events: Vec::new() };
-        applier.apply(&events);
-        let revision = applier.state.revision();
-        front.publish(applier.state, &applier.events);
-        applied.send_replace(revision);
     }
 }
 

@@ -19,13 +19,13 @@ use backstay_store::{Encoded, Entry, Key, Operation, Range, Revision, Snapshot, 
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
 
-use feed::{committed, number};
+use feed::{Follower, committed, number};
 use keys::{Keys, Stored, last_words};
 use wire::{
     Client, CompactionRequest, Compare, DeleteRangeRequest, PutRequest, RangeRequest, RangeResponse, TxnRequest,
@@ -78,6 +78,8 @@ pub struct EtcdStore {
     keys: Keys,
     front: Arc<Front>,
     applied: watch::Receiver<Revision>,
+    /// Told when somebody has waited in vain for what etcd has committed.
+    silence: Arc<Notify>,
     entropy: Entropy,
     /// The question that is under way, and the one that follows it.
     asking: Mutex<Asking>,
@@ -116,10 +118,18 @@ impl EtcdStore {
             .map_err(|status| EtcdError::Read { endpoints: config.endpoints.clone(), status: Box::new(status) })?;
         let (sender, applied) = watch::channel(state.revision());
         let front = Arc::new(Front::new(state, limits));
-        let following = tokio::spawn(feed::follow(client.clone(), keys.clone(), front.clone(), sender));
+        let silence = Arc::new(Notify::new());
+        let follower = Follower {
+            client: client.clone(),
+            keys: keys.clone(),
+            front: front.clone(),
+            applied: sender,
+            silence: silence.clone(),
+        };
+        let following = tokio::spawn(follower.follow());
         let compacting = tokio::spawn(compact(client.clone(), front.clone()));
         let tasks = Mutex::new(vec![following, compacting]);
-        Ok(Self { client, keys, front, applied, entropy, asking: Mutex::default(), tasks })
+        Ok(Self { client, keys, front, applied, silence, entropy, asking: Mutex::default(), tasks })
     }
 
     /// What all servers share under a name: what the first of them has put there.
@@ -150,6 +160,7 @@ impl EtcdStore {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(closed()),
             Err(_) => {
+                self.silence.notify_waiters();
                 let reason = format!("etcd is at revision {revision}, and its watch does not tell what happened");
                 Err(StoreError::Unavailable { reason })
             }

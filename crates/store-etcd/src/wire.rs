@@ -137,9 +137,10 @@ impl Client {
     }
 
     /// A watch that ends when its stream does.
-    pub async fn watch(&self, request: WatchCreateRequest) -> Result<Told, Status> {
+    pub async fn watch(&self, request: WatchCreateRequest, patience: Duration) -> Result<Told, Status> {
         let turn = self.turn.load(Ordering::Relaxed);
-        let told = self.watch_one(turn, request).await;
+        let told = tokio::time::timeout(patience, self.watch_one(turn, request)).await;
+        let told = told.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
         told.map(|stream| (stream, turn)).inspect_err(|_| self.failed(turn))
     }
 

@@ -94,6 +94,24 @@ async fn one_member_of_three_may_die() {
     assert!(lost.is_empty(), "{lost:?}");
 }
 
+/// A member that is alive and tells nothing, as one whose disk hangs: the others are asked, and listened to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_tells_nothing_is_left() {
+    let Some(etcd) = Etcd::start("a_member_that_tells_nothing_is_left") else { return };
+    let here = open(&etcd, "/a").await;
+    let proxy = Proxy::to(&etcd.endpoint());
+    let away = open_by(vec![proxy.endpoint(), etcd.endpoint()], "/a").await;
+    create(&away, "a").await.expect("the way is open");
+    proxy.idle();
+    create(&here, "b").await.expect("this way as well");
+    let seen = async {
+        while away.catch_up().await.is_err() {}
+        away.snapshot().get(&key("b"))
+    };
+    let seen = tokio::time::timeout(PATIENCE, seen).await.expect("another member tells");
+    assert!(seen.is_some());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_etcd_is_named() {
     let quota = ["--quota-backend-bytes=2000000".to_string()];

@@ -1,4 +1,4 @@
-//! A way to etcd that can be cut, or lose the answers.
+//! A way to etcd that can be cut, or lose the answers, or lead to a member that only says that it is alive.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -11,8 +11,14 @@ enum Way {
     Open,
     /// Questions arrive, answers do not.
     Mute,
+    /// Of the answers, only those of HTTP/2 itself arrive.
+    Idle,
     Cut,
 }
+
+/// Frames of HTTP/2 that carry answers. Source: RFC 9113, section 6.
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
 
 /// Passes bytes on until it is dropped, as far as its way is open.
 pub struct Proxy {
@@ -55,6 +61,11 @@ impl Proxy {
         self.way.send_replace(Way::Mute);
     }
 
+    /// From now on there are no answers, but signs of life.
+    pub fn idle(&self) {
+        self.way.send_replace(Way::Idle);
+    }
+
     pub fn heal(&self) {
         self.way.send_replace(Way::Open);
     }
@@ -69,10 +80,18 @@ async fn pass(client: TcpStream, target: SocketAddr, mut way: watch::Receiver<Wa
         (client.into_split(), server.into_split());
     let mut seen = way.clone();
     let answers = async {
-        let mut buffer = vec![0; 64 << 10];
-        while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
+        let mut head = [0; 9];
+        while from_server.read_exact(&mut head).await.is_ok() {
+            let [a, b, c, kind, ..] = head;
+            let mut frame = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+            if from_server.read_exact(&mut frame).await.is_err() {
+                return;
+            }
             let open = way.wait_for(|way| *way != Way::Mute).await.is_ok();
-            if !open || to_client.write_all(&buffer[..length]).await.is_err() {
+            if *way.borrow() == Way::Idle && [DATA, HEADERS].contains(&kind) {
+                continue;
+            }
+            if !open || to_client.write_all(&[&head, &frame[..]].concat()).await.is_err() {
                 return;
             }
         }
