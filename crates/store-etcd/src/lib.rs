@@ -385,9 +385,10 @@ impl EtcdStore {
     /// `expected`: the revision that it was to replace; `None` for a new one.
     async fn refusal(&self, key: Key, current: Option<wire::KeyValue>, expected: Option<Revision>) -> StoreError {
         let Some(kv) = current else {
-            return match expected {
-                Some(_) => StoreError::NotFound { key },
-                None => self.overtaken(key).await,
+            return match (expected, self.catch_up().await) {
+                (_, Err(error)) => error,
+                (Some(_), Ok(())) => StoreError::NotFound { key },
+                (None, Ok(())) => StoreError::Overtaken { resource: key.resource },
             };
         };
         let Some(stored) = Stored::parse(&kv.value) else {

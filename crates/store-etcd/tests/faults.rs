@@ -101,9 +101,21 @@ async fn a_member_that_tells_nothing_is_left() {
     let here = open(&etcd, "/a").await;
     let proxy = Proxy::to(&etcd.endpoint());
     let away = open_by(vec![proxy.endpoint(), etcd.endpoint()], "/a").await;
-    create(&away, "a").await.expect("the way is open");
+    let expected = create(&away, "a").await.expect("the way is open");
     proxy.idle();
     create(&here, "b").await.expect("this way as well");
+    here.commit(key("a"), Operation::Delete { last: encoded("last"), expected }).await.expect("as it was");
+    let refused = async {
+        loop {
+            match away.commit(key("a"), Operation::Update { value: encoded("new"), expected }).await {
+                Err(StoreError::NotFound { .. }) => return away.snapshot().get(&key("a")),
+                Err(StoreError::Unavailable { .. } | StoreError::Uncertain { .. }) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let left = tokio::time::timeout(PATIENCE, refused).await.expect("another member answers");
+    assert!(left.is_none(), "what is refused as gone is not found any more");
     let seen = async {
         while away.catch_up().await.is_err() {}
         away.snapshot().get(&key("b"))
