@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backstay_store::front::Front;
@@ -12,8 +13,10 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use crate::keys::{Keys, Stored, parse_last_words};
-use crate::wire::{self, Client, EventType, KeyValue, RangeRequest, WatchCreateRequest, WatchResponse, end_of};
-use crate::{HEAR_PATIENCE, PATIENCE, explain};
+use crate::wire::{
+    self, Client, EventType, KeyValue, RangeRequest, RangeResponse, WatchCreateRequest, WatchResponse, end_of,
+};
+use crate::{HEAR_PATIENCE, PATIENCE, WENT_BACK, explain};
 
 /// Keys asked for at a time; a page stays well below what etcd sends in one message.
 const PAGE: i64 = 1000;
@@ -132,7 +135,20 @@ impl Applier<'_> {
 enum Ended {
     /// What it asked for is gone: everything must be read again.
     Compacted,
+    /// What it has told before is no longer true.
+    WentBack,
     Fault(String),
+}
+
+/// Asks how far etcd is, for certain.
+pub async fn head(client: &Client, keys: &Keys) -> Result<RangeResponse, Status> {
+    let request = RangeRequest { key: keys.head(), keys_only: true, ..RangeRequest::default() };
+    client.range(request, PATIENCE).await
+}
+
+/// Whether that is less far than what it had told before it was asked.
+pub fn went_back(answer: &RangeResponse, seen: Revision) -> bool {
+    answer.header.as_ref().is_some_and(|header| number(header.revision) < seen)
 }
 
 /// Keeps the copy up to date.
@@ -144,10 +160,12 @@ pub struct Follower {
     pub applied: watch::Sender<Revision>,
     /// Somebody has waited for [`HEAR_PATIENCE`] in vain for what etcd has committed.
     pub silence: Arc<Notify>,
+    /// That etcd cannot be followed any further.
+    pub went_back: Arc<AtomicBool>,
 }
 
 impl Follower {
-    /// Follows etcd, for ever.
+    /// Follows etcd, for ever, unless its history goes back: then everything ends.
     pub async fn follow(self) {
         let mut pause = PAUSE_FIRST;
         loop {
@@ -166,6 +184,11 @@ impl Follower {
                         Err(status) => tracing::warn!(error = explain(&status), "cannot read from etcd; will retry"),
                     }
                 }
+                Ended::WentBack => {
+                    tracing::error!("{WENT_BACK}");
+                    self.went_back.store(true, Ordering::Relaxed);
+                    return self.front.stop();
+                }
                 Ended::Fault(why) => tracing::warn!(why, "the watch of etcd has ended; beginning anew"),
             }
             tokio::time::sleep(pause).await;
@@ -174,8 +197,13 @@ impl Follower {
     }
 
     async fn watch_once(&self, pause: &mut Duration) -> Ended {
-        let prefix = self.keys.everything();
-        let start_revision = i64::try_from(self.front.state().revision()).unwrap_or(i64::MAX).saturating_add(1);
+        let (prefix, seen) = (self.keys.everything(), self.front.state().revision());
+        match head(&self.client, &self.keys).await {
+            Ok(answer) if went_back(&answer, seen) => return Ended::WentBack,
+            Ok(_) => {}
+            Err(status) => return Ended::Fault(explain(&status)),
+        }
+        let start_revision = i64::try_from(seen).unwrap_or(i64::MAX).saturating_add(1);
         let request = WatchCreateRequest { range_end: end_of(&prefix), key: prefix, start_revision };
         let (mut stream, turn) = match self.client.watch(request, PATIENCE).await {
             Ok(told) => told,

@@ -9,6 +9,7 @@ mod feed;
 mod keys;
 mod wire;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +46,10 @@ const COMPACT_EVERY: Duration = Duration::from_secs(300);
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Its members agree on how far it is; if that is less than we have heard, it was put back to an older state, and what is
+/// in memory, and what clients know, is of another history.
+const WENT_BACK: &str = "etcd has lost what it told before (was it restored from a copy?): restart this server";
+
 /// Where an etcd is, and who we are to it.
 #[derive(Clone, Debug, Default)]
 pub struct EtcdConfig {
@@ -80,6 +85,7 @@ pub struct EtcdStore {
     applied: watch::Receiver<Revision>,
     /// Told when somebody has waited in vain for what etcd has committed.
     silence: Arc<Notify>,
+    went_back: Arc<AtomicBool>,
     entropy: Entropy,
     /// The question that is under way, and the one that follows it.
     asking: Mutex<Asking>,
@@ -118,18 +124,19 @@ impl EtcdStore {
             .map_err(|status| EtcdError::Read { endpoints: config.endpoints.clone(), status: Box::new(status) })?;
         let (sender, applied) = watch::channel(state.revision());
         let front = Arc::new(Front::new(state, limits));
-        let silence = Arc::new(Notify::new());
+        let (silence, went_back) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
         let follower = Follower {
             client: client.clone(),
             keys: keys.clone(),
             front: front.clone(),
             applied: sender,
             silence: silence.clone(),
+            went_back: went_back.clone(),
         };
         let following = tokio::spawn(follower.follow());
         let compacting = tokio::spawn(compact(client.clone(), front.clone()));
         let tasks = Mutex::new(vec![following, compacting]);
-        Ok(Self { client, keys, front, applied, silence, entropy, asking: Mutex::default(), tasks })
+        Ok(Self { client, keys, front, applied, silence, went_back, entropy, asking: Mutex::default(), tasks })
     }
 
     /// What all servers share under a name: what the first of them has put there.
@@ -152,13 +159,24 @@ impl EtcdStore {
         held.map(|kv| kv.value).ok_or_else(|| StoreError::Unavailable { reason: format!("etcd has lost {name}") })
     }
 
+    /// # Errors
+    /// It is closed, or was ended.
+    fn check_open(&self) -> Result<(), StoreError> {
+        if self.applied.has_changed().is_err() { Err(self.closed()) } else { Ok(()) }
+    }
+
+    fn closed(&self) -> StoreError {
+        let reason = if self.went_back.load(Ordering::Relaxed) { WENT_BACK } else { "the store is closed" };
+        StoreError::Unavailable { reason: reason.into() }
+    }
+
     /// Waits until the copy in memory is at least of this revision.
     async fn heard(&self, revision: Revision) -> Result<(), StoreError> {
         let mut applied = self.applied.clone();
         let heard = applied.wait_for(|applied| *applied >= revision);
         match tokio::time::timeout(HEAR_PATIENCE, heard).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(closed()),
+            Ok(Err(_)) => Err(self.closed()),
             Err(_) => {
                 self.silence.notify_waiters();
                 let reason = format!("etcd is at revision {revision}, and its watch does not tell what happened");
@@ -172,11 +190,14 @@ impl EtcdStore {
         let answer = {
             let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
             asking.join(|| {
-                let (client, key) = (self.client.clone(), self.keys.head());
+                let (client, keys, front) = (self.client.clone(), self.keys.clone(), self.front.clone());
                 async move {
-                    let request = RangeRequest { key, keys_only: true, ..RangeRequest::default() };
-                    let answer = client.range(request, PATIENCE).await.map_err(|status| explain(&status))?;
-                    Ok(answer.kvs.first().map_or(0, |kv| number(kv.mod_revision)))
+                    let seen = front.state().revision();
+                    let answer = feed::head(&client, &keys).await.map_err(|status| explain(&status))?;
+                    match feed::went_back(&answer, seen) {
+                        true => Err(WENT_BACK.into()),
+                        false => Ok(answer.kvs.first().map_or(0, |kv| number(kv.mod_revision))),
+                    }
                 }
                 .boxed()
             })
@@ -273,6 +294,7 @@ impl Store for EtcdStore {
     }
 
     async fn catch_up(&self) -> Result<(), StoreError> {
+        self.check_open()?;
         let newest = self.newest().await?;
         self.heard(newest).await
     }
@@ -335,9 +357,7 @@ impl EtcdStore {
         operation: Operation,
         beside: Option<Revision>,
     ) -> Result<Arc<Entry>, StoreError> {
-        if self.applied.has_changed().is_err() {
-            return Err(closed());
-        }
+        self.check_open()?;
         let (place, head) = (self.keys.object(&key), self.keys.head());
         let tag = self.entropy.next_u64();
         let stored = |encoded: Encoded| Stored { tag, encoded };
@@ -466,10 +486,6 @@ fn root_cause(status: &Status) -> Option<String> {
     chain.last().map(|error| error.to_string()).filter(|cause| cause != status.message())
 }
 
-fn closed() -> StoreError {
-    StoreError::Unavailable { reason: "the store is closed".into() }
-}
-
 fn members(config: &EtcdConfig) -> Result<Vec<Channel>, EtcdError> {
     if config.endpoints.is_empty() {
         return Err(EtcdError::NoEndpoints);
@@ -522,7 +538,7 @@ async fn compact(client: Client, front: Arc<Front>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::AtomicU64;
 
     /// A question answers with the number of those that had begun before it.
     #[tokio::test]

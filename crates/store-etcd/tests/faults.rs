@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 
 use backstay_store::front::LogLimits;
-use backstay_store::{Operation, Store, StoreError};
+use backstay_store::{Operation, Range, Store, StoreError};
 use backstay_store_etcd::{EtcdConfig, EtcdError, EtcdStore};
 use support::Etcd;
 use support::proxy::Proxy;
@@ -122,6 +122,39 @@ async fn a_member_that_tells_nothing_is_left() {
     };
     let seen = tokio::time::timeout(PATIENCE, seen).await.expect("another member tells");
     assert!(seen.is_some());
+}
+
+/// An etcd that was put back to an older state counts on from there. What is in memory is of another history then: nothing
+/// is answered from it, and nothing written that could not be read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_etcd_whose_history_went_back_is_not_followed() {
+    let Some(mut etcd) = Etcd::start("an_etcd_whose_history_went_back_is_not_followed") else { return };
+    let store = open(&etcd, "/a").await;
+    for number in 0..20 {
+        create(&store, &format!("old{number}")).await.unwrap();
+    }
+    let mut watch = store.watch(Range::all("pods"), store.snapshot().revision()).unwrap();
+    assert!(etcd.begin_anew());
+    let fresh = open(&etcd, "/a").await;
+    create(&fresh, "new").await.unwrap();
+    let refused = async {
+        loop {
+            match store.catch_up().await {
+                Err(StoreError::Unavailable { reason }) if reason.contains("restart") => return,
+                Err(_) => {}
+                Ok(()) => panic!("it reads {:?}", store.snapshot().get(&key("new")).map(|entry| entry.revision)),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, refused).await.expect("it is noticed");
+    let ended = tokio::time::timeout(PATIENCE, watch.next()).await.expect("who watches is told");
+    assert!(matches!(ended, Err(StoreError::Unavailable { .. })), "{ended:?}");
+    for number in 0..30 {
+        create(&fresh, &format!("more{number}")).await.unwrap();
+    }
+    assert!(store.catch_up().await.is_err(), "also when the numbers have been reached again");
+    assert!(matches!(create(&store, "lost").await, Err(StoreError::Unavailable { .. })));
+    assert!(fresh.snapshot().get(&key("lost")).is_none());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

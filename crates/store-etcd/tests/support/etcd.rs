@@ -118,6 +118,13 @@ impl Etcd {
         self.listens()
     }
 
+    /// Starts without the data that it had, as after it was restored from an old copy.
+    pub fn begin_anew(&mut self) -> bool {
+        self.kill();
+        self.dir = tempfile::tempdir().expect("a directory");
+        self.resume()
+    }
+
     fn spawn(&mut self) {
         let (client, peer) = (self.place.client(), self.place.peer());
         let mut words = self.place.entering.iter().map(String::as_str).chain(["etcd"]);
