@@ -1,9 +1,10 @@
 //! Whose turn it is: a fixed number of seats, shared fairly among users. Pure; [`super::room`] makes people wait by it.
 //!
 //! A seat that becomes free goes to the user with the fewest seats, among equals to the one who was last given one the
-//! longest ago; a user's requests come in their order, whatever they are. Nobody gets all seats and nobody fills the
-//! whole queue, so that there is room for whoever comes next; nor do reads or writes get all seats: if all writes hang,
-//! because the disk does, there is still room to read. What has to wait for that is passed by.
+//! longest ago; a user's requests come in their order, whatever they are. Nobody gets all seats, nor all for reads or
+//! for writes, and nobody fills the whole queue, so that there is room for whoever comes next; nor do reads or writes get
+//! all seats: if all writes hang, because the disk does, there is still room to read. What has to wait for that is passed
+//! by.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -50,13 +51,14 @@ pub struct Queue<T> {
 
 struct Own<T> {
     seats: usize,
+    seats_of_kind: [usize; KINDS.len()],
     turn: u64,
     waiting: [VecDeque<(u64, T)>; KINDS.len()],
 }
 
 impl<T> Default for Own<T> {
     fn default() -> Self {
-        Self { seats: 0, turn: 0, waiting: Default::default() }
+        Self { seats: 0, seats_of_kind: [0; KINDS.len()], turn: 0, waiting: Default::default() }
     }
 }
 
@@ -64,6 +66,16 @@ impl<T> Own<T> {
     fn waits(&self) -> usize {
         self.waiting.iter().map(VecDeque::len).sum()
     }
+
+    /// Whether one more seat of this kind would not be too many for one user.
+    fn may_sit(&self, size: &Size, kind: Kind) -> bool {
+        self.seats < size.seats_per_user && self.seats_of_kind[kind as usize] < share(size.seats_of_kind[kind as usize])
+    }
+}
+
+/// What one user gets of so many seats: three quarters at most.
+fn share(seats: usize) -> usize {
+    seats - seats / 4
 }
 
 impl Size {
@@ -72,7 +84,7 @@ impl Size {
         Self {
             seats,
             seats_of_kind: [seats; KINDS.len()],
-            seats_per_user: seats - seats / 4,
+            seats_per_user: share(seats),
             waiting,
             waiting_per_user: waiting.div_ceil(2),
         }
@@ -88,9 +100,12 @@ impl<T> Queue<T> {
     pub fn arrive(&mut self, user: &Arc<str>, kind: Kind, ticket: impl FnOnce() -> T) -> Arrival {
         let has_room = self.has_room(kind);
         let own = self.users.entry(user.clone()).or_default();
-        if has_room && own.seats < self.size.seats_per_user {
+        if has_room && own.may_sit(&self.size, kind) {
             // Whoever waits although there is room has all the seats of one user, or waits for one of the other kind.
-            self.change(user, |own| own.seats += 1);
+            self.change(user, |own| {
+                own.seats += 1;
+                own.seats_of_kind[kind as usize] += 1;
+            });
             self.taken[kind as usize] += 1;
             return Arrival::Seated;
         }
@@ -118,6 +133,8 @@ impl<T> Queue<T> {
         let turn = self.next;
         self.change(user, |own| {
             own.seats = own.seats.saturating_sub(1);
+            let of_kind = &mut own.seats_of_kind[kind as usize];
+            *of_kind = of_kind.saturating_sub(1);
             own.turn = turn;
         });
         self.taken[kind as usize] = self.taken[kind as usize].saturating_sub(1);
@@ -127,9 +144,13 @@ impl<T> Queue<T> {
     /// Gives the one who is to have the next free seat, who counts as seated.
     pub fn seat(&mut self) -> Option<(Arc<str>, Kind, T)> {
         let first = |kind: Kind| {
-            let (seats, turn, user) = self.orders[kind as usize].first().filter(|_| self.has_room(kind))?;
-            let (number, _) = self.users.get(user)?.waiting[kind as usize].front()?;
-            (*seats < self.size.seats_per_user).then_some((*seats, *turn, *number, kind, user))
+            let mut order = self.orders[kind as usize].iter().filter(|_| self.has_room(kind));
+            // Hardly anybody is passed by: few can have so many seats that they may have no more.
+            order.find_map(|(seats, turn, user)| {
+                let own = self.users.get(user).filter(|own| own.may_sit(&self.size, kind))?;
+                let (number, _) = own.waiting[kind as usize].front()?;
+                Some((*seats, *turn, *number, kind, user))
+            })
         };
         let (_, _, _, kind, user) =
             KINDS.into_iter().filter_map(first).min_by_key(|&(seats, turn, number, ..)| (seats, turn, number))?;
@@ -138,6 +159,7 @@ impl<T> Queue<T> {
         let turn = self.next;
         let ticket = self.change(&user, |own| {
             own.seats += 1;
+            own.seats_of_kind[kind as usize] += 1;
             own.turn = turn;
             own.waiting[kind as usize].pop_front()
         });
@@ -271,6 +293,15 @@ mod tests {
         // One leaves, two may come: one of the kind, one of the user.
         let size = Size { seats: 9, seats_of_kind: [9, 2], seats_per_user: 2, ..size };
         check(size, "+A +a +a +B +C -A", "in in 1 in 2 C+a");
+    }
+
+    #[test]
+    fn nobody_gets_all_seats_of_a_kind() {
+        let size = Size { seats_of_kind: [4, 4], ..Size::new(8, 18) };
+        check(size, "+A +A +A +A +B +a +B", "in in in 1 in in 2");
+        // A fourth write of a waits until one of them has ended, also where there is room; b's does not wait for it.
+        check(size, "+A +A +A +A +B +B -B -B -A", "in in in 1 in 2 B - A");
+        check(size, "+A +A +A +A +A +b -b -A -A -A", "in in in 1 2 in - A A -");
     }
 
     #[test]
