@@ -32,6 +32,14 @@ impl Unsynced {
         Ok(())
     }
 
+    fn add(&self, more: impl IntoIterator<Item = (u64, usize)>) {
+        let mut places = self.places();
+        for (offset, length) in more {
+            let known = places.entry(offset).or_default();
+            *known = length.max(*known);
+        }
+    }
+
     /// Whole after every step.
     fn places(&self) -> MutexGuard<'_, BTreeMap<u64, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -58,16 +66,13 @@ impl StorageBackend for Accounted {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.storage.sync_data()?;
-        self.unsynced.places().clear();
-        Ok(())
+        // What is written meanwhile is for the next one.
+        let places = std::mem::take(&mut *self.unsynced.places());
+        self.storage.sync_data().inspect_err(|_| self.unsynced.add(places))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut places = self.unsynced.places();
-        let length = places.entry(offset).or_default();
-        *length = data.len().max(*length);
-        drop(places);
+        self.unsynced.add([(offset, data.len())]);
         self.storage.write(offset, data)
     }
 
