@@ -153,17 +153,31 @@ fn chain_and_key(pair: &Pair) -> Result<(Vec<CertificateDer<'static>>, PrivateKe
 }
 
 /// Serves until `stop` turns true, then lets running requests finish for a moment.
-pub async fn serve(listener: TcpListener, tls: Tls, router: Router, mut stop: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+pub async fn serve(listener: TcpListener, tls: Tls, router: Router, stop: watch::Receiver<bool>) {
+    serve_some(listener, tls, router, stop, CONNECTIONS_MAX).await;
+}
+
+async fn serve_some(
+    listener: TcpListener,
+    tls: Tls,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+    connections_max: usize,
+) {
+    let slots = Arc::new(Semaphore::new(connections_max));
     let callers = Callers::new(CONNECTIONS_PER_ADDRESS_MAX);
     let graceful = GracefulShutdown::new();
     loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else { break };
-        let accepted = tokio::select! {
-            biased;
-            _ = stop.wait_for(|stopped| *stopped) => break,
-            accepted = listener.accept() => accepted,
+        let next = async {
+            let slot = slots.clone().acquire_owned().await.ok()?;
+            Some((slot, listener.accept().await))
         };
+        let next = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stopped| *stopped) => None,
+            next = next => next,
+        };
+        let Some((slot, accepted)) = next else { break };
         let (stream, address) = match accepted {
             Ok((stream, address)) => (stream, address.ip()),
             Err(error) => {
@@ -266,4 +280,23 @@ fn read(certificate: &CertificateDer<'_>) -> Option<Peer> {
         Arc::new(UserInfo { extra: [id].into(), ..UserInfo::new(name, &groups) })
     });
     Some(Peer::Vouched { user, until })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_whose_places_are_taken_can_be_stopped() {
+        let directory = tempfile::tempdir().unwrap();
+        let hosts = pki::server_hosts([127, 0, 0, 1].into(), "");
+        let pki = Pki::open(directory.path(), &hosts, Timestamp::UNIX_EPOCH).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let serving = tokio::spawn(serve_some(listener, tls(&pki).unwrap(), Router::new(), stopped, 0));
+        tokio::task::yield_now().await;
+        stop.send_replace(true);
+        tokio::time::timeout(DRAIN * 2, serving).await.expect("it does not wait for a place").unwrap();
+    }
 }
