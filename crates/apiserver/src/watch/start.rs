@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use backstay_api::Status;
-use backstay_store::{Entry, Revision, StoreError, Watch};
+use backstay_store::{Entry, Range, Revision, Snapshot, StoreError, Watch};
 
 use super::too_old;
 use crate::call::Call;
@@ -42,11 +42,26 @@ pub async fn start(call: &Call, options: &ListOptions) -> Result<Start, Status> 
 fn from_present(call: &Call, options: &ListOptions, mark_end: bool) -> Result<Start, Status> {
     let selection = Selection::of(&call.served, options);
     let range = selection.range(call);
-    let snapshot = call.core.store.snapshot();
+    let (snapshot, events) = present(call, &range)?;
     let revision = snapshot.revision();
     let initial = snapshot.select(&range, None, 0, &|entry| selection.matches(entry));
-    let events = call.core.store.watch(range, revision).map_err(|error| store_failure(&error))?;
     Ok(Start { initial, revision, mark_end: mark_end && options.allow_bookmarks, events: Some(events), failure: None })
+}
+
+/// What is there, and what happens from then on.
+type Present = (Arc<dyn Snapshot>, Box<dyn Watch>);
+
+fn present(call: &Call, range: &Range) -> Result<Present, Status> {
+    let store = &call.core.store;
+    loop {
+        let snapshot = store.snapshot();
+        match store.watch(range.clone(), snapshot.revision()) {
+            Ok(events) => return Ok((snapshot, events)),
+            // A store that others write to as well has read all of it anew in between.
+            Err(StoreError::Compacted { .. }) if store.snapshot().revision() > snapshot.revision() => {}
+            Err(error) => return Err(store_failure(&error)),
+        }
+    }
 }
 
 /// Begins after a revision. One that is gone is told within the stream; for one of the future the watch waits.
@@ -57,8 +72,7 @@ fn from_revision(call: &Call, options: &ListOptions, revision: Revision) -> Resu
         Ok(events) => start.events = Some(events),
         Err(StoreError::Compacted { asked, oldest }) => start.failure = Some(too_old(asked, oldest)),
         Err(StoreError::Future { .. }) => {
-            let newest = call.core.store.snapshot().revision();
-            start.events = Some(call.core.store.watch(range, newest).map_err(|error| store_failure(&error))?);
+            start.events = Some(present(call, &range)?.1);
         }
         Err(error) => return Err(store_failure(&error)),
     }

@@ -1,4 +1,5 @@
-//! Stores that refuse or hang: what a write has done is answered, and what it has left undone is made up for.
+//! Stores that refuse, hang or forget: what a write has done is answered, what it has left undone is made up for, and a
+//! watch begins all the same.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backstay_api::{Clock, Index};
 use backstay_store::{Encoded, Entry, Key, Operation, Range, Revision, Snapshot, Store, StoreError, Watch};
+use futures::FutureExt;
 
 use crate::script::World;
 
@@ -14,8 +16,10 @@ use crate::script::World;
 const DONE: u8 = 0;
 const REFUSED: u8 = 1;
 const HANGING: u8 = 2;
+/// They are done. The next watch of it comes when another commit is done, and all that was before is forgotten.
+const FORGETTING: u8 = 3;
 
-/// A store that is in the way of commits to one resource.
+/// A store that is in the way of what concerns one resource.
 struct Obstructed {
     store: Arc<dyn Store>,
     resource: &'static str,
@@ -45,6 +49,14 @@ impl Store for Obstructed {
     }
 
     fn watch(&self, range: Range, from: Revision) -> Result<Box<dyn Watch>, StoreError> {
+        let is_armed = *range.resource == *self.resource
+            && self.mode.compare_exchange(FORGETTING, DONE, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if is_armed {
+            let meanwhile = object("ConfigMap", "later", "\"namespace\":\"default\",");
+            let commit = self.store.commit(Key::new(self.resource, "default", "later"), meanwhile);
+            let revision = commit.now_or_never().expect("it is in memory").expect("a new name").revision;
+            self.store.compact(revision).now_or_never().expect("it is in memory").expect("it can forget");
+        }
         self.store.watch(range, from)
     }
 
@@ -73,6 +85,14 @@ async fn world(resource: &'static str) -> (World, Arc<AtomicU8>) {
     (world.await, mode)
 }
 
+/// Made without passing the server.
+fn object(kind: &str, name: &str, more: &str) -> Operation {
+    let head = format!(
+        "{{\"kind\":\"{kind}\",\"apiVersion\":\"v1\",\"metadata\":{{\"name\":\"{name}\",{more}\"resourceVersion\":\""
+    );
+    Operation::Create { value: Encoded { head: head.into(), tail: "\"}}".into(), index: Arc::new(Index::default()) } }
+}
+
 /// Lets the server do what it does by itself.
 async fn settle(world: &World) {
     world.server.upkeep(tokio::time::sleep(Duration::from_secs(3))).await;
@@ -99,7 +119,7 @@ async fn what_another_server_left_undone() {
         // Without passing the server: it is to be there again.
         let account = Key::new("serviceaccounts", "n", "default");
         let made = store.snapshot().get(&account).expect("made with its namespace");
-        let last = object("ServiceAccount", "\"namespace\":\"n\",");
+        let last = Encoded { head: made.value.clone(), tail: "".into(), index: made.index.clone() };
         store.commit(account, Operation::Delete { last, expected: made.revision }).await.unwrap();
     };
     tokio::join!(settle(&world), smuggled);
@@ -158,4 +178,21 @@ async fn one_duty_does_not_wait_for_another() {
     let both = async { tokio::join!(upkeep, later) };
     tokio::time::timeout(Duration::from_secs(200), both).await.expect("it ends when it is told to");
     world.run("> GET /api/v1/namespaces/default/serviceaccounts/default\n< 200").await;
+}
+
+/// Between the look at what is there and the beginning of the watch, all of it may be read anew.
+#[tokio::test(start_paused = true)]
+async fn a_watch_begins_where_there_is_something_to_begin_with() {
+    let (mut world, mode) = world("configmaps").await;
+    world.run("> POST /api/v1/namespaces/default/configmaps {\"metadata\":{\"name\":\"first\"}}\n< 201").await;
+    mode.store(FORGETTING, Ordering::Relaxed);
+    world
+        .run(
+            r#"
+            > GET /api/v1/namespaces/default/configmaps?watch=1&timeoutSeconds=1
+            < 200 ADDED first, ADDED kube-root-ca.crt, ADDED later
+            "#,
+        )
+        .await;
+    assert_eq!(mode.load(Ordering::Relaxed), DONE, "it has been forgotten meanwhile");
 }
