@@ -209,10 +209,11 @@ pub(crate) fn told(error: &kube::Error) -> String {
     }
 }
 
-/// The status code of an answer that is an error; `None` if there was no answer.
+/// The status code of an answer that is an error; `None` if there was no answer of a server. Theirs always have one: what
+/// has none is the word of somebody in between.
 pub(crate) fn code(error: &kube::Error) -> Option<u16> {
     match error {
-        kube::Error::Api(status) => Some(status.code),
+        kube::Error::Api(status) => Some(status.code).filter(|code| *code != 0),
         _ => None,
     }
 }
@@ -224,4 +225,42 @@ pub(crate) fn request(method: Method, path: &str, kind: &str, body: Vec<u8>) -> 
         request = request.header(http::header::CONTENT_TYPE, kind);
     }
     request.body(body).map_err(kube::Error::HttpError)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use kube::client::Body;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::servers::Server;
+
+    /// What the first of two servers answers, which of them is asked next, and whether they count as cut off.
+    async fn check(status: u16, body: &'static str, next: &str, cut: bool) {
+        let server = |url: &str| {
+            let answer = move |_: Request<Body>| async move {
+                Ok::<_, Infallible>(
+                    http::Response::builder().status(status).body(Body::from(body.as_bytes().to_vec())).unwrap(),
+                )
+            };
+            Server { url: Some(url.to_string()), client: Client::new(service_fn(answer), "default") }
+        };
+        let api = Api::new(Servers::in_order(vec![server("first"), server("second")]));
+        let _ = api.get("/x").await;
+        assert_eq!((api.server_url().as_deref(), api.is_cut()), (Some(next), cut), "{status} {body}");
+    }
+
+    #[tokio::test]
+    async fn who_answers_serves() {
+        check(200, "{}", "first", false).await;
+        check(404, r#"{"kind":"Status","code":404}"#, "first", false).await;
+        check(404, "no such page", "first", false).await;
+        check(503, r#"{"kind":"Status","code":503}"#, "second", false).await;
+        check(503, "no backend", "second", false).await;
+        // Somebody in between, with words of his own.
+        check(503, r#"{"error":"no backend"}"#, "second", true).await;
+        check(502, r#"{"error":"no backend"}"#, "second", true).await;
+    }
 }
