@@ -93,14 +93,20 @@ pub(crate) async fn run<T: Watched>(
     let mut pause = PAUSE_FIRST;
     let mut version: Option<String> = None;
     while !changes.is_closed() {
-        let fault = match once(&api, &selection, &entropy, &changes, &mut version, &mut pause).await {
-            Ok(()) => continue,
-            Err(fault) => fault,
-        };
-        tracing::debug!(path = selection.path, error = %fault, "watch interrupted; will retry");
-        if matches!(client::code(&fault), Some(410)) {
-            version = None;
-            continue;
+        let begun = tokio::time::Instant::now();
+        match once(&api, &selection, &entropy, &changes, &mut version, &mut pause).await {
+            // One that ends as soon as it is opened is a fault like others.
+            Ok(()) if begun.elapsed() >= PAUSE_MAX => {
+                pause = PAUSE_FIRST;
+                continue;
+            }
+            Ok(()) => {}
+            Err(fault) => {
+                tracing::debug!(path = selection.path, error = %fault, "watch interrupted; will retry");
+                if matches!(client::code(&fault), Some(410)) {
+                    version = None;
+                }
+            }
         }
         tokio::time::sleep(entropy.jittered(pause)).await;
         pause = (pause * 2).min(PAUSE_MAX);
@@ -139,7 +145,10 @@ async fn once<T: Watched>(
             event = events.next() => event,
             () = changes.closed() => return Ok(()),
             // The connection may be one that the fault has cut, on which nothing will ever come.
-            Ok(()) = restored.changed() => return Ok(()),
+            Ok(()) = restored.changed() => {
+                *pause = PAUSE_FIRST;
+                return Ok(());
+            }
             () = tokio::time::sleep(SILENCE_MAX) => return Ok(()),
         };
         let Some(event) = event else { return Ok(()) };
@@ -184,4 +193,76 @@ pub(crate) async fn list(api: &Api, selection: &Selection) -> Result<(Vec<Value>
 
 fn joined(query: &str) -> String {
     if query.is_empty() { String::new() } else { format!("&{query}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use http::{Request, Response};
+    use kube::Client;
+    use kube::client::Body;
+    use tower::service_fn;
+
+    use super::*;
+
+    /// A server of which each watch lasts so long, and then has this to say.
+    fn server(lasts: Duration, status: u16, says: &'static str, watches: &Arc<AtomicU32>) -> Client {
+        let watches = watches.clone();
+        Client::new(
+            service_fn(move |request: Request<Body>| {
+                let watches = watches.clone();
+                async move {
+                    let answer = |status: u16, body: &'static str| {
+                        Ok::<_, Infallible>(
+                            Response::builder().status(status).body(Body::from(body.as_bytes().to_vec())).unwrap(),
+                        )
+                    };
+                    if !request.uri().query().unwrap_or_default().contains("watch=true") {
+                        return answer(200, r#"{"metadata":{"resourceVersion":"7"},"items":[]}"#);
+                    }
+                    // So many in a test's time are far too many.
+                    if watches.fetch_add(1, Ordering::SeqCst) >= 5_000 {
+                        std::future::pending::<()>().await;
+                    }
+                    if !lasts.is_zero() {
+                        tokio::time::sleep(lasts).await;
+                    }
+                    answer(status, says)
+                }
+            }),
+            "default",
+        )
+    }
+
+    /// How many watches are opened in an hour.
+    async fn check(lasts: Duration, status: u16, says: &'static str, expected: std::ops::Range<u32>) {
+        let watches = Arc::new(AtomicU32::new(0));
+        let api = Api::new(server(lasts, status, says, &watches).into());
+        let (sender, mut changes) = mpsc::channel::<Change>(8);
+        let selection = Selection { path: "/api/v1/pods", query: String::new() };
+        let watching = tokio::spawn(run(api, selection, Entropy::new(|| 7), sender));
+        let taking = tokio::spawn(async move { while changes.recv().await.is_some() {} });
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        watching.abort();
+        taking.abort();
+        let opened = watches.load(Ordering::SeqCst);
+        assert!(expected.contains(&opened), "{lasts:?} {status} {says}: {opened}, not {expected:?}");
+    }
+
+    /// Whatever a server does, it is not asked again and again without a pause.
+    #[tokio::test(start_paused = true)]
+    async fn a_server_is_not_asked_without_a_pause() {
+        const TOO_OLD: &str = r#"{"kind":"Status","status":"Failure","reason":"Expired","code":410}"#;
+        const EVENT: &str = r#"{"type":"ERROR","object":{"kind":"Status","status":"Failure","message":"","code":410}}"#;
+        let at_once = Duration::ZERO;
+        check(at_once, 200, "", 300..800).await;
+        check(at_once, 410, TOO_OLD, 300..800).await;
+        check(at_once, 200, EVENT, 300..800).await;
+        check(at_once, 500, "broken", 300..800).await;
+        // One that lasts is followed by the next.
+        check(Duration::from_secs(15), 200, "", 235..242).await;
+    }
 }
