@@ -86,21 +86,22 @@ fn host_path(path: &Path, kind: &str) -> Result<(), String> {
 fn write_files(dir: &Path, files: &BTreeMap<String, File>, fs_group: Option<u32>) -> io::Result<()> {
     let data = dir.join("..data");
     let mode = |file: &File| if fs_group.is_some() { file.mode | 0o440 } else { file.mode };
-    if holds(&data, files, mode) {
-        return Ok(());
+    if !holds(&data, files, mode) {
+        fs::create_dir_all(dir)?;
+        let number = names(dir)?.iter().filter_map(|name| name.strip_prefix("..set-")?.parse::<u64>().ok()).max();
+        let set = format!("..set-{}", number.map_or(0, |number| number + 1));
+        if let Err(error) = write_set(&dir.join(&set), files, fs_group, mode) {
+            // The disk may be full, and another attempt will make another one.
+            let _ = fs::remove_dir_all(dir.join(&set));
+            return Err(error);
+        }
+        let next = dir.join("..data_tmp");
+        let _ = fs::remove_file(&next);
+        symlink(&set, &next)?;
+        fs::rename(&next, &data)?;
     }
-    fs::create_dir_all(dir)?;
-    let number = names(dir)?.iter().filter_map(|name| name.strip_prefix("..set-")?.parse::<u64>().ok()).max();
-    let set = format!("..set-{}", number.map_or(0, |number| number + 1));
-    if let Err(error) = write_set(&dir.join(&set), files, fs_group, mode) {
-        // The disk may be full, and another attempt will make another one.
-        let _ = fs::remove_dir_all(dir.join(&set));
-        return Err(error);
-    }
-    let next = dir.join("..data_tmp");
-    let _ = fs::remove_file(&next);
-    symlink(&set, &next)?;
-    fs::rename(&next, &data)?;
+    // Also where nothing has changed: this may have been interrupted.
+    let set = fs::read_link(&data)?;
     let tops: BTreeSet<&str> = files.keys().map(|path| path.split('/').next().unwrap_or(path)).collect();
     for top in &tops {
         if !dir.join(top).is_symlink() {
@@ -109,7 +110,7 @@ fn write_files(dir: &Path, files: &BTreeMap<String, File>, fs_group: Option<u32>
     }
     for name in names(dir)? {
         let path = dir.join(&name);
-        if name.starts_with("..set-") && name != set {
+        if name.starts_with("..set-") && Path::new(&name) != set {
             fs::remove_dir_all(path)?;
         } else if !name.starts_with("..") && !tops.contains(name.as_str()) {
             fs::remove_file(path)?;
@@ -197,6 +198,23 @@ mod tests {
         }
         put(&dir, &files(&[]), None).unwrap();
         assert_eq!(names(&dir).unwrap().len(), 2, "an empty volume is a volume");
+    }
+
+    /// The agent was killed, or the disk was full, right after the new set had taken its place.
+    #[test]
+    fn what_was_interrupted_is_finished() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path().join("v");
+        let volume = files(&[("a", "1"), ("deep/b", "2")]);
+        put(&dir, &volume, None).unwrap();
+        fs::remove_file(dir.join("a")).unwrap();
+        fs::create_dir(dir.join("..set-7")).unwrap();
+        symlink("..data/gone", dir.join("gone")).unwrap();
+        put(&dir, &volume, None).unwrap();
+        let mut left = names(&dir).unwrap();
+        left.sort();
+        assert_eq!(left, ["..data", "..set-0", "a", "deep"]);
+        assert_eq!(fs::read_to_string(dir.join("a")).unwrap(), "1");
     }
 
     #[test]
