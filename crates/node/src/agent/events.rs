@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::NodeConfig;
 use crate::client::{self, Api};
 use crate::lifecycle::{Container, Pod, words};
+use crate::wait;
 
 /// More than this waiting to be written: new ones are dropped. Events are hints, not records.
 const WAITING_MAX: usize = 256;
@@ -124,7 +125,7 @@ impl Writer {
         let now = self.clock.now();
         if let Some(known) = self.remembered.get_mut(&happening) {
             known.count += 1;
-            if now < known.written_at + REPEAT_EVERY {
+            if !wait::is_over(known.written_at, REPEAT_EVERY, now) {
                 return;
             }
             known.written_at = now;
@@ -142,7 +143,7 @@ impl Writer {
             return tracing::debug!(%error, "event not written");
         }
         if self.remembered.len() >= REMEMBERED_MAX {
-            self.remembered.retain(|_, known| now < known.written_at + 60 * REPEAT_EVERY);
+            self.remembered.retain(|_, known| !wait::is_over(known.written_at, 60 * REPEAT_EVERY, now));
         }
         if self.remembered.len() < REMEMBERED_MAX {
             self.remembered.insert(happening, Remembered { name, count: 1, written_at: now });
@@ -179,5 +180,58 @@ impl Subject {
 
     fn path(&self) -> String {
         format!("/api/v1/namespaces/{}/events", self.events_namespace())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    use http::{Request, Response};
+    use kube::Client;
+    use kube::client::Body;
+    use tower::service_fn;
+
+    use super::*;
+
+    /// Happens at each of these seconds. Returns what is written of it, by the second.
+    async fn check(seconds: &[i64], expected: &[(i64, &str)]) {
+        let (now, seen) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(Vec::new())));
+        let (clock, asked) = (now.clone(), seen.clone());
+        let client = service_fn(move |request: Request<Body>| {
+            asked.lock().unwrap().push((*clock.lock().unwrap(), request.method().to_string()));
+            async { Ok::<_, Infallible>(Response::new(Body::from(b"{}".to_vec()))) }
+        });
+        let clock = now.clone();
+        let mut writer = Writer {
+            api: Api::new(Client::new(client, "default").into()),
+            node: "n1".into(),
+            clock: Clock::new(move || Timestamp::from_second(*clock.lock().unwrap()).unwrap()),
+            entropy: Entropy::new(|| 7),
+            remembered: BTreeMap::new(),
+        };
+        let subject = Subject {
+            kind: "Pod",
+            namespace: "default".into(),
+            name: "p".into(),
+            uid: "u".into(),
+            field_path: String::new(),
+        };
+        let happening = Happening { subject, kind: Kind::Normal, reason: "BackOff", message: String::new() };
+        for second in seconds {
+            *now.lock().unwrap() = *second;
+            writer.write(happening.clone()).await;
+        }
+        let seen = seen.lock().unwrap();
+        assert_eq!(seen.iter().map(|(at, method)| (*at, method.as_str())).collect::<Vec<_>>(), expected, "{seconds:?}");
+    }
+
+    #[tokio::test]
+    async fn repetitions_are_counted_together() {
+        check(&[100_000], &[(100_000, "POST")]).await;
+        check(&[100_000, 100_004, 100_005], &[(100_000, "POST"), (100_005, "PATCH")]).await;
+        // The clock has been set back by hours.
+        check(&[100_000, 80_000, 80_004, 80_010], &[(100_000, "POST"), (80_000, "PATCH"), (80_010, "PATCH")]).await;
     }
 }
