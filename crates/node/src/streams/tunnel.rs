@@ -115,14 +115,16 @@ async fn open(client: &Client, node: &str) -> Result<Upgraded, TunnelError> {
         .header(UPGRADE, TUNNEL)
         .body(Body::empty())
         .map_err(kube::Error::HttpError)?;
-    let response = tokio::time::timeout(OPENED_WITHIN, client.send(request)).await;
-    let response = response.map_err(|_elapsed| TunnelError::Timeout)??;
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        let status = response.status();
-        let body = response.into_body().collect_bytes().await.unwrap_or_default();
-        return Err(TunnelError::Refused(status, String::from_utf8_lossy(&body).into_owned()));
-    }
-    Ok(hyper::upgrade::on(response).await?)
+    let opened = async {
+        let response = client.send(request).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let status = response.status();
+            let body = response.into_body().collect_bytes().await.unwrap_or_default();
+            return Err(TunnelError::Refused(status, String::from_utf8_lossy(&body).into_owned()));
+        }
+        Ok(hyper::upgrade::on(response).await?)
+    };
+    tokio::time::timeout(OPENED_WITHIN, opened).await.unwrap_or(Err(TunnelError::Timeout))
 }
 
 /// Answers the server until the connection ends.
@@ -155,4 +157,22 @@ fn answer(request: Request<Incoming>, streams: NodeStreams) -> Response<Empty<By
         }
     });
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that begins to refuse, and is cut off before it has said why.
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_that_never_ends_is_given_up() {
+        let service = tower::service_fn(|_: Request<Body>| async {
+            let endless = futures::stream::pending::<Result<Bytes, std::io::Error>>();
+            let body = axum::body::Body::from_stream(endless);
+            Ok::<_, Infallible>(Response::builder().status(StatusCode::SERVICE_UNAVAILABLE).body(body).unwrap())
+        });
+        let client = Client::new(service, "default");
+        let opened = tokio::time::timeout(2 * OPENED_WITHIN, open(&client, "n1")).await;
+        assert!(matches!(opened, Ok(Err(TunnelError::Timeout))), "{opened:?}");
+    }
 }
