@@ -16,6 +16,8 @@ pub(crate) struct Ground<'a> {
     /// Sysctls that pods may have besides the safe ones.
     pub(crate) sysctls_allowed: &'a [String],
     pub(crate) has_apparmor: bool,
+    /// The machine is being switched off.
+    pub(crate) shutting_down: bool,
 }
 
 /// Why a pod is not taken: as the reason of its status and of an event, and in the words of the event.
@@ -33,7 +35,11 @@ pub(crate) fn check(pod: &Value, ground: &Ground<'_>) -> Result<(), Rejection> {
     let because = |reason| move |why| Rejection { reason, why };
     check_pressures(pod, ground.pressures).map_err(because(EVICTED))?;
     sysctls::check(pod, ground.sysctls_allowed).map_err(because(sysctls::FORBIDDEN))?;
-    security::check_apparmor(pod, ground.has_apparmor).map_err(because(security::APPARMOR))
+    security::check_apparmor(pod, ground.has_apparmor).map_err(because(security::APPARMOR))?;
+    if ground.shutting_down {
+        return Err(because("NodeShutdown")("Pod was rejected as the node is shutting down.".to_string()));
+    }
+    Ok(())
 }
 
 /// A node that runs short takes critical pods only; short of nothing but memory, also those that say how much they need,
@@ -70,7 +76,8 @@ mod tests {
     use serde_json::json;
 
     fn why(pod: &Value, pressures: &[Pressure]) -> Option<String> {
-        let rejection = check(pod, &Ground { pressures, sysctls_allowed: &[], has_apparmor: true }).err()?;
+        let rejection =
+            check(pod, &Ground { pressures, sysctls_allowed: &[], has_apparmor: true, shutting_down: false }).err()?;
         assert_eq!(rejection.reason, "Evicted");
         Some(rejection.why)
     }
@@ -120,13 +127,13 @@ mod tests {
             "sysctls": [{ "name": "kernel.msgmax", "value": "1" }], "appArmorProfile": { "type": "RuntimeDefault" },
         }, "containers": [{}] } });
         let reason = |pressures: &[Pressure], sysctls: &[String], has_apparmor| {
-            let ground = Ground { pressures, sysctls_allowed: sysctls, has_apparmor };
+            let ground = Ground { pressures, sysctls_allowed: sysctls, has_apparmor, shutting_down: true };
             check(&pod, &ground).err().map(|rejection| rejection.reason)
         };
         let allowed = ["kernel.msg*".to_string()];
         assert_eq!(reason(&[Pressure::Disk], &[], false), Some("Evicted"));
         assert_eq!(reason(&[], &[], false), Some("SysctlForbidden"));
         assert_eq!(reason(&[], &allowed, false), Some("AppArmor"));
-        assert_eq!(reason(&[], &allowed, true), None);
+        assert_eq!(reason(&[], &allowed, true), Some("NodeShutdown"));
     }
 }

@@ -675,3 +675,23 @@ async fn pods_end_with_their_machine() {
     let node = machine.server.get(NODE).await;
     assert!(node.to_string().contains("node is shutting down") && condition(&node, "Ready") == "False", "{node:#}");
 }
+
+/// Its DaemonSet, say, wants another one at once.
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_is_switched_off_takes_no_more_pods() {
+    let mut machine = Machine::start().await;
+    machine.pod("app:v1", "Always", |pod| pod["spec"]["terminationGracePeriodSeconds"] = 15.into()).await;
+    machine.server.wait(&pod_path("a"), "ready", is_ready).await;
+    (machine.fake.state().stopping, machine.fake.state().lingers) = (true, true);
+    machine.shutdown.notify_one();
+    machine.wait_for_event("Shutdown Shutdown manager detected shutdown event").await;
+    machine.server.pod("b", "n1", |_| {}).await;
+    let pod = machine.server.wait(&pod_path("b"), "rejected", has_ended).await;
+    let (reason, message) = (&pod["status"]["reason"], &pod["status"]["message"]);
+    assert_eq!(reason, "NodeShutdown");
+    assert_eq!(message, "Pod was rejected: Pod was rejected as the node is shutting down.");
+    assert_eq!(machine.fake.state().prepared, 1);
+    let begun = tokio::time::Instant::now();
+    (&mut machine.agent).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(16), "nobody waits for what never ran");
+}

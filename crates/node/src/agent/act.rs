@@ -64,9 +64,11 @@ impl Worker {
             return;
         }
         let (config, state) = (&self.context.config, self.context.state());
+        // What has been taken, perhaps by an earlier agent, goes in other ways: see `pressure` and `upkeep`.
+        let is_new = pod.start_time().is_none();
         let ground = Ground {
-            // What has been taken, perhaps by an earlier agent, does not go for that: see `pressure`.
-            pressures: if is_known && pod.start_time().is_none() { &state.pressures } else { &[] },
+            pressures: if is_new { &state.pressures } else { &[] },
+            shutting_down: is_new && state.shutting_down,
             sysctls_allowed: &config.sysctls_allowed,
             // Host processes are not protected from each other anyway.
             has_apparmor: config.machine.has_apparmor || self.runtime.images().is_none(),

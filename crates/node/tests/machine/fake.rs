@@ -38,6 +38,12 @@ pub struct State {
     pub stuck: Option<String>,
     /// How often that was tried.
     pub tries: usize,
+    /// So many containers in a row cannot be stopped.
+    pub stops_failing: usize,
+    /// What is asked to end takes all of its grace.
+    pub lingers: bool,
+    /// Containers cannot be looked at.
+    pub blind: bool,
 }
 
 /// Keeps what it is told.
