@@ -34,9 +34,22 @@ pub(crate) fn between(node: &str, before: &Value, now: &Value) -> Vec<Transition
     let changed = CONDITIONS.iter().filter(|(kind, ..)| condition(before, kind) != condition(now, kind));
     let told = changed.map(|(kind, when_true, when_false)| {
         let reason = if condition(now, kind) == "True" { *when_true } else { *when_false };
-        Transition { is_warning: false, reason, message: format!("Node {node} status is now: {reason}") }
+        Transition { is_warning: false, reason, message: message(node, reason) }
     });
     rebooted.into_iter().chain(told).collect()
+}
+
+/// What is to be told of a node that was taken out of service, or was not, and now is, or is not.
+pub(crate) fn of_service(was_unschedulable: bool, is_unschedulable: bool) -> Option<&'static str> {
+    match (was_unschedulable, is_unschedulable) {
+        (false, true) => Some("NodeNotSchedulable"),
+        (true, false) => Some("NodeSchedulable"),
+        _ => None,
+    }
+}
+
+pub(crate) fn message(node: &str, reason: &str) -> String {
+    format!("Node {node} status is now: {reason}")
 }
 
 /// The status of a condition; empty if it is not there.

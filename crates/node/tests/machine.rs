@@ -648,6 +648,37 @@ async fn a_node_tells_of_itself() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_tells_that_it_is_taken_out_of_service() {
+    let mut machine = Machine::start().await;
+    let told = async |machine: &Machine| {
+        let told = told_of_node(machine).await;
+        told.into_iter().filter(|event| event.contains("Schedulable")).collect::<Vec<_>>()
+    };
+    let cordon = async |machine: &Machine, cordoned: bool| {
+        let spec = json!({ "spec": { "unschedulable": cordoned } });
+        machine.server.send(http::Method::PATCH, NODE, &spec).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    };
+    cordon(&machine, false).await;
+    assert_eq!(told(&machine).await, [""; 0]);
+    cordon(&machine, true).await;
+    const OUT: &str = "1 Normal NodeNotSchedulable: Node n1 status is now: NodeNotSchedulable";
+    assert_eq!(told(&machine).await, [OUT]);
+    cordon(&machine, false).await;
+    const IN: &str = "1 Normal NodeSchedulable: Node n1 status is now: NodeSchedulable";
+    assert_eq!(told(&machine).await, [OUT, IN]);
+    // Nothing else about the node is of interest here.
+    tokio::time::sleep(Duration::from_secs(1200)).await;
+    assert_eq!(told(&machine).await, [OUT, IN]);
+    // As a kubelet, which begins with the belief that it is in service.
+    machine.link.cut();
+    cordon(&machine, true).await;
+    machine.start_agent_again(false);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(told(&machine).await, [OUT, IN, OUT]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn images_go_when_the_disk_fills() {
     let machine = Machine::start().await;
     machine.fake.state().images.insert("old".into(), Image { id: "old".into(), ..Image::default() });

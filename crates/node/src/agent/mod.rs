@@ -5,6 +5,7 @@
 
 mod act;
 mod ask;
+mod cordon;
 mod events;
 mod files;
 mod heartbeat;
@@ -143,6 +144,7 @@ pub fn run(
             () = heartbeat::run(context.clone()) => {}
             () = workers::run(context.clone(), changes, ended) => {}
             () = upkeep::run(context.clone()) => {}
+            () = cordon::run(context.clone()) => {}
             () = going_home => {}
             () = end(shutdown, &context) => {}
         }
