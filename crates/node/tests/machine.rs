@@ -422,6 +422,22 @@ async fn a_pod_that_cannot_be_removed_is_tried_again() {
     assert!(machine.fake.state().sandboxes.is_empty());
 }
 
+/// The runtime was away just then.
+#[tokio::test(start_paused = true)]
+async fn a_container_that_could_not_be_stopped_is_stopped_all_the_same() {
+    let machine = Machine::start().await;
+    machine.pod("app:v1", "Always", |_| {}).await;
+    machine.server.wait(&pod_path("a"), "ready", is_ready).await;
+    machine.fake.state().stops_failing = 3;
+    machine.server.delete(&pod_path("a")).await;
+    machine.server.wait(&pod_path("a"), "gone", Value::is_null).await;
+    assert_eq!(machine.fake.state().stops_failing, 0);
+    let events = machine.server.get("/api/v1/namespaces/default/events").await;
+    let killing: Vec<&Value> =
+        events["items"].as_array().unwrap().iter().filter(|event| event["reason"] == "Killing").collect();
+    assert!(matches!(killing[..], [event] if event["count"] == 1), "{killing:#?}");
+}
+
 /// The agent begins anew while the server cannot be reached: after a power cut, say.
 #[tokio::test(start_paused = true)]
 async fn pods_come_back_without_their_server() {

@@ -11,7 +11,7 @@ use super::Context;
 use super::events::Kind;
 use super::images::Wanting;
 use super::probes::Target;
-use super::workers::{Note, Worker};
+use super::workers::{Note, RETRY, Worker};
 use crate::admission::{self, Ground, Rejection};
 use crate::lifecycle::{Action, Handler, NodeEnd, Pod, PreStop, ProbeKind, ProbeState, SetupError, StopReason};
 use crate::pod_inputs::sandbox;
@@ -270,17 +270,26 @@ impl Worker {
         }
         let grace = until(deadline, now);
         let (context, target, mailbox) = (self.context.clone(), self.target(), self.mailbox.clone());
-        let pod = pod.clone();
+        let (pod, id) = (pod.clone(), id.to_string());
         self.tasks.spawn(async move {
             let grace = match hook.filter(|_| !grace.is_zero()) {
                 Some(hook) => pre_stop(&context, &target, &pod, &key, &hook, grace).await,
                 None => grace,
             };
             if let Err(error) = target.runtime.stop(&key, grace).await {
-                tracing::warn!(container = key.name, error = chain(&error), "container not stopped");
+                tracing::warn!(container = key.name, error = chain(&error), "container not stopped; will retry");
+                tokio::time::sleep(RETRY).await;
+                let _ = mailbox.send(Note::NotStopped { container: key.name, id, why });
+                return;
             }
             let _ = mailbox.send(Note::Look);
         });
+    }
+
+    /// Tries again what nobody else would: it counts as being stopped for as long as it runs.
+    pub(super) fn not_stopped(&mut self, container: &str, id: &str, why: StopReason) {
+        let Some(deadline) = self.seen.stopping.get(id).copied() else { return };
+        self.stop(&self.pod(), container, id, deadline, why);
     }
 
     fn probe(&mut self, pod: &Pod, container: &str, id: &str, kind: ProbeKind) {

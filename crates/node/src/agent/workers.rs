@@ -21,7 +21,7 @@ use super::upkeep::Resident;
 use super::{Context, pods_dir};
 use crate::client;
 use crate::lifecycle::{
-    Action, NodeEnd, Observed, Plan, Pod, PreStop, ProbeKind, Sandbox, WaitingOn, plan, too_early, words,
+    Action, NodeEnd, Observed, Plan, Pod, PreStop, ProbeKind, Sandbox, StopReason, WaitingOn, plan, too_early, words,
 };
 use crate::pressure::EVICTED;
 use crate::process::layout::{self, Layout};
@@ -32,8 +32,8 @@ use crate::watch::Change;
 
 /// ConfigMaps, Secrets and tokens in volumes are looked at anew this often, as by a kubelet.
 const REFRESH_EVERY: Duration = Duration::from_secs(60);
-/// When a write that failed is tried again.
-const RETRY: Duration = Duration::from_secs(1);
+/// When something that failed is tried again: a write, a look, a stop.
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// Grace of a pod whose object is gone, so that nobody knows its own: the default of Kubernetes.
 const ORPHAN_GRACE: Duration = Duration::from_secs(30);
 
@@ -89,6 +89,12 @@ pub(super) enum Note {
     Pulled {
         container: String,
         pulled: Result<Image, ImageError>,
+    },
+    /// The runtime could not stop a container.
+    NotStopped {
+        container: String,
+        id: String,
+        why: StopReason,
     },
     /// The `preStop` hook of a container has run before its turn to end.
     PreStopped {
@@ -566,6 +572,7 @@ impl Worker {
             }
             Note::Probed { container, id, kind, failure } => self.probed(&container, &id, kind, failure),
             Note::Pulled { container, pulled } => self.pulled(&container, pulled),
+            Note::NotStopped { container, id, why } => self.not_stopped(&container, &id, why),
             Note::PreStopped { id } => {
                 self.seen.told.entry(id).and_modify(|hook| *hook = PreStop::Done);
             }

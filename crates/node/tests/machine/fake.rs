@@ -186,7 +186,17 @@ impl Runtime for Fake {
         Ok(self.state().containers.get(pod_uid).cloned().unwrap_or_default())
     }
 
-    async fn stop(&self, key: &ContainerKey, _grace: Duration) -> Result<(), RuntimeError> {
+    async fn stop(&self, key: &ContainerKey, grace: Duration) -> Result<(), RuntimeError> {
+        {
+            let mut state = self.state();
+            if state.stops_failing > 0 {
+                state.stops_failing -= 1;
+                return Err(RuntimeError::Refused("no connection".into()));
+            }
+        }
+        if self.state().lingers {
+            tokio::time::sleep(grace).await;
+        }
         self.exit(&key.pod_uid, 0);
         Ok(())
     }
