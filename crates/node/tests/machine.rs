@@ -438,6 +438,35 @@ async fn a_container_that_could_not_be_stopped_is_stopped_all_the_same() {
     assert!(matches!(killing[..], [event] if event["count"] == 1), "{killing:#?}");
 }
 
+/// An agent begins while its runtime does not answer, or it is away for a while.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_looked_at_is_left_as_it_is() {
+    let mut machine = Machine::start().await;
+    machine.pod("app:v1", "Always", |_| {}).await;
+    let before = machine.server.wait(&pod_path("a"), "ready", is_ready).await;
+    let uid = before["metadata"]["uid"].as_str().unwrap().to_string();
+    for again in [true, false] {
+        machine.fake.state().blind = true;
+        if again {
+            machine.start_agent_again(false);
+        }
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        assert_eq!(machine.server.get(&pod_path("a")).await["status"], before["status"], "another agent: {again}");
+        machine.fake.state().blind = false;
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        assert_eq!(machine.server.get(&pod_path("a")).await["status"], before["status"], "another agent: {again}");
+        assert_eq!(machine.fake.state().prepared, 1);
+        assert_eq!(machine.fake.state().containers[&uid]["main"].len(), 1, "there are no two of it");
+    }
+    machine.fake.state().blind = true;
+    machine.server.delete(&pod_path("a")).await;
+    machine.start_agent_again(false);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(machine.fake.state().containers.contains_key(&uid), "it runs still, for all that is known");
+    machine.fake.state().blind = false;
+    machine.server.wait(&pod_path("a"), "gone", Value::is_null).await;
+}
+
 /// The agent begins anew while the server cannot be reached: after a power cut, say.
 #[tokio::test(start_paused = true)]
 async fn pods_come_back_without_their_server() {

@@ -56,8 +56,8 @@ impl Worker {
         ContainerKey { pod_uid: meta::uid(&self.object).to_string(), name: container.to_string(), attempt }
     }
 
-    /// Rejects a pod that this node must not run, before anything is made of it. `is_known`: see [`Self::observe`].
-    pub(super) fn admit(&mut self, pod: &Pod, is_known: bool) {
+    /// Rejects a pod that this node must not run, before anything is made of it.
+    pub(super) fn admit(&mut self, pod: &Pod) {
         let is_begun = self.seen.sandbox.is_some() || !self.seen.containers.is_empty();
         let is_ending = self.seen.ended_by_node.is_some() || self.is_over(pod) || meta::is_being_deleted(&self.object);
         if self.admitted || is_begun || is_ending {
@@ -74,7 +74,7 @@ impl Worker {
             has_apparmor: config.machine.has_apparmor || self.runtime.images().is_none(),
         };
         match admission::check(&self.object, &ground) {
-            Ok(()) => self.admitted = is_known,
+            Ok(()) => self.admitted = true,
             Err(Rejection { reason, why }) => {
                 self.seen.ended_by_node = Some(NodeEnd::rejection(reason, &why));
                 self.context.events.note(pod, "", Kind::Warning, reason, why);

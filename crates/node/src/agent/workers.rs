@@ -308,9 +308,12 @@ impl Worker {
     async fn settle(&mut self) -> Option<Option<Timestamp>> {
         self.retry = false;
         loop {
-            let is_known = self.observe().await;
+            if !self.observe().await {
+                // What was seen before may be over, and what has never been seen may run: nothing follows from either.
+                return Some(Some(self.now() + RETRY));
+            }
             let (pod, now) = (self.pod(), self.now());
-            self.admit(&pod, is_known);
+            self.admit(&pod);
             self.reside(&pod);
             if self.clear(&pod).await {
                 continue;
@@ -365,14 +368,13 @@ impl Worker {
     }
 
     /// Returns whether the runtime could be asked: whether nothing of the pod is there, or is only not seen.
-    pub(super) async fn observe(&mut self) -> bool {
+    async fn observe(&mut self) -> bool {
         let uid = meta::uid(&self.object).to_string();
-        let mut is_known = false;
         match self.runtime.containers(&uid).await {
-            Ok(containers) => (self.seen.containers, is_known) = (containers, true),
+            Ok(containers) => self.seen.containers = containers,
             Err(error) => {
                 tracing::warn!(%uid, %error, "cannot look at the containers of a pod");
-                self.retry = true;
+                return false;
             }
         }
         let running: BTreeSet<&str> = self
@@ -389,7 +391,6 @@ impl Worker {
             Ok(sandbox) => sandbox,
             Err(error) => {
                 tracing::warn!(%uid, %error, "cannot look at the sandbox of a pod");
-                self.retry = true;
                 return false;
             }
         };
@@ -404,7 +405,7 @@ impl Worker {
         let host_ips = &self.context.facts.ips;
         let sandbox = sandbox.filter(|_| self.prepared);
         self.seen.sandbox = sandbox.map(|sandbox| Sandbox::new(sandbox.ips, host_ips.clone()));
-        is_known
+        true
     }
 
     pub(super) fn target(&self) -> Target {

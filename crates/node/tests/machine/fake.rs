@@ -183,7 +183,11 @@ impl Runtime for Fake {
     }
 
     async fn containers(&self, pod_uid: &str) -> Result<BTreeMap<String, Vec<ContainerRecord>>, RuntimeError> {
-        Ok(self.state().containers.get(pod_uid).cloned().unwrap_or_default())
+        let state = self.state();
+        if state.blind {
+            return Err(RuntimeError::Refused("no connection".into()));
+        }
+        Ok(state.containers.get(pod_uid).cloned().unwrap_or_default())
     }
 
     async fn stop(&self, key: &ContainerKey, grace: Duration) -> Result<(), RuntimeError> {
