@@ -467,6 +467,25 @@ async fn what_cannot_be_looked_at_is_left_as_it_is() {
     machine.server.wait(&pod_path("a"), "gone", Value::is_null).await;
 }
 
+/// As [`what_is_left_of_unknown_pods_goes_in_the_end`], of a pod whose object nobody has kept: the agent ended before.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_pods_that_nobody_knows_goes_in_the_end() {
+    let mut machine = Machine::start().await;
+    machine.pod("app:v1", "Always", |_| {}).await;
+    let pod = machine.server.wait(&pod_path("a"), "ready", is_ready).await;
+    machine.agent.abort();
+    machine.server.delete(&format!("{}?gracePeriodSeconds=0", pod_path("a"))).await;
+    std::fs::remove_dir_all(machine.volumes(&pod["metadata"]["uid"]).parent().unwrap()).unwrap();
+    machine.fake.state().stuck = Some("busy".into());
+    machine.start_agent();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let tries = machine.fake.state().tries;
+    assert!((5..30).contains(&tries), "again and again, but not at once: {tries}");
+    machine.fake.state().stuck = None;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(machine.fake.state().sandboxes.is_empty());
+}
+
 /// The agent begins anew while the server cannot be reached: after a power cut, say.
 #[tokio::test(start_paused = true)]
 async fn pods_come_back_without_their_server() {

@@ -36,6 +36,8 @@ const REFRESH_EVERY: Duration = Duration::from_secs(60);
 pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// Grace of a pod whose object is gone, so that nobody knows its own: the default of Kubernetes.
 const ORPHAN_GRACE: Duration = Duration::from_secs(30);
+/// What is left of such a pod is tried to be removed this often at least: as often as a pod's own worker tries.
+const ORPHAN_RETRY_MAX: Duration = Duration::from_secs(122);
 
 /// Runs a worker for every pod of this node, and removes what is left of pods that are gone.
 pub(super) async fn run(
@@ -48,7 +50,7 @@ pub(super) async fn run(
         runtime.notify(changed.clone());
     }
     drop(changed);
-    let mut workers = Workers { context, mailboxes: BTreeMap::new(), tasks: JoinSet::new() };
+    let mut workers = Workers { context, mailboxes: BTreeMap::new(), orphans: BTreeSet::new(), tasks: JoinSet::new() };
     workers.remember();
     loop {
         tokio::select! {
@@ -67,6 +69,8 @@ pub(super) async fn run(
 struct Workers {
     context: Arc<Context>,
     mailboxes: BTreeMap<String, UnboundedSender<Note>>,
+    /// Pods without a worker, of which what is left is being removed.
+    orphans: BTreeSet<String>,
     tasks: JoinSet<String>,
 }
 
@@ -163,6 +167,7 @@ impl Workers {
     /// A worker is done. Its pod may have a new one already, whose mailbox is open.
     fn ended(&mut self, uid: &str) {
         self.context.set_resident(uid, None);
+        self.orphans.remove(uid);
         if self.mailboxes.get(uid).is_some_and(UnboundedSender::is_closed) {
             self.mailboxes.remove(uid);
         }
@@ -184,7 +189,7 @@ impl Workers {
         let held = self.context.config.runtimes.pods().await;
         left.extend(held.into_iter().map(|(pod, runtime)| (pod.uid, runtime)));
         for (uid, runtime) in left {
-            if present.contains(&uid) || self.mailboxes.contains_key(&uid) {
+            if present.contains(&uid) || self.mailboxes.contains_key(&uid) || !self.orphans.insert(uid.clone()) {
                 continue;
             }
             tracing::info!(%uid, "removing a pod that the server does not know");
@@ -205,8 +210,11 @@ async fn remove_orphan(context: &Context, runtime: &dyn Runtime, uid: &str) {
     });
     let keys: Vec<_> = keys.collect();
     futures::future::join_all(keys.iter().map(|key| runtime.stop(key, ORPHAN_GRACE))).await;
-    if let Err(error) = release::remove_pod(context, runtime, uid).await {
-        tracing::warn!(%uid, error = chain(&error), "pod not removed from this machine");
+    let mut pause = RETRY;
+    while let Err(error) = release::remove_pod(context, runtime, uid).await {
+        tracing::warn!(%uid, error = chain(&error), "pod not removed from this machine; will retry");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(ORPHAN_RETRY_MAX);
     }
 }
 
