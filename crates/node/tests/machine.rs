@@ -486,6 +486,25 @@ async fn what_is_left_of_pods_that_nobody_knows_goes_in_the_end() {
     assert!(machine.fake.state().sandboxes.is_empty());
 }
 
+/// Deleted for good while its agent was here to see it, which then is killed, and the next one begins without a server.
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_gone_does_not_come_again() {
+    let mut machine = Machine::start().await;
+    machine.pod("app:v1", "Always", |_| {}).await;
+    let pod = machine.server.wait(&pod_path("a"), "ready", is_ready).await;
+    let uid = pod["metadata"]["uid"].as_str().unwrap().to_string();
+    machine.fake.state().lingers = true;
+    machine.server.delete(&format!("{}?gracePeriodSeconds=0", pod_path("a"))).await;
+    machine.wait_for_event("Killing Stopping container main").await;
+    machine.start_agent_again(true);
+    machine.fake.exit(&uid, 0);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(machine.fake.state().requests.len(), 1, "not started again");
+    machine.link.heal();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(machine.fake.state().sandboxes.is_empty());
+}
+
 /// The agent begins anew while the server cannot be reached: after a power cut, say.
 #[tokio::test(start_paused = true)]
 async fn pods_come_back_without_their_server() {

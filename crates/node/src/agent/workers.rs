@@ -577,6 +577,7 @@ impl Worker {
                     let (grace, now) = (self.pod().grace_seconds, words::time(self.now()));
                     meta::set_meta(&mut self.object, "deletionTimestamp", now);
                     meta::set_meta(&mut self.object, "deletionGracePeriodSeconds", grace);
+                    self.keep();
                 }
             }
             Note::Probed { container, id, kind, failure } => self.probed(&container, &id, kind, failure),
