@@ -123,7 +123,7 @@ impl World {
         let pods = self.data_dir(node).join("pods");
         let uid = &layout::names(&pods)[0];
         let attempts = pods.join(uid).join("containers/main");
-        let last = layout::attempt_numbers(&attempts).pop().expect("it has run");
+        let last = layout::attempt_numbers(&attempts).unwrap().pop().expect("it has run");
         let state: ShimState = layout::read(&attempts.join(last.to_string()).join("state.json")).expect("it runs");
         state.shim_pid as u32
     }

@@ -1,8 +1,11 @@
 //! Whether a process that we knew once is still the same one and alive.
 
 use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +39,20 @@ impl KnownProcess {
 
 /// A number of this boot of the machine: process ids of another boot mean nothing.
 pub(super) fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_string()).unwrap_or_default()
+    this_boot().unwrap_or_default().to_string()
+}
+
+/// The same, for who must know.
+///
+/// # Errors
+/// If it cannot be read.
+pub(super) fn this_boot() -> io::Result<&'static str> {
+    static KNOWN: OnceLock<String> = OnceLock::new();
+    if let Some(known) = KNOWN.get() {
+        return Ok(known);
+    }
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(KNOWN.get_or_init(|| id.trim().to_string()))
 }
 
 /// What `/proc/PID/stat` tells of a process.
@@ -50,7 +66,18 @@ pub(super) struct Stat {
 }
 
 pub(super) fn stat(pid: i32) -> Option<Stat> {
-    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    look(pid).ok().flatten()
+}
+
+/// `None`: there is no such process. An error says nothing about it: there may be too many open files just then.
+fn look(pid: i32) -> io::Result<Option<Stat>> {
+    match fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(text) => Ok(parse_stat(&text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // It has gone between the two.
+        Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The name in parentheses may hold anything, so what follows is counted from the last one.
@@ -65,15 +92,31 @@ fn parse_stat(text: &str) -> Option<Stat> {
 }
 
 /// Alive, and the one that started then.
-pub(super) fn is_alive(pid: i32, start: u64) -> bool {
-    stat(pid).is_some_and(|stat| stat.start == start && !stat.zombie)
+///
+/// # Errors
+/// If nobody knows.
+pub(super) fn is_alive(pid: i32, start: u64) -> io::Result<bool> {
+    Ok(look(pid)?.is_some_and(|stat| stat.start == start && !stat.zombie))
 }
 
 /// A handle of a process that is alive and the one that started then.
 pub(super) fn open(pid: i32, start: u64) -> Option<OwnedFd> {
-    let fd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::NONBLOCK).ok()?;
+    try_open(pid, start).ok().flatten()
+}
+
+/// The same, for who must know that there is none.
+///
+/// # Errors
+/// If nobody knows.
+pub(super) fn try_open(pid: i32, start: u64) -> io::Result<Option<OwnedFd>> {
+    let Some(known) = Pid::from_raw(pid) else { return Ok(None) };
+    let fd = match pidfd_open(known, PidfdFlags::NONBLOCK) {
+        // The number may be that of another's thread by now.
+        Err(Errno::SRCH | Errno::INVAL) => return Ok(None),
+        opened => opened?,
+    };
     // Opened first, compared then: the number cannot change hands between the two.
-    is_alive(pid, start).then_some(fd)
+    Ok(is_alive(pid, start)?.then_some(fd))
 }
 
 /// Every process there is.
@@ -108,8 +151,8 @@ mod tests {
     fn we_are_alive() {
         let me = std::process::id() as i32;
         let start = stat(me).unwrap().start;
-        assert!(is_alive(me, start) && open(me, start).is_some());
-        assert!(!is_alive(me, start + 1) && open(me, start + 1).is_none());
+        assert!(is_alive(me, start).unwrap() && open(me, start).is_some());
+        assert!(!is_alive(me, start + 1).unwrap() && open(me, start + 1).is_none());
         let known = KnownProcess::of(me).unwrap();
         assert!(known.open().is_some());
         assert!(KnownProcess { boot_id: "another".into(), ..known }.open().is_none());

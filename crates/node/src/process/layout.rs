@@ -14,7 +14,7 @@
 //! ```
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -137,27 +137,53 @@ impl Layout {
 }
 
 /// The attempts of which a directory holds something, in order.
-pub fn attempt_numbers(dir: &Path) -> Vec<u32> {
-    let mut numbers: Vec<u32> = names(dir).iter().filter_map(|name| name.parse().ok()).collect();
+///
+/// # Errors
+/// If it cannot be read.
+pub fn attempt_numbers(dir: &Path) -> io::Result<Vec<u32>> {
+    let mut numbers: Vec<u32> = try_names(dir)?.iter().filter_map(|name| name.parse().ok()).collect();
     numbers.sort_unstable();
-    numbers
+    Ok(numbers)
+}
+
+/// The names in a directory, in order; none if it does not exist, or cannot be read.
+pub fn names(dir: &Path) -> Vec<String> {
+    try_names(dir).unwrap_or_default()
 }
 
 /// The names in a directory, in order; none if it does not exist.
-pub fn names(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+///
+/// # Errors
+/// If it cannot be read, as while there are too many open files.
+pub fn try_names(dir: &Path) -> io::Result<Vec<String>> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?.collect::<io::Result<Vec<_>>>()?,
+    };
+    let mut names: Vec<String> = entries.iter().filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
-    names
+    Ok(names)
+}
+
+/// Reads a JSON file; `None` if it is not there or not whole, or cannot be read.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    try_read(path).ok().flatten()
 }
 
 /// Reads a JSON file; `None` if it is not there or not whole.
-pub fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+///
+/// # Errors
+/// If it cannot be read, as while there are too many open files.
+pub fn try_read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Writes a JSON file so that it is there as a whole or not at all, also after a power cut.
-pub fn write<T: Serialize>(path: &Path, value: &T) -> std::io::Result<()> {
+pub fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     let bytes = serde_json::to_vec(value)?;
     let temporary = temporary(path);
     // What [`reserve`] has set aside for it is written over, not given back.
@@ -169,7 +195,7 @@ pub fn write<T: Serialize>(path: &Path, value: &T) -> std::io::Result<()> {
 }
 
 /// Sets room on the disk aside, so that a [`write()`] of up to so many bytes succeeds when the disk is full.
-pub fn reserve(path: &Path, bytes: u64) -> std::io::Result<()> {
+pub fn reserve(path: &Path, bytes: u64) -> io::Result<()> {
     let mut file = File::create(temporary(path))?;
     match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
         // Not every file system can; and some would have to be asked again.

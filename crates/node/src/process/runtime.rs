@@ -114,40 +114,42 @@ impl ProcessRuntime {
         std::fs::set_permissions(&self.layout.pods, std::fs::Permissions::from_mode(0o700))
     }
 
-    fn record(&self, key: &ContainerKey) -> Option<ContainerRecord> {
+    /// # Errors
+    /// If nobody knows. What cannot be looked at just now may run.
+    fn record(&self, key: &ContainerKey) -> io::Result<Option<ContainerRecord>> {
         let dir = self.layout.attempt(key);
         // An agent that died, or a disk that was full, before there was anything to run.
         if ["spec.json", "state.json", "exit.json"].iter().all(|file| !dir.join(file).exists()) {
-            return None;
+            return Ok(None);
         }
         // What has become unreadable was written once, and may run: it must not be forgotten.
-        let spec: ShimSpec = layout::read(&dir.join("spec.json")).unwrap_or_default();
-        Some(ContainerRecord {
+        let spec: ShimSpec = layout::try_read(&dir.join("spec.json"))?.unwrap_or_default();
+        Ok(Some(ContainerRecord {
             id: self.id(key),
             attempt: key.attempt,
             image_id: spec.image_id.clone(),
             backoff_seconds: spec.backoff_seconds,
-            state: self.state(key, &dir, &spec),
-        })
+            state: self.state(key, &dir, &spec)?,
+        }))
     }
 
-    fn state(&self, key: &ContainerKey, dir: &Path, spec: &ShimSpec) -> ContainerState {
-        if let Some(exit) = layout::read::<Exit>(&dir.join("exit.json")) {
-            return ContainerState::Exited(exit);
+    fn state(&self, key: &ContainerKey, dir: &Path, spec: &ShimSpec) -> io::Result<ContainerState> {
+        if let Some(exit) = layout::try_read::<Exit>(&dir.join("exit.json"))? {
+            return Ok(ContainerState::Exited(exit));
         }
-        let state = layout::read::<ShimState>(&dir.join("state.json"));
+        let state = layout::try_read::<ShimState>(&dir.join("state.json"))?;
         if let Some(state) = &state
-            && state.boot_id == alive::boot_id()
-            && alive::is_alive(state.shim_pid, state.shim_start)
+            && state.boot_id == alive::this_boot()?
+            && alive::is_alive(state.shim_pid, state.shim_start)?
         {
             self.watch(key, state);
-            return ContainerState::Running { started_at: state.started_at };
+            return Ok(ContainerState::Running { started_at: state.started_at });
         }
         // It may have ended between the two looks.
-        if let Some(exit) = layout::read::<Exit>(&dir.join("exit.json")) {
-            return ContainerState::Exited(exit);
+        if let Some(exit) = layout::try_read::<Exit>(&dir.join("exit.json"))? {
+            return Ok(ContainerState::Exited(exit));
         }
-        ContainerState::Exited(self.lost(dir, spec, state.as_ref()))
+        Ok(ContainerState::Exited(self.lost(dir, spec, state.as_ref())))
     }
 
     /// The shim is gone without a word: it was killed, or the machine went down. Nothing of it may go on.
@@ -318,14 +320,21 @@ impl ProcessRuntime {
         spec.map(|spec| spec.cgroups).unwrap_or_default()
     }
 
-    fn keys(&self, pod_uid: &str) -> Vec<ContainerKey> {
+    fn keys(&self, pod_uid: &str) -> Result<Vec<ContainerKey>, RuntimeError> {
+        let dir = self.layout.containers(pod_uid);
         let mut keys = Vec::new();
-        for name in layout::names(&self.layout.containers(pod_uid)) {
-            for attempt in layout::attempt_numbers(&self.layout.attempts(pod_uid, &name)) {
+        for name in layout::try_names(&dir).map_err(io_error("look at", &dir))? {
+            let attempts = layout::attempt_numbers(&self.layout.attempts(pod_uid, &name));
+            for attempt in attempts.map_err(io_error("look at", &dir))? {
                 keys.push(ContainerKey { pod_uid: pod_uid.to_string(), name: name.clone(), attempt });
             }
         }
-        keys
+        Ok(keys)
+    }
+
+    /// See [`Self::record`].
+    fn look(&self, key: &ContainerKey) -> Result<Option<ContainerRecord>, RuntimeError> {
+        self.record(key).map_err(io_error("look at", &self.layout.attempt(key)))
     }
 
     fn remove_attempt(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
@@ -347,7 +356,7 @@ impl ProcessRuntime {
         let Ok(created) = std::fs::read_to_string(list(key)) else { return };
         let uids = layout::names(&self.layout.pods);
         let others: Vec<ContainerKey> =
-            uids.iter().flat_map(|uid| self.keys(uid)).filter(|other| other != key).collect();
+            uids.iter().flat_map(|uid| self.keys(uid)).flatten().filter(|other| other != key).collect();
         for path in created.lines().rev().map(Path::new) {
             if let Some(heir) = others.iter().find(|other| self.mounts_below(other, path)) {
                 let inherited = std::fs::read_to_string(list(heir)).unwrap_or_default();
@@ -421,8 +430,8 @@ impl Runtime for ProcessRuntime {
 
     async fn containers(&self, pod_uid: &str) -> Result<BTreeMap<String, Vec<ContainerRecord>>, RuntimeError> {
         let mut containers: BTreeMap<String, Vec<ContainerRecord>> = BTreeMap::new();
-        for key in self.keys(pod_uid).into_iter().filter(|key| !self.starting.has(key)) {
-            if let Some(record) = self.record(&key) {
+        for key in self.keys(pod_uid)?.into_iter().filter(|key| !self.starting.has(key)) {
+            if let Some(record) = self.look(&key)? {
                 containers.entry(key.name).or_default().push(record);
             }
         }
@@ -431,11 +440,14 @@ impl Runtime for ProcessRuntime {
 
     async fn stop(&self, key: &ContainerKey, grace: Duration) -> Result<(), RuntimeError> {
         let dir = self.layout.attempt(key);
-        let Some(state) = layout::read::<ShimState>(&dir.join("state.json")) else { return Ok(()) };
-        if state.boot_id != alive::boot_id() {
+        let unknown = || io_error("look at", &dir);
+        let state = layout::try_read::<ShimState>(&dir.join("state.json")).map_err(unknown())?;
+        let Some(state) = state else { return Ok(()) };
+        if state.boot_id != alive::this_boot().map_err(unknown())? {
             return Ok(());
         }
-        let Some(shim) = alive::open(state.shim_pid, state.shim_start) else { return Ok(()) };
+        let shim = alive::try_open(state.shim_pid, state.shim_start).map_err(unknown())?;
+        let Some(shim) = shim else { return Ok(()) };
         let gone = signals::ended(shim);
         tokio::pin!(gone);
         // Without grace there is no asking.
@@ -506,9 +518,11 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn end_sandbox(&self, pod_uid: &str) -> Result<(), RuntimeError> {
-        let ended = self.keys(pod_uid).into_iter();
-        let ended = ended.filter(|key| self.record(key).is_none_or(|record| !record.is_running()));
-        ended.for_each(|key| self.seats(&key).iter().for_each(CgroupSeat::remove));
+        for key in self.keys(pod_uid)? {
+            if self.look(&key)?.is_none_or(|record| !record.is_running()) {
+                self.seats(&key).iter().for_each(CgroupSeat::remove);
+            }
+        }
         Ok(())
     }
 
@@ -517,8 +531,8 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn remove(&self, pod_uid: &str) -> Result<(), RuntimeError> {
-        for key in self.keys(pod_uid) {
-            if self.record(&key).is_some_and(|record| record.is_running()) {
+        for key in self.keys(pod_uid)? {
+            if self.look(&key)?.is_some_and(|record| record.is_running()) {
                 self.stop(&key, Duration::ZERO).await?;
             }
             self.remove_attempt(&key)?;
@@ -533,7 +547,7 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn usage(&self, pod_uid: &str) -> Option<PodUsage> {
-        let seats = self.keys(pod_uid).iter().map(|key| cgroup::usage(&self.seats(key))).collect::<Vec<_>>();
+        let seats = self.keys(pod_uid).ok()?.iter().map(|key| cgroup::usage(&self.seats(key))).collect::<Vec<_>>();
         seats.into_iter().reduce(|total, one| PodUsage {
             memory_bytes: total.memory_bytes + one.memory_bytes,
             disk_bytes: 0,
