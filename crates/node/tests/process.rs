@@ -136,6 +136,72 @@ fn is_root() -> bool {
     root
 }
 
+/// Supervisors that do not get as far as to start anything, each with the directory that it works in. Ended when dropped.
+struct Stuck {
+    dir: TempDir,
+    runtime: ProcessRuntime,
+}
+
+impl Stuck {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("shim");
+        std::fs::write(&script, "while :; do sleep 0.1; done").unwrap();
+        let shim = ShimCommand(["sh".into(), script.into()].to_vec());
+        let runtime = ProcessRuntime::new(dir.path().join("pods"), shim, Clock::new(Timestamp::now)).unwrap();
+        Self { dir, runtime }
+    }
+
+    fn supervisors(&self) -> Vec<i32> {
+        let pods = self.dir.path().join("pods").display().to_string();
+        let words = |pid: i32| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let works_here = |pid: i32| String::from_utf8_lossy(&words(pid)).contains(&pods);
+        processes().map(|(pid, _)| pid).filter(|pid| is_alive(*pid) && works_here(*pid)).collect()
+    }
+}
+
+impl Drop for Stuck {
+    fn drop(&mut self) {
+        self.supervisors().into_iter().for_each(kill);
+    }
+}
+
+/// The clock runs ahead here as soon as everybody waits.
+#[tokio::test(start_paused = true)]
+async fn a_supervisor_that_takes_too_long_is_ended() {
+    let stuck = Stuck::new();
+    let key = ContainerKey { pod_uid: "u1".into(), name: "main".into(), attempt: 0 };
+    let request = StartRequest { command: vec!["sh".into()], ..StartRequest::default() };
+    let failure = stuck.runtime.start(&key, request).await.unwrap_err();
+    assert!(failure.message.contains("within 30 s"), "{failure}");
+    for _ in 0..1000 {
+        if stuck.supervisors().is_empty() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(stuck.supervisors().is_empty(), "it may not begin later on, beside another one");
+    assert!(stuck.runtime.containers("u1").await.unwrap().is_empty());
+}
+
+/// The agent was killed while it waited for one, and the next looks before that has begun its container.
+#[tokio::test]
+async fn a_supervisor_that_nobody_waits_for_is_ended() {
+    let stuck = Stuck::new();
+    let key = ContainerKey { pod_uid: "u1".into(), name: "main".into(), attempt: 0 };
+    let request = StartRequest { command: vec!["sh".into()], ..StartRequest::default() };
+    let mut starting = Box::pin(stuck.runtime.start(&key, request));
+    let started = tokio::time::timeout(Duration::from_millis(100), &mut starting).await;
+    assert!(started.is_err());
+    wait_for("a supervisor", || !stuck.supervisors().is_empty()).await;
+    drop(starting);
+    let shim = ShimCommand(["sh".into(), stuck.dir.path().join("shim").into()].to_vec());
+    let next = ProcessRuntime::new(stuck.dir.path().join("pods"), shim, Clock::new(Timestamp::now)).unwrap();
+    let containers = next.containers("u1").await.unwrap();
+    assert!(!containers["main"][0].is_running());
+    wait_for("its end", || stuck.supervisors().is_empty()).await;
+}
+
 #[tokio::test]
 async fn exit_codes_and_logs() {
     let mut machine = Machine::new();

@@ -154,8 +154,13 @@ impl ProcessRuntime {
 
     /// The shim is gone without a word: it was killed, or the machine went down. Nothing of it may go on.
     fn lost(&self, dir: &Path, spec: &ShimSpec, state: Option<&ShimState>) -> Exit {
-        if let Some(state) = state.filter(|state| state.boot_id == alive::boot_id()) {
-            alive::kill_sessions(&[state.pid, state.shim_pid]);
+        match state {
+            Some(state) if state.boot_id == alive::boot_id() => {
+                alive::kill_sessions(&[state.pid, state.shim_pid]);
+            }
+            Some(_) => {}
+            // An agent that was killed may have left one that has not begun yet.
+            None => strays::kill(&self.shim.0, dir),
         }
         spec.cgroups.iter().for_each(CgroupSeat::kill_all);
         let now = self.clock.now();
@@ -222,7 +227,12 @@ impl ProcessRuntime {
         let mut said = Vec::new();
         if let Some(mut stdout) = child.stdout.take() {
             // It closes its end once the container runs or word of its failure is on disk. It speaks if there is neither.
-            let _ = tokio::time::timeout(START_TIMEOUT, stdout.read_to_end(&mut said)).await;
+            if tokio::time::timeout(START_TIMEOUT, stdout.read_to_end(&mut said)).await.is_err() {
+                // It must not begin later on, when another one has taken its place.
+                kill_group(&child);
+                let _ = tokio::time::timeout(KILL_TIMEOUT, child.wait()).await;
+                return Err(io::Error::other(format!("it did not start within {} s", START_TIMEOUT.as_secs())));
+            }
         }
         tokio::spawn(async move { child.wait().await });
         match String::from_utf8_lossy(&said).trim() {

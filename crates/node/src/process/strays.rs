@@ -28,18 +28,28 @@ pub(super) async fn end(shim: &[OsString], pod: &Path, patience: Duration) {
     }
 }
 
+/// Kills the shim of a container that has nothing to show yet.
+pub(super) fn kill(shim: &[OsString], container: &Path) {
+    for (pid, _) in shims(shim).filter(|(_, dir)| dir == container) {
+        tracing::warn!(dir = %container.display(), "a container that nobody waits for is being started: it is ended");
+        alive::kill(pid);
+    }
+}
+
 fn children(pid: i32) -> impl Iterator<Item = (i32, alive::Stat)> {
     alive::all().filter(move |(_, stat)| stat.parent == pid)
 }
 
 /// The shims in the directory that have nothing there to run by, each with its own directory.
 fn find(shim: &[OsString], pod: &Path) -> Vec<(i32, PathBuf)> {
+    shims(shim).filter(|(_, dir)| dir.starts_with(pod) && !dir.join("spec.json").exists()).collect()
+}
+
+/// Every shim, each with its own directory.
+fn shims(shim: &[OsString]) -> impl Iterator<Item = (i32, PathBuf)> {
     let words = |pid: i32| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let found = alive::all().filter(|(_, stat)| !stat.zombie).filter_map(|(pid, _)| {
-        let dir = directory(&words(pid), shim.get(1..).unwrap_or_default())?;
-        (dir.starts_with(pod) && !dir.join("spec.json").exists()).then_some((pid, dir))
-    });
-    found.collect()
+    let living = alive::all().filter(|(_, stat)| !stat.zombie);
+    living.filter_map(move |(pid, _)| Some((pid, directory(&words(pid), shim.get(1..).unwrap_or_default())?)))
 }
 
 /// Where a process works, if it is a shim: by its command line, whatever program that was before an update.
