@@ -370,9 +370,10 @@ impl<'a> Planner<'a> {
         self.recheck(deadline);
     }
 
-    /// The grace counts from when this node began to end the pod.
+    /// The grace counts from when this node began to end the pod; from now, if the clock has been set back since.
     fn deadline(&self, grace: i64) -> Timestamp {
-        (self.seen.termination_began.unwrap_or(self.now) + seconds(grace)).max(self.now)
+        let began = self.seen.termination_began.unwrap_or(self.now).min(self.now);
+        (began + seconds(grace)).max(self.now)
     }
 
     /// Asks for a stop, unless one is under way that ends no later.

@@ -613,6 +613,33 @@ fn a_sidecar_has_a_moment_when_the_grace_is_used_up() {
 }
 
 #[test]
+fn no_grace_grows_when_the_clock_is_set_back() {
+    let spec = json!({ "restartPolicy": "Always", "containers": [{ "name": "main" }],
+        "initContainers": [{ "name": "side", "restartPolicy": "Always" }] });
+    check(
+        spec,
+        "start; delete 5; -3600s; exit main 137",
+        expect![[r#"
+        start
+          prepare
+          start side #0
+          start main #0
+          Running; side: running, started, ready; main: running, started, ready
+        delete 5
+          stop main within 5 (Deleted)
+          tell side within 5
+          Running; side: running, started, ready; main: running, started, ready; recheck in 5s
+        -3600s
+          stop main within 5 (Deleted)
+          Running; side: running, started, ready; main: running, started, ready; recheck in 5s
+        exit main 137
+          stop side within 5 (Deleted)
+          Running; !Ready ContainersNotReady; !ContainersReady ContainersNotReady; side: running, started, ready; main: terminated Error 137
+    "#]],
+    );
+}
+
+#[test]
 fn a_sandbox_is_made_again_only_for_what_is_to_run() {
     check(
         pod("OnFailure"),
