@@ -13,6 +13,11 @@ pub(crate) fn over(since: Timestamp, wait: Duration, now: Timestamp) -> Option<T
     Some(if since > now { now } else { end })
 }
 
+/// So much later; the end of all time, if it is beyond that.
+pub(crate) fn after(at: Timestamp, wait: Duration) -> Timestamp {
+    at.checked_add(wait).unwrap_or(Timestamp::MAX)
+}
+
 /// Whether a wait that began at `since` is over.
 pub(crate) fn is_over(since: Timestamp, wait: Duration, now: Timestamp) -> bool {
     over(since, wait, now).is_some_and(|end| end <= now)

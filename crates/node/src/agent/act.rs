@@ -16,6 +16,7 @@ use crate::admission::{self, Ground, Rejection};
 use crate::lifecycle::{Action, Handler, NodeEnd, Pod, PreStop, ProbeKind, ProbeState, SetupError, StopReason};
 use crate::pod_inputs::sandbox;
 use crate::runtime::{ContainerKey, StartFailure};
+use crate::wait;
 
 /// However long a `preStop` hook takes, a container has so long between the signal and the kill; as in a kubelet.
 const GRACE_AFTER_HOOK: Duration = Duration::from_secs(2);
@@ -222,7 +223,7 @@ impl Worker {
         }
         let message = format!("PostStartHook failed: {why}");
         self.context.events.note(&pod, container, Kind::Warning, "FailedPostStartHook", message);
-        let deadline = self.now() + Duration::from_secs(pod.grace_seconds.max(0).unsigned_abs());
+        let deadline = wait::after(self.now(), Duration::from_secs(pod.grace_seconds.max(0).unsigned_abs()));
         self.stop(&pod, container, id, deadline, StopReason::HookFailed);
     }
 

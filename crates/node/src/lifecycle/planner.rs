@@ -13,6 +13,7 @@ use super::observed::{ContainerRecord, Observed, PreStop};
 use super::probe::{self, ProbeKind};
 use super::restart;
 use super::status;
+use crate::wait;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -218,7 +219,7 @@ impl<'a> Planner<'a> {
         for container in self.pod.all_containers() {
             let Some((kind, probe)) = probe::fatal(container, self.seen) else { continue };
             let grace = probe.grace_seconds.unwrap_or(self.pod.grace_seconds);
-            self.stop(container, StopReason::Unhealthy(kind), self.now + seconds(grace));
+            self.stop(container, StopReason::Unhealthy(kind), wait::after(self.now, seconds(grace)));
         }
     }
 
@@ -373,7 +374,7 @@ impl<'a> Planner<'a> {
     /// The grace counts from when this node began to end the pod; from now, if the clock has been set back since.
     fn deadline(&self, grace: i64) -> Timestamp {
         let began = self.seen.termination_began.unwrap_or(self.now).min(self.now);
-        (began + seconds(grace)).max(self.now)
+        wait::after(began, seconds(grace)).max(self.now)
     }
 
     /// Asks for a stop, unless one is under way that ends no later.
@@ -411,7 +412,7 @@ impl<'a> Planner<'a> {
         let (Some(limit), Some(start)) = (self.pod.active_deadline_seconds, self.pod.start_time()) else {
             return false;
         };
-        let until = start + seconds(limit);
+        let until = wait::after(start, seconds(limit));
         if until > self.now {
             self.recheck(until);
         }

@@ -612,6 +612,39 @@ fn a_sidecar_has_a_moment_when_the_grace_is_used_up() {
     );
 }
 
+/// Kubernetes knows no longest one, and who means "never" writes the largest number there is.
+#[test]
+fn a_grace_may_be_beyond_all_time() {
+    let endless = i64::MAX;
+    let probe =
+        json!({ "exec": { "command": ["x"] }, "failureThreshold": 1, "terminationGracePeriodSeconds": endless });
+    let spec = json!({ "restartPolicy": "Always", "terminationGracePeriodSeconds": endless,
+        "containers": [{ "name": "main", "livenessProbe": probe }] });
+    check(
+        spec,
+        &format!("start; fail main liveness; delete {endless}; delete 0; exit main 137"),
+        expect![[r#"
+        start
+          prepare
+          start main #0
+          probe main Liveness
+          Running; main: running, started, ready
+        fail main liveness
+          stop main within 251634981600 (Unhealthy(Liveness))
+          Running; main: running, started, ready
+        delete 9223372036854775807
+          Running; main: running, started, ready
+        delete 0
+          stop main within 0 (Deleted)
+          Running; main: running, started, ready
+        exit main 137
+          remove
+          delete object
+          Failed; !Ready PodFailed; !ContainersReady PodFailed; main: terminated Error 137
+    "#]],
+    );
+}
+
 #[test]
 fn no_grace_grows_when_the_clock_is_set_back() {
     let spec = json!({ "restartPolicy": "Always", "containers": [{ "name": "main" }],
