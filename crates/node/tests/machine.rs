@@ -438,6 +438,22 @@ async fn a_container_that_could_not_be_stopped_is_stopped_all_the_same() {
     assert!(matches!(killing[..], [event] if event["count"] == 1), "{killing:#?}");
 }
 
+/// Kubernetes knows no longest grace.
+#[tokio::test(start_paused = true)]
+async fn a_pod_may_have_all_the_time_there_is() {
+    let machine = Machine::start().await;
+    let endless = |pod: &mut Value| pod["spec"]["terminationGracePeriodSeconds"] = i64::MAX.into();
+    machine.pod("app:v1", "Always", endless).await;
+    machine.server.wait(&pod_path("a"), "ready", is_ready).await;
+    machine.fake.state().lingers = true;
+    machine.server.delete(&pod_path("a")).await;
+    machine.wait_for_event("Killing Stopping container main").await;
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(is_ready(&machine.server.get(&pod_path("a")).await));
+    machine.server.delete(&format!("{}?gracePeriodSeconds=5", pod_path("a"))).await;
+    machine.server.wait(&pod_path("a"), "gone", Value::is_null).await;
+}
+
 /// An agent begins while its runtime does not answer, or it is away for a while.
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_looked_at_is_left_as_it_is() {

@@ -188,16 +188,16 @@ enum Grace {
 /// Gives a pod its grace period, or shortens it. Source: `rest.BeforeDelete`, `podStrategy.CheckGracefulDelete`.
 fn grace(options: &DeleteOptions, pod: &mut Value, now: Timestamp) -> Grace {
     if meta::is_being_deleted(pod) {
-        return shorten(options, pod);
+        return shorten(options, pod, now);
     }
     let seconds = grace_seconds(options, pod);
-    meta::set_meta(pod, "deletionTimestamp", time::seconds(now + SignedDuration::from_secs(seconds)));
+    meta::set_meta(pod, "deletionTimestamp", time::seconds(later(now, seconds).unwrap_or(Timestamp::MAX)));
     meta::set_meta(pod, "deletionGracePeriodSeconds", seconds);
     count_generation(pod);
     Grace::Seconds(seconds)
 }
 
-fn shorten(options: &DeleteOptions, pod: &mut Value) -> Grace {
+fn shorten(options: &DeleteOptions, pod: &mut Value, now: Timestamp) -> Grace {
     let running = meta::int_at(pod, &["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0);
     if running == 0 {
         return Grace::None;
@@ -206,11 +206,17 @@ fn shorten(options: &DeleteOptions, pod: &mut Value) -> Grace {
         return Grace::Pending;
     };
     if let Ok(end) = meta::str_at(pod, &["metadata", "deletionTimestamp"]).parse::<Timestamp>() {
-        let end = end - SignedDuration::from_secs(running) + SignedDuration::from_secs(seconds);
-        meta::set_meta(pod, "deletionTimestamp", time::seconds(end));
+        // Of a grace beyond all time nobody knows when it began.
+        let begun = later(end, -running).filter(|begun| *begun > Timestamp::UNIX_EPOCH).unwrap_or(now);
+        meta::set_meta(pod, "deletionTimestamp", time::seconds(later(begun, seconds).unwrap_or(Timestamp::MAX)));
     }
     meta::set_meta(pod, "deletionGracePeriodSeconds", seconds);
     Grace::Seconds(seconds)
+}
+
+/// `None`: beyond all time.
+fn later(at: Timestamp, seconds: i64) -> Option<Timestamp> {
+    at.checked_add(SignedDuration::from_secs(seconds)).ok()
 }
 
 /// What is asked for, else what the pod says; a pod that never ran or has ended needs none.
