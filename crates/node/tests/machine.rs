@@ -438,6 +438,29 @@ async fn a_container_that_could_not_be_stopped_is_stopped_all_the_same() {
     assert!(matches!(killing[..], [event] if event["count"] == 1), "{killing:#?}");
 }
 
+/// Nothing should bring a worker down. If something does, its pod gets another.
+#[tokio::test(start_paused = true)]
+async fn a_pod_whose_worker_has_failed_gets_another() {
+    let machine = Machine::start().await;
+    let mut uids = Vec::new();
+    for name in ["a", "b"] {
+        machine.server.pod(name, "n1", |_| {}).await;
+        let pod = machine.server.wait(&pod_path(name), "ready", is_ready).await;
+        uids.push(pod["metadata"]["uid"].as_str().unwrap().to_string());
+        machine.fake.state().panics = true;
+        machine.fake.state().changed.as_ref().unwrap().send(uids.last().unwrap().clone()).unwrap();
+        while machine.fake.state().panics {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    machine.fake.exit(&uids[0], 1);
+    machine.server.delete(&format!("{}?gracePeriodSeconds=0", pod_path("b"))).await;
+    let restarted = |pod: &Value| pod["status"]["containerStatuses"][0]["restartCount"] == 1 && is_ready(pod);
+    machine.server.wait(&pod_path("a"), "looked after", restarted).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(machine.fake.state().sandboxes.keys().collect::<Vec<_>>(), [&uids[0]], "the other has gone");
+}
+
 /// Kubernetes knows no longest grace.
 #[tokio::test(start_paused = true)]
 async fn a_pod_may_have_all_the_time_there_is() {

@@ -7,6 +7,7 @@ mod act;
 mod ask;
 mod cordon;
 mod events;
+mod failed;
 mod files;
 mod heartbeat;
 mod images;

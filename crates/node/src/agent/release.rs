@@ -1,15 +1,21 @@
 //! What a pod gives back to the machine: when it has ended, and when it goes.
 
 use std::path::Path;
+use std::time::Duration;
 
 use backstay_api::causes::chain;
 use jiff::Timestamp;
 
 use super::events::Kind;
-use super::workers::Worker;
+use super::workers::{RETRY, Worker};
 use super::{Context, files, pods_dir};
 use crate::lifecycle::{Observed, Pod, SetupError, restart};
-use crate::runtime::{Runtime, RuntimeError};
+use crate::runtime::{ContainerKey, Runtime, RuntimeError};
+
+/// Grace of a pod whose object is gone, so that nobody knows its own: the default of Kubernetes.
+const ORPHAN_GRACE: Duration = Duration::from_secs(30);
+/// What is left of such a pod is tried to be removed this often at least: as often as a pod's own worker tries.
+const ORPHAN_RETRY_MAX: Duration = Duration::from_secs(122);
 
 /// How far a pod that has ended has given back what it had.
 #[derive(Default)]
@@ -98,12 +104,29 @@ fn remove_volumes(context: &Context, uid: &str) {
 ///
 /// # Errors
 /// If its runtime could not: then its directory stays, too, since what is left may be needed to try again.
-pub(super) async fn remove_pod(context: &Context, runtime: &dyn Runtime, uid: &str) -> Result<(), RuntimeError> {
+async fn remove_pod(context: &Context, runtime: &dyn Runtime, uid: &str) -> Result<(), RuntimeError> {
     let dir = pods_dir(&context.config.data_dir).join(uid);
     files::release(&dir.join("volumes"));
     runtime.remove(uid).await?;
     remove_directory(&dir);
     Ok(())
+}
+
+/// Removes what is left of a pod that the server does not know, however often that fails.
+pub(super) async fn remove_orphan(context: &Context, runtime: &dyn Runtime, uid: &str) {
+    let containers = runtime.containers(uid).await.unwrap_or_default();
+    let keys = containers.into_iter().filter_map(|(name, records)| {
+        let record = records.last().filter(|record| record.is_running())?;
+        Some(ContainerKey { pod_uid: uid.to_string(), name, attempt: record.attempt })
+    });
+    let keys: Vec<_> = keys.collect();
+    futures::future::join_all(keys.iter().map(|key| runtime.stop(key, ORPHAN_GRACE))).await;
+    let mut pause = RETRY;
+    while let Err(error) = remove_pod(context, runtime, uid).await {
+        tracing::warn!(%uid, error = chain(&error), "pod not removed from this machine; will retry");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(ORPHAN_RETRY_MAX);
+    }
 }
 
 fn remove_directory(dir: &Path) {

@@ -1,12 +1,13 @@
 //! One worker per pod: wakes up, looks, plans, acts, reports, sleeps.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backstay_api::causes::chain;
 use backstay_api::meta;
 use backstay_api::time::until;
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::events::Kind;
+use super::failed::{self, Next};
 use super::inputs::Inputs;
 use super::probes::Target;
 use super::release::{self, Release};
@@ -34,10 +36,6 @@ use crate::watch::Change;
 const REFRESH_EVERY: Duration = Duration::from_secs(60);
 /// When something that failed is tried again: a write, a look, a stop.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
-/// Grace of a pod whose object is gone, so that nobody knows its own: the default of Kubernetes.
-const ORPHAN_GRACE: Duration = Duration::from_secs(30);
-/// What is left of such a pod is tried to be removed this often at least: as often as a pod's own worker tries.
-const ORPHAN_RETRY_MAX: Duration = Duration::from_secs(122);
 
 /// Runs a worker for every pod of this node, and removes what is left of pods that are gone.
 pub(super) async fn run(
@@ -59,8 +57,8 @@ pub(super) async fn run(
             Some((uid, why)) = endings.recv() => workers.tell(&uid, Note::End(why)),
             Some(uid) = woken.recv() => workers.tell(&uid, Note::Look),
             Some(done) = workers.tasks.join_next(), if !workers.tasks.is_empty() => match done {
-                Ok(uid) => workers.ended(&uid),
-                Err(error) => tracing::error!(%error, "a pod's worker has failed"),
+                Ok((uid, next)) => workers.ended(&uid, next),
+                Err(error) => tracing::error!(%error, "what was left of a pod is not removed"),
             },
         }
     }
@@ -71,7 +69,8 @@ struct Workers {
     mailboxes: BTreeMap<String, UnboundedSender<Note>>,
     /// Pods without a worker, of which what is left is being removed.
     orphans: BTreeSet<String>,
-    tasks: JoinSet<String>,
+    /// Each ends with the uid of its pod, and what the next worker is to begin with if there has to be one.
+    tasks: JoinSet<(String, Option<Next>)>,
 }
 
 /// What wakes a worker.
@@ -156,20 +155,33 @@ impl Workers {
     fn begin(&mut self, object: Value, is_current: bool) {
         let uid = meta::uid(&object).to_string();
         let (mailbox, notes) = mpsc::unbounded_channel();
+        let (context, kept) = (self.context.clone(), object.clone());
         let worker = Worker { is_current, ..Worker::new(self.context.clone(), object, mailbox.clone(), notes) };
         self.mailboxes.insert(uid.clone(), mailbox);
         self.tasks.spawn(async move {
-            worker.run().await;
-            uid
+            if AssertUnwindSafe(worker.run()).catch_unwind().await.is_ok() {
+                return (uid, None);
+            }
+            tracing::error!(%uid, pod = meta::name(&kept), "a pod's worker has failed; another one will take over");
+            let next = failed::next(&context, kept).await;
+            (uid, Some(next))
         });
     }
 
     /// A worker is done. Its pod may have a new one already, whose mailbox is open.
-    fn ended(&mut self, uid: &str) {
+    fn ended(&mut self, uid: &str, next: Option<Next>) {
         self.context.set_resident(uid, None);
         self.orphans.remove(uid);
         if self.mailboxes.get(uid).is_some_and(UnboundedSender::is_closed) {
             self.mailboxes.remove(uid);
+        }
+        match next.filter(|_| !self.mailboxes.contains_key(uid)) {
+            None => {}
+            Some(Next::Known(object)) => self.begin(object, true),
+            Some(Next::Gone(object)) => {
+                self.begin(object, true);
+                self.tell(uid, Note::Gone);
+            }
         }
     }
 
@@ -195,26 +207,10 @@ impl Workers {
             tracing::info!(%uid, "removing a pod that the server does not know");
             let context = self.context.clone();
             self.tasks.spawn(async move {
-                remove_orphan(&context, runtime.as_ref(), &uid).await;
-                uid
+                release::remove_orphan(&context, runtime.as_ref(), &uid).await;
+                (uid, None)
             });
         }
-    }
-}
-
-async fn remove_orphan(context: &Context, runtime: &dyn Runtime, uid: &str) {
-    let containers = runtime.containers(uid).await.unwrap_or_default();
-    let keys = containers.into_iter().filter_map(|(name, records)| {
-        let record = records.last().filter(|record| record.is_running())?;
-        Some(crate::runtime::ContainerKey { pod_uid: uid.to_string(), name, attempt: record.attempt })
-    });
-    let keys: Vec<_> = keys.collect();
-    futures::future::join_all(keys.iter().map(|key| runtime.stop(key, ORPHAN_GRACE))).await;
-    let mut pause = RETRY;
-    while let Err(error) = release::remove_pod(context, runtime, uid).await {
-        tracing::warn!(%uid, error = chain(&error), "pod not removed from this machine; will retry");
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(ORPHAN_RETRY_MAX);
     }
 }
 
@@ -287,6 +283,7 @@ impl Worker {
 
     async fn run(mut self) {
         self.find_runtime().await;
+        self.take_in_all();
         loop {
             let Some(recheck_at) = self.settle().await else { return };
             self.wait(recheck_at).await;
@@ -543,11 +540,15 @@ impl Worker {
             Ok(()) = self.restored.changed() => {}
             () = timer => {}
         }
-        while let Ok(note) = self.notes.try_recv() {
-            self.take_in(note);
-        }
+        self.take_in_all();
         if self.has_written_volumes() && wait::is_over(self.refreshed_at, REFRESH_EVERY, self.now()) {
             self.refresh().await;
+        }
+    }
+
+    fn take_in_all(&mut self) {
+        while let Ok(note) = self.notes.try_recv() {
+            self.take_in(note);
         }
     }
 

@@ -44,6 +44,8 @@ pub struct State {
     pub lingers: bool,
     /// Containers cannot be looked at.
     pub blind: bool,
+    /// Who looks next falls over.
+    pub panics: bool,
 }
 
 /// Keeps what it is told.
@@ -183,6 +185,8 @@ impl Runtime for Fake {
     }
 
     async fn containers(&self, pod_uid: &str) -> Result<BTreeMap<String, Vec<ContainerRecord>>, RuntimeError> {
+        let panics = std::mem::take(&mut self.state().panics);
+        assert!(!panics, "as the test wants it");
         let state = self.state();
         if state.blind {
             return Err(RuntimeError::Refused("no connection".into()));
