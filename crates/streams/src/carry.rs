@@ -161,7 +161,16 @@ pub async fn answer(io: BoxDuplex, node: &dyn Open) -> io::Result<()> {
         Some(frame) => return Err(invalid(format!("it begins with {:?}", frame.kind))),
         None => return Ok(()),
     };
-    let session = match node.open(request).await {
+    let opened = tokio::select! {
+        biased;
+        opened = node.open(request) => opened,
+        // Who asks says nothing more before there is an answer: it has gone.
+        gone = frames.next() => match gone? {
+            None => return Ok(()),
+            Some(frame) => return Err(invalid(format!("it goes on with {:?}", frame.kind))),
+        },
+    };
+    let session = match opened {
         Ok(session) => session,
         Err(error) => {
             send(&mut writer, Kind::Refused, json(&error)).await?;
@@ -287,5 +296,31 @@ impl<R: AsyncRead + Unpin> Frames<R> {
                 return if self.bytes.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A node that never comes to an end of it.
+    struct Hangs;
+
+    #[async_trait]
+    impl Open for Hangs {
+        async fn open(&self, _: StreamRequest) -> Result<Session, StreamError> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_opened_for_who_has_left() {
+        let (here, there) = tokio::io::duplex(1000);
+        let answering = tokio::spawn(async move { answer(Box::new(there), &Hangs).await });
+        let request = StreamRequest::PortForward(Default::default());
+        let asked = tokio::time::timeout(Duration::from_secs(60), ask(Box::new(here), &request)).await;
+        assert!(asked.is_err() && !answering.is_finished(), "as long as somebody waits");
+        let ended = tokio::time::timeout(Duration::from_secs(60), answering).await;
+        ended.expect("it goes on for nobody").unwrap().unwrap();
     }
 }
