@@ -525,6 +525,23 @@ async fn what_is_left_of_pods_that_nobody_knows_goes_in_the_end() {
     assert!(machine.fake.state().sandboxes.is_empty());
 }
 
+/// The runtime begins later than the agent.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_is_found_when_it_can_be_looked_for() {
+    let mut machine = Machine::start().await;
+    machine.pod("app:v1", "Always", |_| {}).await;
+    let pod = machine.server.wait(&pod_path("a"), "ready", is_ready).await;
+    machine.agent.abort();
+    machine.server.delete(&format!("{}?gracePeriodSeconds=0", pod_path("a"))).await;
+    std::fs::remove_dir_all(machine.volumes(&pod["metadata"]["uid"]).parent().unwrap()).unwrap();
+    machine.fake.state().blind = true;
+    machine.start_agent();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    machine.fake.state().blind = false;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(machine.fake.state().sandboxes.is_empty());
+}
+
 /// Deleted for good while its agent was here to see it, which then is killed, and the next one begins without a server.
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_is_gone_does_not_come_again() {

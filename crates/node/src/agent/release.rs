@@ -114,19 +114,23 @@ async fn remove_pod(context: &Context, runtime: &dyn Runtime, uid: &str) -> Resu
 
 /// Removes what is left of a pod that the server does not know, however often that fails.
 pub(super) async fn remove_orphan(context: &Context, runtime: &dyn Runtime, uid: &str) {
-    let containers = runtime.containers(uid).await.unwrap_or_default();
+    let mut pause = RETRY;
+    while let Err(error) = try_remove_orphan(context, runtime, uid).await {
+        tracing::warn!(%uid, error = chain(&error), "pod not removed from this machine; will retry");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(ORPHAN_RETRY_MAX);
+    }
+}
+
+async fn try_remove_orphan(context: &Context, runtime: &dyn Runtime, uid: &str) -> Result<(), RuntimeError> {
+    let containers = runtime.containers(uid).await?;
     let keys = containers.into_iter().filter_map(|(name, records)| {
         let record = records.last().filter(|record| record.is_running())?;
         Some(ContainerKey { pod_uid: uid.to_string(), name, attempt: record.attempt })
     });
     let keys: Vec<_> = keys.collect();
     futures::future::join_all(keys.iter().map(|key| runtime.stop(key, ORPHAN_GRACE))).await;
-    let mut pause = RETRY;
-    while let Err(error) = remove_pod(context, runtime, uid).await {
-        tracing::warn!(%uid, error = chain(&error), "pod not removed from this machine; will retry");
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(ORPHAN_RETRY_MAX);
-    }
+    remove_pod(context, runtime, uid).await
 }
 
 fn remove_directory(dir: &Path) {

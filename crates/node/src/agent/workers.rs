@@ -36,6 +36,8 @@ use crate::watch::Change;
 const REFRESH_EVERY: Duration = Duration::from_secs(60);
 /// When something that failed is tried again: a write, a look, a stop.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
+/// What a runtime holds is asked for again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Runs a worker for every pod of this node, and removes what is left of pods that are gone.
 pub(super) async fn run(
@@ -48,7 +50,13 @@ pub(super) async fn run(
         runtime.notify(changed.clone());
     }
     drop(changed);
-    let mut workers = Workers { context, mailboxes: BTreeMap::new(), orphans: BTreeSet::new(), tasks: JoinSet::new() };
+    let mut workers = Workers {
+        context,
+        mailboxes: BTreeMap::new(),
+        orphans: BTreeSet::new(),
+        look_again: None,
+        tasks: JoinSet::new(),
+    };
     workers.remember();
     loop {
         tokio::select! {
@@ -56,6 +64,8 @@ pub(super) async fn run(
             Some(change) = changes.recv() => workers.take_in(change).await,
             Some((uid, why)) = endings.recv() => workers.tell(&uid, Note::End(why)),
             Some(uid) = woken.recv() => workers.tell(&uid, Note::Look),
+            // Whatever the server knew when it was asked has a worker by now, or nothing here.
+            () = at(workers.look_again) => workers.remove_orphans(&BTreeSet::new()).await,
             Some(done) = workers.tasks.join_next(), if !workers.tasks.is_empty() => match done {
                 Ok((uid, next)) => workers.ended(&uid, next),
                 Err(error) => tracing::error!(%error, "what was left of a pod is not removed"),
@@ -69,6 +79,8 @@ struct Workers {
     mailboxes: BTreeMap<String, UnboundedSender<Note>>,
     /// Pods without a worker, of which what is left is being removed.
     orphans: BTreeSet<String>,
+    /// A runtime could not tell what it holds: then it is asked again.
+    look_again: Option<tokio::time::Instant>,
     /// Each ends with the uid of its pod, and what the next worker is to begin with if there has to be one.
     tasks: JoinSet<(String, Option<Next>)>,
 }
@@ -198,7 +210,8 @@ impl Workers {
         // Directories without anything in a runtime: of pods that never came to run.
         let dirs = layout::names(&pods_dir(&self.context.config.data_dir));
         left.extend(dirs.into_iter().map(|uid| (uid, usual.clone())));
-        let held = self.context.config.runtimes.pods().await;
+        let (held, all) = self.context.config.runtimes.pods().await;
+        self.look_again = (!all).then(|| tokio::time::Instant::now() + LOOK_AGAIN);
         left.extend(held.into_iter().map(|(pod, runtime)| (pod.uid, runtime)));
         for (uid, runtime) in left {
             if present.contains(&uid) || self.mailboxes.contains_key(&uid) || !self.orphans.insert(uid.clone()) {
@@ -295,9 +308,16 @@ impl Worker {
         if meta::str_at(&self.object, &["spec", "runtimeClassName"]).is_empty() {
             return;
         }
-        let held = self.context.config.runtimes.pods().await;
-        if let Some((_, runtime)) = held.into_iter().find(|(pod, _)| pod.uid == meta::uid(&self.object)) {
-            self.runtime = runtime;
+        loop {
+            let (held, all) = self.context.config.runtimes.pods().await;
+            if let Some((_, runtime)) = held.into_iter().find(|(pod, _)| pod.uid == meta::uid(&self.object)) {
+                self.runtime = runtime;
+                return;
+            }
+            if all {
+                return;
+            }
+            tokio::time::sleep(RETRY).await;
         }
     }
 
@@ -589,6 +609,14 @@ impl Worker {
             }
             Note::HookFailed { container, id, why } => self.hook_failed(&container, &id, &why),
         }
+    }
+}
+
+/// Never, if there is no such time.
+async fn at(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

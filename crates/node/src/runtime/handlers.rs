@@ -53,17 +53,18 @@ impl Runtimes {
         }
     }
 
-    /// Every pod that any of them still holds something of.
-    pub async fn pods(&self) -> Vec<(PodIdentity, Arc<dyn Runtime>)> {
-        let mut held = Vec::new();
+    /// Every pod that any of them still holds something of, and whether all of them could tell.
+    pub async fn pods(&self) -> (Vec<(PodIdentity, Arc<dyn Runtime>)>, bool) {
+        let (mut held, mut all) = (Vec::new(), true);
         for runtime in self.all() {
             match runtime.pods().await {
                 Ok(pods) => held.extend(pods.into_iter().map(|pod| (pod, runtime.clone()))),
                 Err(error) => {
+                    all = false;
                     tracing::warn!(runtime = runtime.version(), %error, "cannot list the pods on this machine")
                 }
             }
         }
-        held
+        (held, all)
     }
 }

@@ -148,7 +148,11 @@ impl Runtime for Fake {
     }
 
     async fn pods(&self) -> Result<Vec<PodIdentity>, RuntimeError> {
-        Ok(self.state().sandboxes.values().map(|it| it.pod.clone()).collect())
+        let state = self.state();
+        if state.blind {
+            return Err(RuntimeError::Refused("no connection".into()));
+        }
+        Ok(state.sandboxes.values().map(|it| it.pod.clone()).collect())
     }
 
     async fn prepare(&self, request: &SandboxRequest) -> Result<(), RuntimeError> {
