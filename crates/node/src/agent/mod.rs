@@ -12,6 +12,7 @@ mod files;
 mod heartbeat;
 mod images;
 mod inputs;
+mod pods;
 mod probes;
 mod release;
 mod request;
@@ -143,7 +144,7 @@ pub fn run(
             () = watch => {}
             () = recording => {}
             () = heartbeat::run(context.clone()) => {}
-            () = workers::run(context.clone(), changes, ended) => {}
+            () = pods::run(context.clone(), changes, ended) => {}
             () = upkeep::run(context.clone()) => {}
             () = cordon::run(context.clone()) => {}
             () = going_home => {}
