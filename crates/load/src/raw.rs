@@ -70,7 +70,7 @@ pub async fn measure(connections: usize, bytes: usize, piece: usize) -> Result<B
 }
 
 /// Processor time of the sender so far, in seconds: to the nanosecond, for it may need less than a tick of the clock
-/// that [`crate::server::cpu`] reads. Threads that have ended do not count; the sender's do not end.
+/// that [`crate::server::Server::cpu`] reads. Threads that have ended do not count; the sender's do not end.
 fn cpu(pid: u32) -> Result<f64> {
     let mut nanoseconds = 0;
     for thread in std::fs::read_dir(format!("/proc/{pid}/task")).context("the sender is gone")? {
