@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::api::{Api, ApiError, CLUSTER_ROLES, Patch, chain};
+use crate::at;
 use crate::context::Context;
 use crate::inform::Feed;
 
@@ -23,7 +24,6 @@ pub async fn run(context: Context, mut roles: Feed<Partial>) {
     let api = context.api.writing_as(FIELD_MANAGER);
     let mut look_at: Option<Instant> = None;
     loop {
-        let pause = look_at.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
         tokio::select! {
             biased;
             () = context.shutdown.cancelled() => return,
@@ -31,7 +31,7 @@ pub async fn run(context: Context, mut roles: Feed<Partial>) {
                 let soon = Instant::now() + DELAY;
                 look_at = Some(look_at.map_or(soon, |planned| planned.min(soon)));
             }
-            () = tokio::time::sleep(pause) => look_at = match aggregate(&api).await {
+            () = at(look_at) => look_at = match aggregate(&api).await {
                 Ok(()) => None,
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), "cluster roles not aggregated; will retry");

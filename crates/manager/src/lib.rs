@@ -145,6 +145,14 @@ fn steady(clock: &Clock) -> Clock {
     Clock::new(move || begun.saturating_add(since.elapsed()).expect("a duration is never out of range when saturating"))
 }
 
+/// At that time; never, if there is none.
+async fn at(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
 fn start(tasks: &mut JoinSet<()>, context: &Context, config: &Config) {
     let mut hub = Hub::default();
     tasks.spawn(daemonset::run(context.clone(), daemonset::Inputs::of(&mut hub)));

@@ -506,15 +506,21 @@ async fn what_cannot_be_looked_at_is_left_as_it_is() {
     machine.server.wait(&pod_path("a"), "gone", Value::is_null).await;
 }
 
-/// As [`what_is_left_of_unknown_pods_goes_in_the_end`], of a pod whose object nobody has kept: the agent ended before.
-#[tokio::test(start_paused = true)]
-async fn what_is_left_of_pods_that_nobody_knows_goes_in_the_end() {
-    let mut machine = Machine::start().await;
+/// Its containers run, its object is gone, and so are its agent and what that has written down of it.
+async fn machine_with_a_pod_that_nobody_knows() -> Machine {
+    let machine = Machine::start().await;
     machine.pod("app:v1", "Always", |_| {}).await;
     let pod = machine.server.wait(&pod_path("a"), "ready", is_ready).await;
     machine.agent.abort();
     machine.server.delete(&format!("{}?gracePeriodSeconds=0", pod_path("a"))).await;
     std::fs::remove_dir_all(machine.volumes(&pod["metadata"]["uid"]).parent().unwrap()).unwrap();
+    machine
+}
+
+/// As [`what_is_left_of_unknown_pods_goes_in_the_end`], of a pod whose object nobody has kept: the agent ended before.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_pods_that_nobody_knows_goes_in_the_end() {
+    let mut machine = machine_with_a_pod_that_nobody_knows().await;
     machine.fake.state().stuck = Some("busy".into());
     machine.start_agent();
     tokio::time::sleep(Duration::from_secs(600)).await;
@@ -528,12 +534,7 @@ async fn what_is_left_of_pods_that_nobody_knows_goes_in_the_end() {
 /// The runtime begins later than the agent.
 #[tokio::test(start_paused = true)]
 async fn what_is_left_is_found_when_it_can_be_looked_for() {
-    let mut machine = Machine::start().await;
-    machine.pod("app:v1", "Always", |_| {}).await;
-    let pod = machine.server.wait(&pod_path("a"), "ready", is_ready).await;
-    machine.agent.abort();
-    machine.server.delete(&format!("{}?gracePeriodSeconds=0", pod_path("a"))).await;
-    std::fs::remove_dir_all(machine.volumes(&pod["metadata"]["uid"]).parent().unwrap()).unwrap();
+    let mut machine = machine_with_a_pod_that_nobody_knows().await;
     machine.fake.state().blind = true;
     machine.start_agent();
     tokio::time::sleep(Duration::from_secs(60)).await;

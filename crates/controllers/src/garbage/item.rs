@@ -6,7 +6,7 @@ use backstay_api::meta::{FOREGROUND, ORPHAN};
 use serde::Deserialize;
 
 use crate::model::wire::or_default;
-use crate::model::{Meta, Object, ObjectRef};
+use crate::model::{Meta, Object};
 
 /// Where objects of a kind are found: group, version and plural.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,15 +82,6 @@ impl Item {
             being_deleted: seen.meta.is_being_deleted(),
             foreground: seen.foreground,
             orphan: seen.orphan,
-        }
-    }
-
-    pub fn reference(&self) -> ObjectRef {
-        ObjectRef {
-            namespace: self.namespace.clone(),
-            name: self.name.clone(),
-            uid: self.uid.clone(),
-            resource_version: self.resource_version,
         }
     }
 

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::api::{ApiError, CERTIFICATE_REQUESTS, NODES, Resource, SECRETS, chain};
+use crate::at;
 use crate::context::Context;
 use crate::inform::Feed;
 
@@ -49,7 +50,6 @@ pub async fn run(context: Context, authority: Arc<dyn Authority>, mut requests: 
     // When to look although nothing happens.
     let mut look_at: Option<Instant> = None;
     loop {
-        let pause = look_at.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
         tokio::select! {
             biased;
             () = driver.context.shutdown.cancelled() => return,
@@ -60,7 +60,7 @@ pub async fn run(context: Context, authority: Arc<dyn Authority>, mut requests: 
                 }
                 continue;
             }
-            () = tokio::time::sleep(pause) => {}
+            () = at(look_at) => {}
         }
         let next = match driver.look().await {
             Ok(next) => next,

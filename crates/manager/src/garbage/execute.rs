@@ -54,9 +54,9 @@ pub async fn look_for(api: &Api, kind: &Kind, owner: &Owner, namespace: &Arc<str
 /// If the object is what it was, then the write was refused for another reason than that.
 async fn look_again(api: &Api, item: &Item, refused: ApiError) -> Ended {
     match api.metadata_only().get(&path_of(item)).await.and_then(|body| Ok(Partial::from_json(&body)?)) {
-        Ok(found) if found.meta.reference() == item.reference() => Ended::Failed(refused),
-        Ok(found) if found.meta.uid == item.uid => Ended::Stale(Item::new(item.resource.clone(), &found)),
-        Ok(_) => Ended::Gone(item.uid.clone()),
+        Ok(found) if found.meta.uid != item.uid => Ended::Gone(item.uid.clone()),
+        Ok(found) if found.meta.resource_version == item.resource_version => Ended::Failed(refused),
+        Ok(found) => Ended::Stale(Item::new(item.resource.clone(), &found)),
         Err(error) if error.is_not_found() => Ended::Gone(item.uid.clone()),
         Err(error) => Ended::Failed(error),
     }
